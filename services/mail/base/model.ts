@@ -1,0 +1,58 @@
+/** The words that the parts of the mail service share. Types and pure one-liners only; no behaviour. */
+import { PROVIDER_UPPER } from '#shared/event.ts'
+import type { ProviderName } from '#shared/subjects.ts'
+
+export type { ProviderName } from '#shared/subjects.ts'
+
+/** One mailbox of one user. */
+export type AccountRef = { userId: string; provider: ProviderName; inboxId: string }
+
+/** `user:inbox:PROVIDER`, as `running_syncs` lists it. */
+export const accountName = (account: AccountRef): string =>
+  `${account.userId}:${account.inboxId}:${PROVIDER_UPPER[account.provider]}`
+
+/**
+ * A term of ownership: creation time of the stream behind `mail_leases` in ms, then the revision of the write that
+ * made an instance the owner. Compared in that order, because a recreated bucket counts from 1 again.
+ */
+export type Epoch = { era: number; rev: number }
+
+/** Negative when a is older than b, 0 when equal, positive when newer. */
+export const compareEpochs = (a: Epoch, b: Epoch): number => a.era - b.era || a.rev - b.rev
+
+/** Metadata of one mail, the same for every provider. */
+export type MessageMeta = {
+  id: string
+  threadId: string | null
+  /** Epoch seconds by the provider's clock; null when it has none. */
+  msgDate: number | null
+  subject: string
+  /** Bare address as written; unparsable text is kept whole. */
+  sender: string
+  to: string[]
+  cc: string[]
+  bcc: string[]
+  snippet: string
+  headers: Record<string, string>
+  labels: string[]
+}
+
+/** A position of the provider that moves by itself, for example Gmail `history` or Graph `folder:<id>`. */
+export type LaneState = {
+  lane: string
+  /** Opaque to everybody but the adapter; null = from the start. */
+  cursor: string | null
+  /** The walk that is under way has reached its end; a polled lane is then asked again at each interval. */
+  done: boolean
+  /** Wall clock in ms before which the lane must not be asked. */
+  notBeforeMs: number
+  failures: number
+  /** Wall clock in ms of the last page that was committed. */
+  syncedMs: number
+  /** How often, and when last, the provider forgot the position. */
+  resets: number
+  resetMs: number
+}
+
+/** Wall-clock milliseconds to epoch seconds. */
+export const toSeconds = (ms: number): number => Math.floor(ms / 1000)

@@ -1,0 +1,27 @@
+/** Time: the only source of clocks and sleeps in the service, so that a simulation can replace it. */
+import { setTimeout as timer } from 'node:timers/promises'
+
+export type Clock = {
+  /** Epoch milliseconds; may jump. For rows and answers, never for deadlines. */
+  wallMs(): number
+  /** Monotonic milliseconds; for deadlines. */
+  monoMs(): number
+  /** Resolves after `ms`, rejects with the reason of the signal. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+}
+
+const TIMER_MAX_MS = 2 ** 31 - 1
+
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monoMs: () => performance.now(),
+  async sleep(ms, signal) {
+    signal.throwIfAborted()
+    try {
+      await timer(Math.min(Math.max(ms, 0), TIMER_MAX_MS), undefined, { signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      throw error
+    }
+  },
+}

@@ -1,0 +1,137 @@
+/**
+ * The contract of a provider adapter. Adapters are stateless: they ask the provider for one page and say what it means;
+ * the worker owns all state and moves it in one transaction per page. An adapter never retries, sleeps or stores.
+ */
+import type { Secret } from '#shared/secret.ts'
+import type { MessageMeta, ProviderName } from '../base/model.ts'
+
+/** Order in which waiting calls of one mailbox get their turn. */
+export type Priority = 'incremental' | 'connect' | 'backfill'
+
+/** The mailbox's share of the provider's quota. */
+export type Limiter = {
+  /**
+   * Waits for a turn, then runs one request. Rejects with the signal's reason while waiting.
+   * @param cost Gmail quota units, or 1 for a Graph request.
+   */
+  run<T>(
+    cost: number,
+    priority: Priority,
+    signal: AbortSignal,
+    request: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T>
+}
+
+/** What a call to the provider needs. */
+export type Call = { accessToken: Secret; limiter: Limiter; priority: Priority; signal: AbortSignal }
+
+/** Who the credential belongs to. */
+export type Identity = {
+  /** Binds the account: Gmail the address in lower case, Graph the id of the inbox folder. */
+  mailbox: string
+  address: string | null
+  totalEstimate: number | null
+}
+
+export type LaneUpdate = { lane: string; cursor: string | null; done: boolean }
+
+/** A message that was asked for and did not come: not there (404), refused (other 4xx), or not to be read (bad shape). */
+export type FailedMessage = { id: string; reason: 'missing' | 'refused' | 'unreadable' }
+
+export type PageRequest = {
+  lane: string
+  /** null = from the start. */
+  cursor: string | null
+  /** Ids taken from the fetch queue; empty for lanes that do not take. */
+  take: readonly string[]
+  /** Which of these are stored already and need not be fetched. */
+  known(ids: readonly string[]): Set<string>
+  /** Which of these wait in the fetch queue. */
+  queued(ids: readonly string[]): Set<string>
+}
+
+export type Page = {
+  /** New mail in the order in which it is to be stored. Mail that is no event (draft, spam, …) is left out. */
+  messages: MessageMeta[]
+  /** Ids to fetch, in order. `urgent` ones go before all others and replace a waiting entry of the same id. */
+  enqueue: { ids: string[]; urgent: boolean }
+  /** Ids that need no longer be fetched: deleted, or fetched and found to be no event. */
+  drop: string[]
+  /** Messages to be tried again later; everything else of the page counts. */
+  failed: FailedMessage[]
+  /** New lanes and moved cursors. A lane that is not named stays as it is. */
+  lanes: LaneUpdate[]
+  /** Lanes that exist no longer (a folder was deleted). */
+  dropLanes: string[]
+  /** The lane that was asked has more right now. */
+  more: boolean
+  /** The incremental cursor for `provider_sync_state.cursor`, when it moved. */
+  syncCursor?: string
+  /** Included messages in the whole mailbox, as far as the provider tells; null = unknown. Absent = no news. */
+  totalEstimate?: number | null
+  /** Items without an id: counted, logged, passed over. */
+  skipped: number
+}
+
+/** An empty page that moves nothing. */
+export const emptyPage = (): Page => ({
+  messages: [],
+  enqueue: { ids: [], urgent: false },
+  drop: [],
+  failed: [],
+  lanes: [],
+  dropLanes: [],
+  more: false,
+  skipped: 0,
+})
+
+export type MailProvider = {
+  readonly name: ProviderName
+  /** The lane that a new account starts with; its first page names the others. */
+  readonly firstLane: string
+  /** Asked again at each interval once done (Gmail `history`; Graph `folders`, `folder:<id>`). */
+  polled(lane: string): boolean
+  /** How many ids of the fetch queue the lane takes per page; 0 = none. */
+  takes(lane: string): number
+  identify(call: Call): Promise<Identity>
+  /**
+   * One page of one lane.
+   * @throws ProviderError
+   */
+  page(request: PageRequest, call: Call): Promise<Page>
+}
+
+/**
+ * auth: the access token was refused · gone: the cursor is too old or unknown, start the lane from null (or `restartCursor`)
+ * throttled: wait `retryAfterMs` · transient: the same request may work later · rejected: it will not, as it is
+ */
+export type ProviderErrorKind = 'auth' | 'gone' | 'throttled' | 'transient' | 'rejected'
+
+/** Facts fit for a log: never a token, a URL with a query, or a body. */
+export type ProviderErrorFacts = {
+  /** For example `gmail.messages.get`. */
+  operation: string
+  status?: number
+  /** The provider's own error code. */
+  code?: string
+  /** Announced wait, measured against the provider's own clock. */
+  retryAfterMs?: number
+  /** Who is throttled. */
+  scope?: 'mailbox' | 'project'
+  /** Where a forgotten lane starts again when not from null. */
+  restartCursor?: string
+}
+
+export class ProviderError extends Error {
+  override readonly name = 'ProviderError'
+  readonly kind: ProviderErrorKind
+  readonly facts: ProviderErrorFacts
+  constructor(kind: ProviderErrorKind, facts: ProviderErrorFacts, options: { cause?: unknown } = {}) {
+    super(
+      `${facts.operation}: ${kind}${facts.status === undefined ? '' : ` (${facts.status}${facts.code === undefined ? '' : ` ${facts.code}`})`}`,
+      options,
+    )
+    this.kind = kind
+    this.facts = facts
+  }
+}

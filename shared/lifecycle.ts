@@ -1,0 +1,54 @@
+/**
+ * The life of a process: start, wait for a signal, stop in order, leave with a code.
+ * The first SIGINT or SIGTERM aborts the signal; the second one exits at once.
+ */
+import type { Log } from './log.ts'
+
+/** sysexits: configuration, and a service that is needed but not there. */
+export const EXIT_CONFIG = 78
+export const EXIT_UNAVAILABLE = 69
+
+/** Ends the process with one line instead of a stack trace: the operator has to act, a retry would not help. */
+export class ExitError extends Error {
+  override readonly name = 'ExitError'
+  readonly exitCode: number
+  constructor(exitCode: number, message: string, options: { cause?: unknown } = {}) {
+    super(message, options)
+    this.exitCode = exitCode
+  }
+}
+
+/** Something that runs until its signal aborts; resolves after a clean stop, rejects only if unrecoverable. */
+export type App = (signal: AbortSignal) => Promise<void>
+
+/** Runs an app as the process. Sets `process.exitCode`; never cuts short what still has to be written. */
+export async function run(log: Log, app: App): Promise<void> {
+  process.umask(0o077)
+  const stop = new AbortController()
+  const onSignal = (name: NodeJS.Signals): void => {
+    if (stop.signal.aborted) process.exit(130)
+    log.info({ signal: name }, 'stopping; a second signal exits at once')
+    stop.abort(new Error(`stopped by ${name}`))
+  }
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  try {
+    await app(stop.signal)
+    log.info('stopped')
+  } catch (error) {
+    if (error instanceof ExitError) {
+      process.stderr.write(`${error.message}\n`)
+      process.exitCode = error.exitCode
+    } else {
+      log.fatal({ err: error }, 'failed')
+      process.exitCode = 1
+    }
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+  }
+}
+
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}

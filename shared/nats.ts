@@ -1,0 +1,140 @@
+/**
+ * The connection to NATS: options, the wait at start, the version check, status to the log, drain with a deadline.
+ * The only file that imports the package `nats`. It knows no stream, bucket or subject of ours.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect, credsAuthenticator, type NatsConnection, type NodeConnectionOptions } from 'nats'
+import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from './lifecycle.ts'
+import type { Log } from './log.ts'
+
+export type { Msg, MsgHdrs, NatsConnection, Subscription } from 'nats'
+export { headers, NoRespondersError, PermissionViolationError, RequestError, TimeoutError } from 'nats'
+
+export const NATS_MIN_VERSION = '2.10.0'
+const START_WAIT_MS = 30_000
+const DRAIN_DEADLINE_MS = 3_000
+
+export type NatsOptions = {
+  url: string
+  user?: string | undefined
+  password?: string | undefined
+  /** Text of a credentials file. */
+  creds?: Uint8Array | undefined
+  /** Shown by `nats server report connections`. */
+  name: string
+  inboxPrefix: string
+  /** How long to wait for the first connection. */
+  waitMs?: number
+}
+
+/**
+ * Connects, waiting up to `waitMs` for a server to be there.
+ * @throws ExitError 69 when no server answers, 78 when it refuses us or is too old.
+ */
+export async function connectNats(options: NatsOptions, log: Log, signal: AbortSignal): Promise<NatsConnection> {
+  const deadline = performance.now() + (options.waitMs ?? START_WAIT_MS)
+  let told = false
+  for (;;) {
+    signal.throwIfAborted()
+    try {
+      const nc = await connect(connectOptions(options))
+      await refuseOldServer(nc, options.url)
+      return nc
+    } catch (error) {
+      if (error instanceof ExitError) throw error
+      if (error instanceof Error && /authorization|authentication/i.test(`${error.name} ${error.message}`))
+        throw new ExitError(
+          EXIT_CONFIG,
+          `${options.url} refuses NATS user ${options.user ?? '(none)'}: check NATS_USER and NATS_PASSWORD or NATS_CREDS`,
+          { cause: error },
+        )
+      if (performance.now() > deadline)
+        throw new ExitError(
+          EXIT_UNAVAILABLE,
+          `cannot reach NATS at ${options.url}: start one with "make nats" or set NATS_URL`,
+          { cause: error },
+        )
+      if (!told) log.warn({ url: options.url }, 'NATS cannot be reached yet; waiting')
+      told = true
+      await sleep(500, undefined, { signal })
+    }
+  }
+}
+
+function connectOptions(options: NatsOptions): NodeConnectionOptions {
+  return {
+    servers: options.url,
+    name: options.name,
+    inboxPrefix: options.inboxPrefix,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 500,
+    reconnectJitter: 500,
+    pingInterval: 5_000,
+    maxPingOut: 2,
+    timeout: 5_000,
+    ...(options.user === undefined ? {} : { user: options.user }),
+    ...(options.password === undefined ? {} : { pass: options.password }),
+    ...(options.creds === undefined ? {} : { authenticator: credsAuthenticator(options.creds) }),
+  }
+}
+
+async function refuseOldServer(nc: NatsConnection, url: string): Promise<void> {
+  const version = nc.info?.version ?? '0.0.0'
+  if (atLeast(version, NATS_MIN_VERSION)) return
+  await nc.close()
+  throw new ExitError(
+    EXIT_CONFIG,
+    `nats-server ${version} at ${url} is too old: ${NATS_MIN_VERSION} or newer is needed (sync_interval)`,
+  )
+}
+
+/** Compares dotted versions; what follows a hyphen does not count. */
+export function atLeast(version: string, minimum: string): boolean {
+  const parts = (text: string): number[] => (text.split('-')[0] ?? '').split('.').map(Number)
+  const [have, want] = [parts(version), parts(minimum)]
+  for (let i = 0; i < 3; i++) {
+    const difference = (have[i] ?? 0) - (want[i] ?? 0)
+    if (difference !== 0) return difference > 0
+  }
+  return true
+}
+
+/** True when the server demands a login, so that subject permissions can mean something. */
+export const hasPermissions = (nc: NatsConnection): boolean => nc.info?.auth_required === true
+
+/** Copies connection events to the log and calls back at each change, until the connection closes. */
+export async function followStatus(
+  nc: NatsConnection,
+  log: Log,
+  on: { connected(): void; disconnected(): void },
+): Promise<void> {
+  for await (const status of nc.status()) {
+    switch (status.type) {
+      case 'reconnect':
+        log.info({ server: status.server, version: nc.info?.version }, 'NATS connected again')
+        on.connected()
+        break
+      case 'disconnect':
+        log.warn({ server: status.server }, 'NATS connection lost')
+        on.disconnected()
+        break
+      case 'error':
+        log.error({ err: status.error }, 'NATS refused an operation')
+        break
+      default:
+        log.debug({ status: status.type }, 'NATS status')
+    }
+  }
+}
+
+/** Drains the connection, or closes it when draining takes longer than three seconds. */
+export async function drainNats(nc: NatsConnection): Promise<void> {
+  if (nc.isClosed()) return
+  const deadline = new AbortController()
+  try {
+    await Promise.race([nc.drain(), sleep(DRAIN_DEADLINE_MS, undefined, { signal: deadline.signal })])
+  } finally {
+    deadline.abort()
+    if (!nc.isClosed()) await nc.close()
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * Every name on the broker: subjects, stream, buckets, queue group, KV keys.
+ * Pattern, builder and parser stand together; nobody else spells a name.
+ */
+import { decodeUser, encodeUser } from './user-token.ts'
+
+export const SERVICE_NAME = 'mail-sync'
+export const QUEUE = 'mail-sync'
+export const GROUP = 'mail'
+
+export const EVENT_STREAM = 'EMAIL_EVENTS'
+/** What the stream captures. */
+export const EVENT_STREAM_SUBJECT = 'user.*.email.>'
+/** What consumers of all users filter on. */
+export const EVENT_SUBJECT_ALL = 'user.*.email.received'
+export const EVENT_TYPE = 'email.received'
+
+export const BUCKET_ACCOUNTS = 'mail_accounts'
+export const BUCKET_LEASES = 'mail_leases'
+export const BUCKET_STATE = 'mail_state'
+/** The stream behind a KV bucket. */
+export const bucketStream = (bucket: string): string => `KV_${bucket}`
+
+/** `user.<token>.email.received` of one user. */
+export const eventSubject = (userId: string): string => `user.${encodeUser(userId)}.${EVENT_TYPE}`
+
+/** Operations of the control plane, in the order in which the documents list them. */
+export const OPERATIONS = ['connect', 'status', 'disconnect'] as const
+export type OperationName = (typeof OPERATIONS)[number]
+
+/** `mail.<operation>`: carries the user's JWT. */
+export const requestSubject = (operation: OperationName): string => `${GROUP}.${operation}`
+/** `mail.as.<token>.<operation>`: for trusted services; NATS permissions decide who may publish it. */
+export const asSubject = (userId: string, operation: OperationName): string =>
+  `${GROUP}.as.${encodeUser(userId)}.${operation}`
+export const AS_SUBJECT_ALL = (operation: OperationName): string => `${GROUP}.as.*.${operation}`
+/** `mail.at.<sid>.status`: one instance asks another. */
+export const atStatusSubject = (sid: string): string => `${GROUP}.at.${sid}.status`
+
+/**
+ * The user id of a `mail.as.<token>.<operation>` subject.
+ * @throws AppError BAD_USER_ID
+ */
+export const userOfAsSubject = (subject: string): string => decodeUser(subject.split('.')[2] ?? '')
+
+/** Subjects that must never be captured by a stream: a stream on them would store refresh tokens. */
+export const UNCAPTURED_SUBJECTS = [requestSubject('connect'), `${GROUP}.as.x.connect`]
+
+export const SRV_STATS = `$SRV.STATS.${SERVICE_NAME}`
+export const SRV_PING = `$SRV.PING.${SERVICE_NAME}`
+export const SRV_INFO = `$SRV.INFO.${SERVICE_NAME}`
+
+export type ProviderName = 'google' | 'microsoft'
+
+/** `<user token>.<provider>.<inbox>` in `mail_accounts`. */
+export const accountKey = (userId: string, provider: ProviderName, inboxId: string): string =>
+  `${encodeUser(userId)}.${provider}.${inboxId}`
+
+/** The parts of an account key, or null when the key is not one. */
+export function parseAccountKey(key: string): { userId: string; provider: ProviderName; inboxId: string } | null {
+  const [token, provider, inboxId, ...rest] = key.split('.')
+  if (token === undefined || inboxId === undefined || rest.length > 0) return null
+  if (provider !== 'google' && provider !== 'microsoft') return null
+  try {
+    return { userId: decodeUser(token), provider, inboxId }
+  } catch {
+    return null
+  }
+}
+
+export const sessionKey = (sid: string): string => `s.${sid}`
+export const leaseKey = (userId: string): string => `u.${encodeUser(userId)}`
+/** Key of the user's record in `mail_state`. */
+export const stateKey = (userId: string): string => encodeUser(userId)
+
+/** What a key of `mail_leases` names, or null when it is neither a session nor a lease. */
+export function parseLeaseKey(key: string): { sid: string } | { userId: string } | null {
+  if (key.startsWith('s.')) return { sid: key.slice(2) }
+  if (!key.startsWith('u.')) return null
+  try {
+    return { userId: decodeUser(key.slice(2)) }
+  } catch {
+    return null
+  }
+}
+
+export const HEADER_AUTHORIZATION = 'Authorization'
+export const HEADER_ERROR = 'Nats-Service-Error'
+export const HEADER_ERROR_CODE = 'Nats-Service-Error-Code'
+export const HEADER_REQUEST_ID = 'Mail-Request-Id'
+
+/** The inbox prefix of each NATS role; `nats.conf` lets each role read only its own. */
+export const inboxPrefix = (natsUser: string | undefined): string =>
+  natsUser === undefined ? '_INBOX' : `_INBOX_${natsUser}`
