@@ -1,0 +1,57 @@
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+# The line above: after `npm ci` each recipe runs the Node 24 that package.json brings, and npm under it.
+# A shell other than the default makes `make` search that PATH for every command.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test test-system nats dev clean lockcheck add
+
+INSTANCES ?=
+ONCE ?=
+SERVICE ?= mail
+NODE_TEST := node --test --test-concurrency=2 --test-timeout=240000
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: node_modules/.stamp ## Install what the project needs into this directory: packages, Node 24, nats-server
+	@scripts/nats-server.sh path >/dev/null
+
+node_modules/.stamp: package-lock.json package.json
+	npm ci --loglevel=error
+	@touch $@
+
+demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=1: no terminal; INSTANCES=n)
+	@INSTANCES='$(INSTANCES)' ONCE='$(ONCE)' node test/demo/main.ts
+
+check: setup ## Types, lint and format, dead code, shell syntax
+	tsc -p .
+	biome ci --error-on-warnings --config-path=.biome.json .
+	knip
+	@for script in scripts/*.sh .ci/run; do bash -n $$script || exit 1; done
+
+test: setup check ## Every check, then unit, contract and integration tests (under five minutes)
+	$(NODE_TEST) 'test/*.test.ts' 'test/!(system)/**/*.test.ts'
+
+test-system: setup ## The long tests: many processes, killed, paused, cut off
+	$(NODE_TEST) --test-timeout=1200000 'test/system/**/*.test.ts'
+
+nats: setup ## Start nats-server on 4222 (monitoring 8222) with nats.conf; data and passwords in data/nats
+	@scripts/nats-server.sh run data/nats --port 4222 --http 8222
+
+dev: setup ## Run one service from source, restarted at each change (SERVICE=mail or http), with data/nats/nats.env
+	@set -a; if [ -r data/nats/nats.env ]; then . data/nats/nats.env; fi; set +a; \
+	if [ '$(SERVICE)' = http ]; then role=bridge password=$$NATS_BRIDGE_PASSWORD; else role=mailsync password=$$NATS_MAILSYNC_PASSWORD; fi; \
+	NATS_USER=$${NATS_USER:-$$role} NATS_PASSWORD=$${NATS_PASSWORD:-$$password} \
+	exec node --watch --env-file-if-exists=.env services/$(SERVICE)/main.ts
+
+clean: ## Remove what setup installed; your data in data/ stays
+	rm -rf node_modules .tools coverage
+
+lockcheck: ## Prove that the lock file installs from nothing; run it after every change of a dependency
+	rm -rf node_modules
+	@$(MAKE) --no-print-directory node_modules/.stamp
+
+add: setup ## Add a package at its exact version, by npm under Node 24: make add P=name
+	@test -n '$(P)' || { echo 'usage: make add P=name' >&2; exit 64; }
+	npm install --save-exact '$(P)'
+	@touch node_modules/.stamp
