@@ -16,8 +16,9 @@ help: ## List the targets
 setup: node_modules/.stamp ## Install what the project needs into this directory: packages, Node 24, nats-server
 	@scripts/nats-server.sh path >/dev/null
 
-node_modules/.stamp: package-lock.json package.json
-	npm ci --loglevel=error
+# npm's own record of what is installed is newer than the lock file after any npm command: then there is nothing to do.
+node_modules/.stamp: package-lock.json
+	@[ node_modules/.package-lock.json -nt package-lock.json ] || { echo 'npm ci'; npm ci --loglevel=error; }
 	@touch $@
 
 demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=1: no terminal; INSTANCES=n)

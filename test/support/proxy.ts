@@ -1,0 +1,136 @@
+/**
+ * A TCP proxy on loopback in front of one port, for cut links and lost answers: cut, mute one way, hold, drop a chunk.
+ * Knows bytes only; refuses to know the protocol that they carry.
+ */
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
+
+/** `toServer`: what the client sends. `toClient`: what the server answers. */
+export type Direction = 'toServer' | 'toClient'
+
+/** A chunk to swallow once: the first for which `match` is true. */
+type Drop = { match: (chunk: Buffer) => boolean; done: (chunk: Buffer) => void }
+type Link = { client: Socket; server: Socket; lostBytes: boolean }
+
+/** Starts a proxy to 127.0.0.1:targetPort on a free port. */
+export async function startProxy(targetPort: number): Promise<Proxy> {
+  const listener = createServer()
+  const proxy = new Proxy(listener, targetPort)
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  return proxy
+}
+
+export class Proxy {
+  readonly #listener: Server
+  readonly #targetPort: number
+  readonly #links = new Set<Link>()
+  readonly #muted = new Set<Direction>()
+  readonly #held = new Map<Direction, PromiseWithResolvers<void>>()
+  readonly #drops: Record<Direction, Drop[]> = { toServer: [], toClient: [] }
+  #cut = false
+
+  constructor(listener: Server, targetPort: number) {
+    this.#listener = listener
+    this.#targetPort = targetPort
+    listener.on('connection', (client) => this.#accept(client))
+  }
+
+  get port(): number {
+    const address = this.#listener.address()
+    if (address === null || typeof address === 'string') throw new Error('the proxy is closed')
+    return address.port
+  }
+  /** Connections open now. */
+  get connections(): number {
+    return this.#links.size
+  }
+
+  /** Resets every connection and every new one, until heal(). */
+  cut(): void {
+    this.#cut = true
+    for (const link of this.#links) end(link)
+  }
+
+  /** Swallows all bytes of one direction without a word, on open and new connections, until heal(). */
+  mute(direction: Direction): void {
+    this.#muted.add(direction)
+  }
+
+  /** Ends cut() and mute(). Connections that lost bytes are reset: what they carry makes no sense any more. */
+  heal(): void {
+    this.#cut = false
+    this.#muted.clear()
+    for (const link of this.#links) if (link.lostBytes) end(link)
+  }
+
+  /** Keeps the bytes of one direction back, in order and by back-pressure, until release(). */
+  hold(direction: Direction): void {
+    if (!this.#held.has(direction)) this.#held.set(direction, Promise.withResolvers())
+  }
+
+  release(): void {
+    for (const held of this.#held.values()) held.resolve()
+    this.#held.clear()
+  }
+
+  /**
+   * Swallows the next chunk for which `match` is true; the connection lives on. Resolves with the chunk when that
+   * happened. A chunk is what one read gave: with one request in flight, one answer.
+   */
+  dropNext(direction: Direction, match: (chunk: Buffer) => boolean): Promise<Buffer> {
+    return new Promise((done) => this.#drops[direction].push({ match, done }))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut()
+    this.release()
+    if (!this.#listener.listening) return
+    this.#listener.close()
+    await once(this.#listener, 'close')
+  }
+
+  #accept(client: Socket): void {
+    if (this.#cut) {
+      client.resetAndDestroy()
+      return
+    }
+    const server = connect(this.#targetPort, '127.0.0.1')
+    const link: Link = { client, server, lostBytes: false }
+    this.#links.add(link)
+    for (const socket of [client, server]) {
+      socket.setNoDelay(true)
+      // Which side failed, and how, is the test's own doing: both sides end together.
+      socket.on('error', () => end(link))
+      socket.on('close', () => end(link))
+    }
+    client.on('close', () => this.#links.delete(link))
+    client.pipe(this.#gate('toServer', link)).pipe(server)
+    server.pipe(this.#gate('toClient', link)).pipe(client)
+  }
+
+  #gate(direction: Direction, link: Link): Transform {
+    const pass = async (chunk: Buffer): Promise<Buffer | undefined> => {
+      await this.#held.get(direction)?.promise
+      if (this.#muted.has(direction)) {
+        link.lostBytes = true
+        return undefined
+      }
+      const index = this.#drops[direction].findIndex((drop) => drop.match(chunk))
+      if (index < 0) return chunk
+      const [drop] = this.#drops[direction].splice(index, 1)
+      drop?.done(chunk)
+      return undefined
+    }
+    return new Transform({
+      transform(chunk: Buffer, _encoding, done) {
+        pass(chunk).then((passed) => done(null, passed), done)
+      },
+    })
+  }
+}
+
+function end(link: Link): void {
+  for (const socket of [link.client, link.server]) if (!socket.destroyed) socket.resetAndDestroy()
+}

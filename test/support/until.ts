@@ -1,0 +1,52 @@
+/**
+ * Waiting for a fact instead of sleeping. Owns the deadline and the message that names what did not come true.
+ * Refuses to be a clock: what is waited for must be observable.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export type UntilOptions = {
+  /** Deadline of the whole wait. */
+  timeoutMs?: number
+  /** Pause between two looks. */
+  everyMs?: number
+  signal?: AbortSignal
+}
+
+const NOT_YET = Symbol('not yet')
+
+/**
+ * Asks `fact` again and again until it answers something other than undefined, null or false, and returns that.
+ * A fact that throws counts as "not yet" (a server that still refuses connections); its last error is the cause.
+ * @throws Error naming `description` when the deadline passes; the signal's reason when it is aborted.
+ */
+export async function until<T>(
+  description: string,
+  fact: () => T | undefined | null | false | Promise<T | undefined | null | false>,
+  { timeoutMs = 20_000, everyMs = 20, signal }: UntilOptions = {},
+): Promise<T> {
+  const timers = new AbortController()
+  const deadline = sleep(timeoutMs, NOT_YET, { signal: timers.signal }).catch(() => NOT_YET)
+  const stopAt = performance.now() + timeoutMs
+  let last: unknown
+  let cause: unknown
+  try {
+    do {
+      signal?.throwIfAborted()
+      try {
+        // A fact that never answers must not outlive the deadline.
+        const answer = await Promise.race([fact(), deadline])
+        if (answer === NOT_YET) break
+        if (answer !== undefined && answer !== null && answer !== false) return answer as T
+        last = answer
+        cause = undefined
+      } catch (error) {
+        cause = error
+      }
+      await sleep(everyMs, undefined, signal === undefined ? {} : { signal })
+    } while (performance.now() < stopAt)
+  } finally {
+    timers.abort()
+  }
+  const seen = cause === undefined ? `last answer: ${String(last)}` : `last error: ${String(cause)}`
+  throw new Error(`not true within ${timeoutMs} ms: ${description} (${seen})`, { cause })
+}
