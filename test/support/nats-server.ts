@@ -160,7 +160,7 @@ export class NatsServer {
     const ports = await until('nats-server has written its ports', () => readPorts(this.dir, child.pid), { signal })
     this.#port = ports.client
     this.#monitorPort = ports.monitor
-    await until('JetStream is up', async () => (await fetch(`${this.monitorUrl}/healthz`)).ok, { signal })
+    await until('JetStream is up', () => answersOk(`${this.monitorUrl}/healthz`), { signal })
     if (this.conf === 'roles') this.passwords = passwordsOf(await readFile(join(this.dir, 'nats.env'), 'utf8'))
   }
 }
@@ -169,6 +169,12 @@ const openArguments = (dir: string, port: string, monitorPort: string): string[]
   ...['-a', '127.0.0.1', '-p', port, '-m', monitorPort],
   ...['-js', '-sd', join(dir, 'data/jetstream'), '--ports_file_dir', dir],
 ]
+
+async function answersOk(url: string): Promise<boolean> {
+  const response = await fetch(url)
+  await response.arrayBuffer()
+  return response.ok
+}
 
 /** The ports file that the server `pid` writes once it listens; undefined until then. */
 async function readPorts(dir: string, pid: number | undefined): Promise<{ client: number; monitor: number }> {

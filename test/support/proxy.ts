@@ -14,15 +14,15 @@ type Drop = { match: (chunk: Buffer) => boolean; done: (chunk: Buffer) => void }
 type Link = { client: Socket; server: Socket; lostBytes: boolean }
 
 /** Starts a proxy to 127.0.0.1:targetPort on a free port. */
-export async function startProxy(targetPort: number): Promise<Proxy> {
+export async function startProxy(targetPort: number): Promise<TcpProxy> {
   const listener = createServer()
-  const proxy = new Proxy(listener, targetPort)
+  const proxy = new TcpProxy(listener, targetPort)
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
   return proxy
 }
 
-export class Proxy {
+export class TcpProxy {
   readonly #listener: Server
   readonly #targetPort: number
   readonly #links = new Set<Link>()
@@ -30,6 +30,7 @@ export class Proxy {
   readonly #held = new Map<Direction, PromiseWithResolvers<void>>()
   readonly #drops: Record<Direction, Drop[]> = { toServer: [], toClient: [] }
   #cut = false
+  #swallowedBytes = 0
 
   constructor(listener: Server, targetPort: number) {
     this.#listener = listener
@@ -45,6 +46,11 @@ export class Proxy {
   /** Connections open now. */
   get connections(): number {
     return this.#links.size
+  }
+
+  /** Bytes that mute() and dropNext() have kept from arriving. */
+  get swallowedBytes(): number {
+    return this.#swallowedBytes
   }
 
   /** Resets every connection and every new one, until heal(). */
@@ -115,11 +121,13 @@ export class Proxy {
       await this.#held.get(direction)?.promise
       if (this.#muted.has(direction)) {
         link.lostBytes = true
+        this.#swallowedBytes += chunk.length
         return undefined
       }
       const index = this.#drops[direction].findIndex((drop) => drop.match(chunk))
       if (index < 0) return chunk
       const [drop] = this.#drops[direction].splice(index, 1)
+      this.#swallowedBytes += chunk.length
       drop?.done(chunk)
       return undefined
     }
