@@ -102,7 +102,7 @@ test('a server that cannot start is reported with its own words', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'mail-sync-nats-'))
   t.after(() => rm(dir, { recursive: true }))
   await writeFile(join(dir, 'nats.env'), 'NATS_SYS_PASSWORD=12345\n')
-  await assert.rejects(startNatsServer({ dir }), /did not start[^]*NATS_MAILSYNC_PASSWORD|did not start[^]*password/i)
+  await assert.rejects(startNatsServer({ dir }), /did not start[\s\S]*NATS_MAILSYNC_PASSWORD/)
 })
 
 test('an old server named by NATS_SERVER is refused in one line', async (t) => {
