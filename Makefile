@@ -26,7 +26,7 @@ demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=
 
 check: setup ## Types, lint and format, dead code, shell syntax
 	tsc -p .
-	biome ci --error-on-warnings --config-path=.biome.json .
+	biome ci --error-on-warnings --config-path=.biome.json $(if $(MAKE_TERMOUT),,--colors=off) .
 	knip
 	@for script in scripts/*.sh .ci/run; do bash -n $$script || exit 1; done
 
