@@ -1,0 +1,128 @@
+/**
+ * Tables of one user's events.db. drizzle-kit writes the migrations from this file; nothing else creates a table.
+ * Times of the published columns are epoch seconds; columns of our own end in `_ms`. Lists and maps are JSON text.
+ */
+import { sql } from 'drizzle-orm'
+import { blob, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+
+/** The one row that says whose file this is, which term may write, and up to where the stream was read. */
+export const meta = sqliteTable('meta', {
+  userId: text('user_id').primaryKey(),
+  epochEra: integer('epoch_era').notNull(),
+  epochRev: integer('epoch_rev').notNull(),
+  /** Sequence of the newest message of the user's subject that we know; 0 = there is none. */
+  lastSeq: integer('last_seq').notNull().default(0),
+  /** What stands there; null when nothing does, or something that is no event of ours. */
+  lastEventId: text('last_event_id'),
+  /** Creation time of the stream that the sequences belong to. */
+  streamCreatedMs: integer('stream_created_ms'),
+  /** When the stream was last found to be new or to have gone backwards. */
+  streamResetMs: integer('stream_reset_ms'),
+})
+
+export const providerSyncState = sqliteTable(
+  'provider_sync_state',
+  {
+    provider: text('provider').notNull(),
+    inboxId: text('inbox_id').notNull(),
+    cursor: text('cursor'),
+    lastSyncedAt: integer('last_synced_at'),
+    status: text('status'),
+    lastError: text('last_error'),
+    retryCount: integer('retry_count').default(0),
+    updatedAt: integer('updated_at'),
+  },
+  (table) => [primaryKey({ columns: [table.provider, table.inboxId] })],
+)
+
+export const emailReceivedEvents = sqliteTable(
+  'email_received_events',
+  {
+    eventId: text('event_id').primaryKey(),
+    ts: integer('ts').notNull(),
+    msgDate: integer('msg_date'),
+    provider: text('provider').notNull(),
+    inboxId: text('inbox_id').notNull(),
+    userId: text('user_id').notNull(),
+    providerMessageId: text('provider_message_id').notNull(),
+    providerThreadId: text('provider_thread_id'),
+    subject: text('subject'),
+    sender: text('sender'),
+    toAddrs: text('to_addrs'),
+    ccAddrs: text('cc_addrs'),
+    bccAddrs: text('bcc_addrs'),
+    snippet: text('snippet'),
+    headersJson: text('headers_json'),
+    labelsJson: text('labels_json'),
+    /** Names of the fields that were cut; null when none was. */
+    truncatedJson: text('truncated_json'),
+  },
+  (table) => [uniqueIndex('email_by_provider_id').on(table.provider, table.inboxId, table.providerMessageId)],
+)
+
+/** Every event id that was ever stored or read from the stream: the ledger of exactly-once. */
+export const known = sqliteTable('known', {
+  /** The 16 bytes of the UUID. */
+  eventId: blob('event_id', { mode: 'buffer' }).primaryKey(),
+  /** Sequence on the stream; 0 = not on it as far as we know. */
+  seq: integer('seq').notNull(),
+})
+
+export const outbox = sqliteTable(
+  'outbox',
+  {
+    id: integer('id').primaryKey({ autoIncrement: true }),
+    ts: integer('ts').notNull(),
+    subject: text('subject').notNull(),
+    eventType: text('event_type').notNull(),
+    payload: blob('payload', { mode: 'buffer' }).notNull(),
+    msgId: text('msg_id').notNull(),
+    publishedAt: integer('published_at'),
+    retries: integer('retries').default(0),
+    nextAttemptAt: integer('next_attempt_at'),
+    tsMs: integer('ts_ms').notNull(),
+    nextAttemptMs: integer('next_attempt_ms').notNull().default(0),
+    streamSeq: integer('stream_seq'),
+    /** Of the payload: SQLite does not notice bit rot. */
+    sha256: blob('sha256', { mode: 'buffer' }).notNull(),
+  },
+  (table) => [
+    index('outbox_unpublished').on(table.id).where(sql`published_at IS NULL`),
+    index('outbox_unpublished_by_msg_id').on(table.msgId).where(sql`published_at IS NULL`),
+  ],
+)
+
+export const syncLanes = sqliteTable(
+  'sync_lanes',
+  {
+    provider: text('provider').notNull(),
+    inboxId: text('inbox_id').notNull(),
+    lane: text('lane').notNull(),
+    cursor: text('cursor'),
+    done: integer('done', { mode: 'boolean' }).notNull(),
+    notBeforeMs: integer('not_before_ms').notNull(),
+    failures: integer('failures').notNull(),
+    syncedMs: integer('synced_ms').notNull(),
+    resets: integer('resets').notNull(),
+    resetMs: integer('reset_ms').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.provider, table.inboxId, table.lane] })],
+)
+
+export const fetchQueue = sqliteTable(
+  'fetch_queue',
+  {
+    /** Never used twice, so that a message enqueued again is told from the one that was taken. */
+    seq: integer('seq').primaryKey({ autoIncrement: true }),
+    provider: text('provider').notNull(),
+    inboxId: text('inbox_id').notNull(),
+    providerMessageId: text('provider_message_id').notNull(),
+    attempts: integer('attempts').notNull().default(0),
+    nextAtMs: integer('next_at_ms').notNull().default(0),
+    urgent: integer('urgent', { mode: 'boolean' }).notNull(),
+  },
+  (table) => [
+    uniqueIndex('fetch_queue_by_provider_id').on(table.provider, table.inboxId, table.providerMessageId),
+    index('fetch_queue_order').on(table.provider, table.inboxId, table.urgent, table.seq),
+  ],
+)
