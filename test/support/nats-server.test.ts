@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -21,9 +21,13 @@ async function connectAs(clients: AsyncDisposableStack, server: NatsServer, role
 }
 
 /** Runs the script with only `env` and the system's PATH. Never rejects. */
-function runScript(args: string[], env: Record<string, string>): Promise<{ code: number; out: string; err: string }> {
+function runScript(
+  args: string[],
+  env: Record<string, string>,
+  script = SCRIPT,
+): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) => {
-    execFile(SCRIPT, args, { env: { PATH: process.env.PATH, ...env } }, (error, out, err) =>
+    execFile(script, args, { env: { PATH: process.env.PATH, ...env } }, (error, out, err) =>
       resolve({ code: Number(error?.code ?? 0), out, err }),
     )
   })
@@ -124,12 +128,16 @@ test('the oldest server that will do is taken from NATS_SERVER and from PATH', a
   assert.deepEqual(onPath, { code: 0, out: `${fine.path}\n`, err: '' })
 })
 
-test('an old server on PATH is passed over with a line that says so', async (t) => {
+test('an old server on PATH is passed over with a line that says so, and the private one is taken', async (t) => {
   const old = await fakeServer(t, '2.9.10')
-  const { code, out, err } = await runScript(['path'], { PATH: `${old.dir}:${process.env.PATH}` })
-  assert.equal(code, 0, err)
-  assert.notEqual(out.trim(), old.path)
-  assert.match(err, /^nats-server\.sh: passed over: nats-server 2\.9\.10 at /)
+  const fine = await fakeServer(t, '2.15.1')
+  // A copy of the script has a .tools of its own.
+  await cp(SCRIPT, join(old.dir, 'scripts/nats-server.sh'))
+  await cp(fine.path, join(old.dir, '.tools/nats-server-sid'))
+  const env = { PATH: `${old.dir}:${process.env.PATH}` }
+  const { code, out, err } = await runScript(['path'], env, join(old.dir, 'scripts/nats-server.sh'))
+  assert.deepEqual([code, out], [0, `${join(old.dir, '.tools/nats-server-sid')}\n`])
+  assert.match(err, /^nats-server\.sh: passed over: nats-server 2\.9\.10 at \S+ is too old: 2\.10\.0 .*\n$/)
 })
 
 test('passwords are made once and kept', async () => {
