@@ -1,0 +1,217 @@
+/**
+ * `auth.db`: what this instance knows of the credentials, sealed, safe before a refreshed token is used (synchronous
+ * FULL). It never sees a token in the clear and does not decide which of two credentials is the right one.
+ */
+import { and, eq, gt, lt, or, sql } from 'drizzle-orm'
+import * as v from 'valibot'
+import { PROVIDER_LOWER, PROVIDER_UPPER } from '#shared/event.ts'
+import type { AccountRef } from '../base/model.ts'
+import { oauthTokens } from './schema/auth.ts'
+import { type Database, onDisk, openDatabase } from './sqlite.ts'
+
+/** What the row repeats of the account's record, beside the credential. */
+export type RecordFacts = {
+  mailbox: string | null
+  address: string | null
+  reauth: { code: string; at: number } | null
+}
+
+/** Which record a row mirrors or, while dirty, started from. */
+export type RecordBase = {
+  kvRev: number
+  /** SHA-256 of the sealed credential of that record, hex. */
+  kvHash: string
+  /** Creation of the bucket that the revision counts in, epoch ms. */
+  bucketCreatedMs: number
+}
+
+/** Both tokens sealed; expiry in epoch seconds. */
+export type SealedTokens = { accessToken: string; refreshToken: string; expiryS: number }
+
+export type AuthEntry = SealedTokens & RecordBase & RecordFacts & { account: AccountRef; dirty: boolean }
+/** Times in epoch seconds. */
+export type AuthRow = AuthEntry & { createdAtS: number; updatedAtS: number }
+
+const PAGE_ROWS = 200
+const Reauth = v.pipe(v.string(), v.parseJson(), v.object({ code: v.string(), at: v.number() }))
+
+export class AuthStore {
+  readonly #database: Database
+  readonly #byAccount: ReturnType<typeof prepareByAccount>
+
+  /**
+   * @param file path of auth.db; created with mode 0600 when absent.
+   * @throws DiskError, CorruptError, ExitError: see openDatabase.
+   */
+  constructor(file: string) {
+    this.#database = openDatabase({ file, kind: 'auth', synchronous: 'FULL' })
+    this.#byAccount = prepareByAccount(this.#database)
+  }
+
+  get(account: AccountRef): AuthRow | null {
+    const found = this.#run(() => this.#byAccount.get(columnsOf(account)))
+    return found === undefined ? null : rowOf(found)
+  }
+
+  /** Inserts or replaces; on disk when it returns. `nowS` in epoch seconds. */
+  put(entry: AuthEntry, nowS: number): void {
+    const key = columnsOf(entry.account)
+    const values = {
+      accessToken: entry.accessToken,
+      refreshToken: entry.refreshToken,
+      expiry: entry.expiryS,
+      updatedAt: nowS,
+      dirty: entry.dirty,
+      ...baseColumns(entry),
+      ...factColumns(entry),
+    }
+    this.#run(() =>
+      this.#database.db
+        .insert(oauthTokens)
+        .values({ ...key, ...values, createdAt: nowS })
+        .onConflictDoUpdate({ target: [oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId], set: values })
+        .run(),
+    )
+  }
+
+  /** The record changed, but not its credential: tokens and `dirty` stay. */
+  rebase(account: AccountRef, base: RecordBase, facts: RecordFacts): void {
+    const set = { ...baseColumns(base), ...factColumns(facts) }
+    this.#run(() => this.#database.db.update(oauthTokens).set(set).where(isAccount(account)).run())
+  }
+
+  /** The record now has these tokens. Does nothing when the row was replaced since, known by its sealed access token. */
+  markClean(account: AccountRef, accessToken: string, base: RecordBase): void {
+    this.#run(() =>
+      this.#database.db
+        .update(oauthTokens)
+        .set({ ...baseColumns(base), dirty: false })
+        .where(and(isAccount(account), eq(oauthTokens.accessToken, accessToken)))
+        .run(),
+    )
+  }
+
+  delete(account: AccountRef): void {
+    this.#run(() => this.#database.db.delete(oauthTokens).where(isAccount(account)).run())
+  }
+
+  /** All rows in the order of their key, or those of buckets older than the given one; a page in memory at a time. */
+  *list(options: { olderThanBucketMs?: number } = {}): Generator<AuthRow> {
+    const { olderThanBucketMs } = options
+    const older = olderThanBucketMs === undefined ? undefined : lt(oauthTokens.bucketCreated, olderThanBucketMs)
+    let after: AccountRef | null = null
+    for (;;) {
+      const filter = and(older, after === null ? undefined : isAfter(after))
+      const page = this.#run(() =>
+        this.#database.db
+          .select()
+          .from(oauthTokens)
+          .where(filter)
+          .orderBy(oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId)
+          .limit(PAGE_ROWS)
+          .all(),
+      ).map(rowOf)
+      yield* page
+      const last = page.at(-1)
+      if (last === undefined || page.length < PAGE_ROWS) return
+      after = last.account
+    }
+  }
+
+  /** Accounts whose refreshed credential is not in their record yet. */
+  dirtyAccounts(): AccountRef[] {
+    return this.#run(() => this.#database.db.select().from(oauthTokens).where(sql`dirty = 1`).all()).map(
+      (row) => rowOf(row).account,
+    )
+  }
+
+  /**
+   * The keys that the rows are sealed with.
+   * @param kidsOf reads them out of sealed values; it gets one value of each header that occurs.
+   */
+  allKids(kidsOf: (sealed: readonly string[]) => string[]): string[] {
+    const samples = [oauthTokens.accessToken, oauthTokens.refreshToken].flatMap((column) =>
+      this.#run(() =>
+        this.#database.db
+          .select({ sealed: sql<string>`min(${column})` })
+          .from(oauthTokens)
+          .groupBy(sql`substr(${column}, 1, instr(${column}, '.'))`)
+          .all(),
+      ),
+    )
+    return kidsOf(samples.map(({ sealed }) => sealed))
+  }
+
+  [Symbol.dispose](): void {
+    this.#database.close()
+  }
+
+  #run<T>(work: () => T): T {
+    return onDisk(this.#database.file, work)
+  }
+}
+
+type Row = typeof oauthTokens.$inferSelect
+
+const columnsOf = ({ userId, provider, inboxId }: AccountRef) => ({
+  userId,
+  provider: PROVIDER_UPPER[provider],
+  inboxId,
+})
+
+const baseColumns = ({ kvRev, kvHash, bucketCreatedMs }: RecordBase) => ({
+  kvRev,
+  kvHash,
+  bucketCreated: bucketCreatedMs,
+})
+
+const factColumns = ({ mailbox, address, reauth }: RecordFacts) => ({
+  mailbox,
+  address,
+  reauth: reauth === null ? null : JSON.stringify(reauth),
+})
+
+function isAccount(account: AccountRef) {
+  const { userId, provider, inboxId } = columnsOf(account)
+  return and(eq(oauthTokens.userId, userId), eq(oauthTokens.provider, provider), eq(oauthTokens.inboxId, inboxId))
+}
+
+function isAfter(account: AccountRef) {
+  const { userId, provider, inboxId } = columnsOf(account)
+  return or(
+    gt(oauthTokens.userId, userId),
+    and(eq(oauthTokens.userId, userId), gt(oauthTokens.provider, provider)),
+    and(eq(oauthTokens.userId, userId), eq(oauthTokens.provider, provider), gt(oauthTokens.inboxId, inboxId)),
+  )
+}
+
+const prepareByAccount = ({ db }: Database) =>
+  db
+    .select()
+    .from(oauthTokens)
+    .where(
+      and(
+        eq(oauthTokens.userId, sql.placeholder('userId')),
+        eq(oauthTokens.provider, sql.placeholder('provider')),
+        eq(oauthTokens.inboxId, sql.placeholder('inboxId')),
+      ),
+    )
+    .prepare()
+
+function rowOf(row: Row): AuthRow {
+  return {
+    account: { userId: row.userId, provider: PROVIDER_LOWER[row.provider], inboxId: row.inboxId },
+    accessToken: row.accessToken,
+    refreshToken: row.refreshToken,
+    expiryS: row.expiry,
+    createdAtS: row.createdAt,
+    updatedAtS: row.updatedAt,
+    kvRev: row.kvRev,
+    kvHash: row.kvHash,
+    bucketCreatedMs: row.bucketCreated,
+    dirty: row.dirty,
+    mailbox: row.mailbox,
+    address: row.address,
+    reauth: row.reauth === null ? null : v.parse(Reauth, row.reauth),
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Seals tokens for storage: JWE (`dir`, A256GCM) in the form `protected..iv.ciphertext.tag`. User, provider, inbox and
+ * field are authenticated but stored nowhere in it, so that a value copied to another row does not open.
+ * There is no plaintext fallback: what is not such a value is broken.
+ */
+import { FlattenedEncrypt, flattenedDecrypt } from 'jose'
+import * as v from 'valibot'
+import { Secret } from '#shared/secret.ts'
+import type { AccountRef } from '../base/model.ts'
+import type { KeyRing } from './keys.ts'
+
+export type SealField = 'credential' | 'access_token' | 'refresh_token'
+/** What a sealed value belongs to. */
+export type SealBinding = AccountRef & { field: SealField }
+
+export type Seal = {
+  seal(plain: Secret, binding: SealBinding): Promise<string>
+  /** @throws KeyUnavailableError, SealBrokenError */
+  open(sealed: string, binding: SealBinding): Promise<Secret>
+}
+
+/** The value is sealed with a key that this instance does not have. The account pauses; nothing is deleted. */
+export class KeyUnavailableError extends Error {
+  override readonly name = 'KeyUnavailableError'
+  readonly code = 'KEY_UNAVAILABLE'
+  readonly kid: string
+  constructor(kid: string) {
+    super(`no token key "${kid}"`)
+    this.kid = kid
+  }
+}
+
+/** Not a sealed value, changed since, or sealed for another user, provider, inbox or field. */
+export class SealBrokenError extends Error {
+  override readonly name = 'SealBrokenError'
+  readonly code = 'SEAL_BROKEN'
+  constructor() {
+    super('a sealed token cannot be opened: it was changed or belongs elsewhere')
+  }
+}
+
+const PURPOSE = 'mailsync.token.v1'
+const ALG = 'dir'
+const ENC = 'A256GCM'
+const SEALED = /^([\w-]+)\.\.([\w-]{16})\.([\w-]*)\.([\w-]{22})$/
+/** Strict, and compared by its bytes below: no other member (zip, crit) can get in. */
+const Header = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.strictObject({ alg: v.literal(ALG), enc: v.literal(ENC), kid: v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/)) }),
+)
+
+const encodeText = (text: string): string => Buffer.from(text, 'utf8').toString('base64url')
+const headerOf = (kid: string): { alg: string; enc: string; kid: string } => ({ alg: ALG, enc: ENC, kid })
+
+/** Binding in one canonical text; as an array, because joined text could be cut in two ways. */
+const bindingBytes = ({ userId, provider, inboxId, field }: SealBinding): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify([PURPOSE, userId, provider, inboxId, field]))
+
+type Parts = { kid: string; protected: string; iv: string; ciphertext: string; tag: string }
+
+function partsOf(sealed: string): Parts {
+  const [, header = '', iv = '', ciphertext = '', tag = ''] = SEALED.exec(sealed) ?? []
+  // The last character of base64url may carry unused bits: only the canonical spelling counts.
+  const canonical = [iv, ciphertext, tag].every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
+  const parsed = v.safeParse(Header, Buffer.from(header, 'base64url').toString('utf8'))
+  if (!canonical || !parsed.success || encodeText(JSON.stringify(headerOf(parsed.output.kid))) !== header)
+    throw new SealBrokenError()
+  return { kid: parsed.output.kid, protected: header, iv, ciphertext, tag }
+}
+
+/** The key that a value is sealed with. @throws SealBrokenError */
+export const kidOf = (sealed: string): string => partsOf(sealed).kid
+
+/** Sealing and opening with the keys of a ring. */
+export function createSeal(keys: KeyRing): Seal {
+  return {
+    async seal(plain, binding) {
+      const { kid, key } = keys.active()
+      const jwe = await new FlattenedEncrypt(new TextEncoder().encode(plain.reveal()))
+        .setProtectedHeader(headerOf(kid))
+        .setAdditionalAuthenticatedData(bindingBytes(binding))
+        .encrypt(key)
+      return `${jwe.protected}..${jwe.iv}.${jwe.ciphertext}.${jwe.tag}`
+    },
+    async open(sealed, binding) {
+      const { kid, ...parts } = partsOf(sealed)
+      const found = keys.byKid(kid)
+      if (found === null) throw new KeyUnavailableError(kid)
+      const aad = Buffer.from(bindingBytes(binding)).toString('base64url')
+      const opened = await flattenedDecrypt({ ...parts, aad }, found.key, {
+        keyManagementAlgorithms: [ALG],
+        contentEncryptionAlgorithms: [ENC],
+      }).catch(() => {
+        throw new SealBrokenError()
+      })
+      return new Secret(new TextDecoder('utf-8', { ignoreBOM: true }).decode(opened.plaintext))
+    },
+  }
+}
