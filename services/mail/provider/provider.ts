@@ -48,6 +48,8 @@ export type PageRequest = {
   known(ids: readonly string[]): Set<string>
   /** Which of these wait in the fetch queue. */
   queued(ids: readonly string[]): Set<string>
+  /** Cursor of another lane as it is stored now; undefined = there is no such lane. */
+  cursorOf(lane: string): string | null | undefined
 }
 
 export type Page = {
@@ -71,6 +73,11 @@ export type Page = {
   totalEstimate?: number | null
   /** Items without an id: counted, logged, passed over. */
   skipped: number
+  /**
+   * The provider throttled part of the page. What came counts, the rest of `take` stays queued; the announced wait
+   * holds for the whole mailbox, exactly as if a ProviderError of kind `throttled` with these facts had been thrown.
+   */
+  throttled?: ProviderErrorFacts
 }
 
 /** An empty page that moves nothing. */
