@@ -40,9 +40,13 @@ nats: setup ## Start nats-server on 4222 (monitoring 8222) with nats.conf; data 
 	@scripts/nats-server.sh run data/nats --port 4222 --http 8222
 
 dev: setup ## Run one service from source, restarted at each change (SERVICE=mail or http), with data/nats/nats.env
-	@set -a; if [ -r data/nats/nats.env ]; then . data/nats/nats.env; fi; set +a; \
-	if [ '$(SERVICE)' = http ]; then role=bridge password=$$NATS_BRIDGE_PASSWORD; else role=mailsync password=$$NATS_MAILSYNC_PASSWORD; fi; \
-	NATS_USER=$${NATS_USER:-$$role} NATS_PASSWORD=$${NATS_PASSWORD:-$$password} \
+	@if [ -z "$$NATS_USER" ] && [ -r data/nats/nats.env ]; then \
+	  . data/nats/nats.env; export NATS_USER NATS_PASSWORD; \
+	  case '$(SERVICE)' in \
+	    http) NATS_USER=bridge NATS_PASSWORD=$$NATS_BRIDGE_PASSWORD ;; \
+	    *) NATS_USER=mailsync NATS_PASSWORD=$$NATS_MAILSYNC_PASSWORD ;; \
+	  esac; \
+	fi; \
 	exec node --watch --env-file-if-exists=.env services/$(SERVICE)/main.ts
 
 clean: ## Remove what setup installed; your data in data/ stays

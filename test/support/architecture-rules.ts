@@ -107,7 +107,8 @@ export const importsGoOneWay: Rule = perFile(OURS, ({ path, text }) => {
   if (part === undefined) return ['stands in no part of the layout']
   return importsOf(text).flatMap((specifier) => {
     const to = target(path, specifier)
-    if (to === undefined) return []
+    // The version of the program stands in package.json.
+    if (to === undefined || to === 'package.json') return []
     const other = partOf(to)
     const allowed = other === part || (part === APP ? isPartOfMail(other) : MAY_IMPORT[part]?.includes(other ?? ''))
     return allowed ? [] : [`${part} may not import ${to}`]

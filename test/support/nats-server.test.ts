@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +9,7 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { NATS_ROLES, type NatsRole, type NatsServer, startNatsServer } from './nats-server.ts'
+import { until } from './until.ts'
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/nats-server.sh')
 
@@ -100,6 +102,32 @@ test('dispose ends the server and removes its directory', async () => {
   await server[Symbol.asyncDispose]()
   assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
   await assert.rejects(stat(dir), { code: 'ENOENT' })
+})
+
+test('a test process that is terminated takes its servers with it', async (t) => {
+  const module = JSON.stringify(join(import.meta.dirname, 'nats-server.ts'))
+  const program = `const { startNatsServer } = await import(${module})
+    console.log((await startNatsServer({ conf: 'open', dir: process.cwd() })).pid)
+    setInterval(() => {}, 1000)`
+  const cwd = await mkdtemp(join(tmpdir(), 'mail-sync-nats-'))
+  t.after(() => rm(cwd, { recursive: true }))
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+    cwd,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [line] = await once(child.stdout, 'data')
+  const pid = Number(line)
+  process.kill(pid, 0)
+  const ended = once(child, 'exit')
+  child.kill('SIGTERM')
+  await ended
+  await until('the server is gone', () => {
+    try {
+      return !process.kill(pid, 0)
+    } catch {
+      return true
+    }
+  })
 })
 
 test('a server that cannot start is reported with its own words', async (t) => {

@@ -25,6 +25,17 @@ export type NatsServerOptions = {
   dir?: string
 }
 
+// A test process that ends early, or is ended by the runner's time limit, must not leave a server behind.
+const killedWithUs = new Set<ChildProcess>()
+const killAll = (): void => {
+  for (const child of killedWithUs) child.kill('SIGKILL')
+}
+process.on('exit', killAll)
+process.on('SIGTERM', () => {
+  // With another listener, as in the demo, the end of this process is its business.
+  if (process.listenerCount('SIGTERM') === 1) process.exit(143)
+})
+
 let found: Promise<string> | undefined
 /** Path of a usable nats-server, looked up (and downloaded, if need be) once per process. */
 export function natsServerPath(): Promise<string> {
@@ -55,8 +66,6 @@ export class NatsServer {
   #child: ChildProcess | undefined
   readonly #removeDir: boolean
   readonly #log: string[] = []
-  // A test process that ends early must not leave a server behind.
-  readonly #onExit = (): void => void this.#child?.kill('SIGKILL')
 
   constructor(conf: 'roles' | 'open', dir: string, removeDir: boolean) {
     this.conf = conf
@@ -91,9 +100,9 @@ export class NatsServer {
     if (this.#child !== undefined) throw new Error('nats-server is running already')
     const child = await this.#spawn()
     this.#child = child
-    process.on('exit', this.#onExit)
+    killedWithUs.add(child)
     child.once('exit', () => {
-      process.off('exit', this.#onExit)
+      killedWithUs.delete(child)
       if (this.#child === child) this.#child = undefined
     })
     try {
