@@ -1,0 +1,125 @@
+/**
+ * The routes of the bridge as one hono app. HTTP in, one NATS request, its answer out; errors as `shared/errors.ts`.
+ * It checks the user's token and the form of the body; what the body means is the service's to say.
+ */
+import { type Context, Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { methodNotAllowed } from 'hono/method-not-allowed'
+import { type RequestIdVariables, requestId } from 'hono/request-id'
+import { secureHeaders } from 'hono/secure-headers'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import { v7 } from 'uuid'
+import { CONTRACT, REQUEST_MAX_BYTES } from '#shared/contract.ts'
+import { AppError, type ErrorCode, errorBody, toAppError } from '#shared/errors.ts'
+import type { JwtVerifier } from '#shared/jwt.ts'
+import type { Log } from '#shared/log.ts'
+import { OPERATIONS, type OperationName } from '#shared/subjects.ts'
+
+const ROUTES = new Set([
+  '/healthz',
+  '/readyz',
+  '/metrics',
+  '/openapi.json',
+  ...OPERATIONS.map((name) => CONTRACT[name].http.path),
+])
+
+export type HttpPorts = {
+  verifier: JwtVerifier
+  /** Forwards one operation. @throws AppError */
+  forward(operation: OperationName, call: ForwardCall): Promise<unknown>
+  /** @throws AppError NO_INSTANCE */
+  ready(): Promise<void>
+  metrics(): Promise<string>
+  openApi: unknown
+  answered(request: { method: string; route: string; status: number; code: string | null; seconds: number }): void
+  /** True while the bridge stops: connections are not kept open any more. */
+  stopping(): boolean
+  log: Log
+}
+export type ForwardCall = { body: unknown; jwt: string; requestId: string; signal: AbortSignal }
+type Bindings = { Variables: RequestIdVariables & { errorCode?: ErrorCode } }
+type Ctx = Context<Bindings>
+
+export function createRoutes(ports: HttpPorts): Hono<Bindings> {
+  const app = new Hono<Bindings>()
+  app.use(requestId({ limitLength: 64, generator: () => v7() }))
+  app.use(async (c, next) => {
+    const start = performance.now()
+    await next()
+    if (ports.stopping()) c.header('connection', 'close')
+    c.header('cache-control', 'no-store')
+    const route = ROUTES.has(c.req.path) ? c.req.path : 'other'
+    const seconds = (performance.now() - start) / 1000
+    ports.answered({ method: c.req.method, route, status: c.res.status, code: c.get('errorCode') ?? null, seconds })
+  })
+  app.use(secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }))
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: (c, methods) => {
+        c.header('allow', methods.join(', '))
+        return answerError(c, new AppError('METHOD_NOT_ALLOWED', { allow: methods }), ports.log)
+      },
+    }),
+  )
+  app.notFound((c) => answerError(c, new AppError('NOT_FOUND'), ports.log))
+  app.onError((error, c) => answerError(c, toAppError(error), ports.log))
+
+  app.get('/healthz', (c) => c.json({ status: 'ok' }))
+  app.get('/readyz', async (c) => {
+    if (ports.stopping()) throw new AppError('NO_INSTANCE', { bridge: 'stopping' })
+    await ports.ready()
+    return c.json({ status: 'ready' })
+  })
+  app.get('/metrics', async (c) => c.text(await ports.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4' }))
+  app.get('/openapi.json', (c) => c.json(ports.openApi))
+  for (const name of OPERATIONS) addOperation(app, ports, name)
+  return app
+}
+
+function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName): void {
+  const { http } = CONTRACT[name]
+  const limit = bodyLimit({
+    maxSize: REQUEST_MAX_BYTES,
+    onError: (c) => answerError(c, new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES }), ports.log),
+  })
+  const forward = async (c: Ctx, read: () => Promise<unknown> | unknown): Promise<Response> => {
+    const { signal } = c.req.raw
+    const authorization = c.req.header('authorization')
+    await ports.verifier.verify(authorization, signal)
+    const jwt = (authorization ?? '').slice('bearer '.length).trim()
+    const body = await read()
+    const reply = await ports.forward(name, { body, jwt, requestId: c.get('requestId'), signal })
+    return c.json(reply as Record<string, unknown>)
+  }
+  // A query takes the place of a body: unknown keys are refused there as well.
+  if (http.method === 'GET') app.get(http.path, (c) => forward(c, () => c.req.query()))
+  else app.post(http.path, limit, (c) => forward(c, () => readBody(c)))
+}
+
+/** @throws AppError UNSUPPORTED_MEDIA_TYPE, BAD_JSON */
+async function readBody(c: Ctx): Promise<unknown> {
+  const type = c.req.header('content-type')?.split(';')[0]?.trim().toLowerCase()
+  if (type !== 'application/json') throw new AppError('UNSUPPORTED_MEDIA_TYPE')
+  const bytes = await c.req.arrayBuffer()
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    // The cause would quote the body, and with it a token.
+    throw new AppError('BAD_JSON', { reason: cause instanceof SyntaxError ? 'not JSON' : 'not UTF-8' })
+  }
+}
+
+function answerError(c: Ctx, error: AppError, log: Log): Response {
+  // Who asked is gone: there is nobody to answer and nothing that failed.
+  if (c.req.raw.signal.aborted) return new Response(null, { status: 499 })
+  const id = c.get('requestId')
+  c.set('errorCode', error.code)
+  if (error.status >= 500)
+    log.error({ err: error, code: error.code, request_id: id, details: error.details }, 'refused')
+  else log.debug({ code: error.code, request_id: id }, 'refused')
+  if (error.status === 401) c.header('www-authenticate', `Bearer error="${error.code}"`)
+  const retryAfter = error.details.retry_after_s
+  if (typeof retryAfter === 'number') c.header('retry-after', String(Math.ceil(retryAfter)))
+  return c.json(errorBody(error, id), error.status as ContentfulStatusCode)
+}

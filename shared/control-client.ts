@@ -1,0 +1,95 @@
+/**
+ * Asks for one operation of the control plane over NATS and gives its checked reply, or the AppError of the service.
+ * It retries nothing and never waits longer than its deadline.
+ */
+import * as v from 'valibot'
+import {
+  CONTRACT,
+  type ConnectReply,
+  type ConnectRequest,
+  type DisconnectReply,
+  type DisconnectRequest,
+  REQUEST_MAX_BYTES,
+  type StatusReply,
+} from './contract.ts'
+import { AppError, errorFromBody } from './errors.ts'
+import { headers, type Msg, type NatsConnection, PermissionViolationError } from './nats.ts'
+import { decodeJson, isNoResponders, isTimeout } from './nats-answer.ts'
+import {
+  asSubject,
+  HEADER_AUTHORIZATION,
+  HEADER_ERROR_CODE,
+  HEADER_REQUEST_ID,
+  type OperationName,
+} from './subjects.ts'
+
+export type Replies = { connect: ConnectReply; status: StatusReply; disconnect: DisconnectReply }
+export type Requests = {
+  connect: Omit<ConnectRequest, 'inbox_id'> & { inbox_id?: string }
+  status: Record<string, never>
+  disconnect: Omit<DisconnectRequest, 'inbox_id'> & { inbox_id?: string }
+}
+
+export type OperationCall = {
+  /** Sent as JSON; the service checks it. */
+  body: unknown
+  requestId: string
+  /** Default: the deadline of the contract. */
+  timeoutMs?: number
+  signal?: AbortSignal
+} & ({ jwt: string } | { asUser: string })
+
+/**
+ * @throws AppError: the service's own, TOO_LARGE, NO_INSTANCE when nobody listens, TIMEOUT when nobody answers in time, INTERNAL
+ * when the reply does not fit the contract.
+ * @throws PermissionViolationError when this NATS user may not publish the subject.
+ */
+export async function requestOperation<N extends OperationName>(
+  nc: NatsConnection,
+  operation: N,
+  call: OperationCall,
+): Promise<Replies[N]> {
+  const contract = CONTRACT[operation]
+  const subject = 'asUser' in call ? asSubject(call.asUser, operation) : contract.subject
+  const timeout = call.timeoutMs ?? contract.timeoutMs
+  const hdrs = headers()
+  hdrs.set(HEADER_REQUEST_ID, call.requestId)
+  if ('jwt' in call) hdrs.set(HEADER_AUTHORIZATION, `Bearer ${call.jwt}`)
+  call.signal?.throwIfAborted()
+  const payload = JSON.stringify(call.body)
+  if (Buffer.byteLength(payload) > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE')
+  const sent = nc.request(subject, payload, { timeout, headers: hdrs })
+  const answer = await untilAborted(sent, call.signal).catch((error: unknown) => {
+    call.signal?.throwIfAborted()
+    throw unanswered(error, timeout)
+  })
+  const reply = v.safeParse(contract.reply, readAnswer(answer))
+  if (!reply.success) throw new AppError('INTERNAL', { reason: 'the reply does not fit the contract' })
+  return reply.output as Replies[N]
+}
+
+function unanswered(error: unknown, timeoutMs: number): unknown {
+  if (!(error instanceof Error)) return error
+  if (isNoResponders(error)) return new AppError('NO_INSTANCE', {}, { cause: error })
+  if (isTimeout(error)) return new AppError('TIMEOUT', { timeout_ms: timeoutMs }, { cause: error })
+  if (error.cause instanceof PermissionViolationError) return error.cause
+  if (error instanceof PermissionViolationError) return error
+  // Closed, draining or broken connections: nobody was asked.
+  return new AppError('NO_INSTANCE', { nats: 'disconnected' }, { cause: error })
+}
+
+function readAnswer(answer: Msg): unknown {
+  const body = decodeJson(answer.data)
+  const code = answer.headers?.get(HEADER_ERROR_CODE)
+  if (code === undefined || code === '') return body
+  throw errorFromBody(body) ?? new AppError('INTERNAL', { status: Number(code) })
+}
+
+function untilAborted<T>(sent: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return sent
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    sent.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

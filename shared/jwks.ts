@@ -1,0 +1,142 @@
+/**
+ * The issuer's public keys: fetched, cached, reloaded in the background. Known keys survive an outage of the issuer.
+ * It decides nothing about a token; `shared/jwt.ts` is its only user.
+ */
+import { createLocalJWKSet, type JWTHeaderParameters, errors as jose } from 'jose'
+import { AppError } from './errors.ts'
+
+/** The part of a clock that is needed here; `monoMs` for waits, `wallMs` for the times in a token. */
+export type TokenClock = { wallMs(): number; monoMs(): number }
+
+const FETCH_DEADLINE_MS = 2_000
+const JWKS_MAX_BYTES = 256 * 1024
+/** Age from which the use of a known key starts a reload in the background. */
+const RELOAD_AGE_MS = 600_000
+/** A key id that a fetch did not bring stays unknown this long, and so does every other unknown one. */
+const UNKNOWN_MS = 30_000
+/** Pause after a failed fetch: with keys known, and with none. */
+const FAILED_MS = 5_000
+const FAILED_EMPTY_MS = 1_000
+
+type KeySet = ReturnType<typeof createLocalJWKSet>
+type Key = Awaited<ReturnType<KeySet>>
+
+export class IssuerKeys {
+  readonly #url: string
+  readonly #clock: TokenClock
+  #keys: KeySet | undefined
+  #text = ''
+  #generation = 0
+  #fetchedMs = Number.NEGATIVE_INFINITY
+  #failure: unknown
+  /** No fetch starts before this moment; the gate that a flood of unknown key ids runs into. */
+  #notBeforeMs = Number.NEGATIVE_INFINITY
+  #fetching: Promise<void> | undefined
+
+  constructor(url: string, clock: TokenClock) {
+    this.#url = url
+    this.#clock = clock
+  }
+
+  /** Changes when the issuer's keys change; what was verified by an older generation must be verified again. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Starts a reload in the background when the keys are old. Its failure leaves the known keys as they are. */
+  refresh(): void {
+    if (this.#keys === undefined || this.#clock.monoMs() - this.#fetchedMs < RELOAD_AGE_MS) return
+    void this.#fetch()
+  }
+
+  /**
+   * The key that signed a token.
+   * @throws AppError ISSUER_UNREACHABLE when it is not known and the issuer cannot be asked; a jose error when the
+   * issuer does not have it.
+   */
+  async find(header: JWTHeaderParameters, signal?: AbortSignal): Promise<Key> {
+    const known = await this.#lookup(header)
+    if (known !== undefined) return known
+    const asked = this.#fetch()
+    if (asked !== undefined) {
+      await abortable(asked, signal)
+      const found = await this.#lookup(header)
+      if (found !== undefined) return found
+    }
+    if (this.#failure !== undefined) throw this.#unreachable()
+    throw new jose.JWKSNoMatchingKey()
+  }
+
+  async #lookup(header: JWTHeaderParameters): Promise<Key | undefined> {
+    try {
+      return await this.#keys?.(header)
+    } catch (error) {
+      if (error instanceof jose.JWKSNoMatchingKey) return undefined
+      throw error
+    }
+  }
+
+  #unreachable(): AppError {
+    const waitMs = Math.max(this.#notBeforeMs - this.#clock.monoMs(), 0)
+    const details = { url: this.#url, retry_after_s: Math.max(1, Math.ceil(waitMs / 1000)) }
+    return new AppError('ISSUER_UNREACHABLE', details, { cause: this.#failure })
+  }
+
+  /** The fetch that is under way, or a new one; undefined while the gate is closed. Never rejects. */
+  #fetch(): Promise<void> | undefined {
+    if (this.#fetching !== undefined) return this.#fetching
+    if (this.#clock.monoMs() < this.#notBeforeMs) return undefined
+    this.#fetching = this.#load().finally(() => {
+      this.#fetching = undefined
+    })
+    return this.#fetching
+  }
+
+  async #load(): Promise<void> {
+    try {
+      const text = await fetchText(this.#url)
+      const keys = createLocalJWKSet(JSON.parse(text))
+      // The first fetch of all leaves the gate open: a key that the issuer makes just after it is found at once.
+      if (this.#keys !== undefined) this.#notBeforeMs = this.#clock.monoMs() + UNKNOWN_MS
+      if (text !== this.#text) this.#generation++
+      this.#text = text
+      this.#keys = keys
+      this.#fetchedMs = this.#clock.monoMs()
+      this.#failure = undefined
+    } catch (error) {
+      this.#failure = error
+      this.#notBeforeMs = this.#clock.monoMs() + (this.#keys === undefined ? FAILED_EMPTY_MS : FAILED_MS)
+    }
+  }
+}
+
+async function fetchText(url: string): Promise<string> {
+  const response = await fetch(url, {
+    headers: { accept: 'application/json' },
+    redirect: 'error',
+    signal: AbortSignal.timeout(FETCH_DEADLINE_MS),
+  })
+  if (response.status !== 200 || response.body === null) {
+    await response.body?.cancel()
+    throw new Error(`the issuer answers ${response.status}`)
+  }
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of response.body) {
+    bytes += chunk.byteLength
+    if (bytes > JWKS_MAX_BYTES) throw new Error(`the key set is larger than ${JWKS_MAX_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** Waits for a shared promise; the signal ends only this wait. */
+function abortable<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return shared
+  signal.throwIfAborted()
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

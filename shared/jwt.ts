@@ -1,0 +1,151 @@
+/**
+ * Verifies the JWT of a user against the issuer's JWKS. The user is the token's `sub`, and nothing else of it is used.
+ * It keeps no token: verified ones are remembered by their hash until they expire.
+ */
+import { hash } from 'node:crypto'
+import {
+  decodeJwt,
+  decodeProtectedHeader,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  errors as jose,
+  jwtVerify,
+} from 'jose'
+import { LRUCache } from 'lru-cache'
+import { AppError } from './errors.ts'
+import { IssuerKeys, type TokenClock } from './jwks.ts'
+
+const ALGORITHMS = ['EdDSA', 'ES256', 'RS256', 'PS256']
+const TOLERANCE_S = 5
+const TOKEN_MAX_BYTES = 8 * 1024
+const VERIFIED_MAX = 10_000
+const SHOWN_MAX_CHARS = 200
+
+const systemClock: TokenClock = { wallMs: () => Date.now(), monoMs: () => performance.now() }
+
+export type JwtOptions = { jwksUrl: string; issuer: string; audience: string; clock?: TokenClock }
+/** `expiresAt` in epoch seconds. */
+export type VerifiedUser = { userId: string; expiresAt: number }
+export type JwtVerifier = {
+  /**
+   * Takes the value of an Authorization header. The signal ends only this wait.
+   * @throws AppError TOKEN_MISSING, TOKEN_NOT_A_JWT, TOKEN_EXPIRED (details.expired_s_ago),
+   * TOKEN_INVALID (details.reason: signature | issuer | audience | algorithm | claim), ISSUER_UNREACHABLE (details.url).
+   */
+  verify(authorization: string | undefined, signal?: AbortSignal): Promise<VerifiedUser>
+}
+type Reason = 'signature' | 'issuer' | 'audience' | 'algorithm' | 'claim'
+
+export function createJwtVerifier(options: JwtOptions): JwtVerifier {
+  const clock = options.clock ?? systemClock
+  const keys = new IssuerKeys(options.jwksUrl, clock)
+  const verified = new LRUCache<string, VerifiedUser & { generation: number }>({ max: VERIFIED_MAX })
+  const expect = { issuer: options.issuer, audience: options.audience }
+
+  return {
+    async verify(authorization, signal) {
+      const token = bearerToken(authorization)
+      keys.refresh()
+      const digest = hash('sha256', token, 'base64url')
+      const seen = verified.get(digest)
+      if (seen !== undefined && seen.generation === keys.generation) {
+        refuseExpired(seen.expiresAt, clock)
+        return { userId: seen.userId, expiresAt: seen.expiresAt }
+      }
+      refuseEarly(token, expect, clock)
+      const { generation, ...user } = await verifySignature(token, { keys, clock, ...expect }, signal)
+      verified.set(digest, { ...user, generation })
+      return user
+    },
+  }
+}
+
+function bearerToken(authorization: string | undefined): string {
+  // No pattern with two open ends here: over NATS the value may be a megabyte of spaces.
+  const token = /^bearer\s/i.test(authorization ?? '') ? (authorization ?? '').slice('bearer '.length).trim() : ''
+  if (token === '') throw new AppError('TOKEN_MISSING')
+  if (Buffer.byteLength(token) > TOKEN_MAX_BYTES)
+    throw invalid('claim', { expected: `a token of at most ${TOKEN_MAX_BYTES} bytes` })
+  return token
+}
+
+/**
+ * Refuses what needs no key to be refused, so that foreign tokens cost no fetch and the user learns the real reason.
+ * Everything it accepts is checked again, by jose, with the signature.
+ */
+function refuseEarly(token: string, expect: { issuer: string; audience: string }, clock: TokenClock): void {
+  let alg: unknown
+  let claims: JWTPayload
+  try {
+    // Five parts are an encrypted token, fewer than three an opaque one.
+    if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new AppError('TOKEN_NOT_A_JWT')
+    alg = decodeProtectedHeader(token).alg
+    claims = decodeJwt(token)
+  } catch (cause) {
+    throw new AppError('TOKEN_NOT_A_JWT', {}, { cause })
+  }
+  if (typeof alg !== 'string' || !ALGORITHMS.includes(alg))
+    throw invalid('algorithm', { expected: ALGORITHMS, found: shown(alg) })
+  if (claims.iss !== expect.issuer) throw invalid('issuer', { expected: expect.issuer, found: shown(claims.iss) })
+  if (claims.aud !== expect.audience && !(Array.isArray(claims.aud) && claims.aud.includes(expect.audience)))
+    throw invalid('audience', { expected: expect.audience, found: shown(claims.aud) })
+  if (typeof claims.sub !== 'string' || claims.sub === '') throw invalid('claim', { claim: 'sub' })
+  if (typeof claims.exp !== 'number') throw invalid('claim', { claim: 'exp' })
+  refuseExpired(claims.exp, clock)
+}
+
+function refuseExpired(expiresAt: number, clock: TokenClock): void {
+  const ago = Math.floor(clock.wallMs() / 1000) - expiresAt
+  if (ago >= TOLERANCE_S) throw new AppError('TOKEN_EXPIRED', { expired_s_ago: Math.floor(ago) })
+}
+
+async function verifySignature(
+  token: string,
+  by: { keys: IssuerKeys; clock: TokenClock; issuer: string; audience: string },
+  signal: AbortSignal | undefined,
+): Promise<VerifiedUser & { generation: number }> {
+  let generation = 0
+  const findKey: JWTVerifyGetKey = async (header) => {
+    const key = await by.keys.find(header, signal)
+    generation = by.keys.generation
+    return key
+  }
+  try {
+    const { payload } = await jwtVerify(token, findKey, {
+      algorithms: ALGORITHMS,
+      issuer: by.issuer,
+      audience: by.audience,
+      requiredClaims: ['sub', 'exp'],
+      clockTolerance: TOLERANCE_S,
+      currentDate: new Date(by.clock.wallMs()),
+    })
+    const { sub, exp } = payload
+    if (typeof sub !== 'string' || sub === '' || exp === undefined) throw invalid('claim', { claim: 'sub' })
+    return { userId: sub, expiresAt: exp, generation }
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw refusal(error)
+  }
+}
+
+/** jose's error as one of ours; its text and the claims it carries stay in the cause. */
+function refusal(error: unknown): AppError {
+  if (error instanceof AppError) return error
+  if (error instanceof jose.JWTExpired) return new AppError('TOKEN_EXPIRED', {}, { cause: error })
+  if (error instanceof jose.JWTClaimValidationFailed) return invalid('claim', { claim: error.claim }, error)
+  if (error instanceof jose.JOSEAlgNotAllowed || error instanceof jose.JOSENotSupported)
+    return invalid('algorithm', {}, error)
+  if (error instanceof jose.JWTInvalid || error instanceof jose.JWSInvalid) return invalid('claim', {}, error)
+  if (error instanceof jose.JWKSNoMatchingKey)
+    return invalid('signature', { key: 'not among the keys of the issuer: another secret or database?' }, error)
+  return invalid('signature', {}, error)
+}
+
+const invalid = (reason: Reason, facts: Record<string, unknown>, cause?: unknown): AppError =>
+  new AppError('TOKEN_INVALID', { reason, ...facts }, { cause })
+
+/** A value of the sender's own token, short enough to be shown to the sender. */
+function shown(value: unknown): string | null {
+  if (value === undefined) return null
+  return (typeof value === 'string' ? value : JSON.stringify(value)).slice(0, SHOWN_MAX_CHARS)
+}

@@ -1,0 +1,95 @@
+/**
+ * Metrics of one program: a registry of its own, its flat form for `$SRV.STATS`, and `/metrics` on loopback.
+ * Names start with `mailsync_`; a user id is never a label.
+ */
+import { createServer } from 'node:http'
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
+
+export { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+
+const PREFIX = 'mailsync_'
+/** A sample as Prometheus writes it: name, labels in braces, no value. */
+const FLAT_NAME = /^mailsync_[a-z0-9_]+(?:\{[a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*\})?$/
+
+/** A registry of its own, so that several programs can live in one test process. */
+export const createRegistry = (): Registry => new Registry()
+
+/** Memory, CPU and event-loop lag of this process, once per process. */
+export const collectProcessMetrics = (registry: Registry): void =>
+  collectDefaultMetrics({ register: registry, prefix: PREFIX })
+
+/** All samples of a registry as `name{label="value"}` → number, as an instance puts them into its STATS. */
+export async function flatMetrics(registry: Registry): Promise<Record<string, number>> {
+  const flat: Record<string, number> = {}
+  for (const metric of await registry.getMetricsAsJSON()) {
+    for (const value of metric.values) {
+      const name = 'metricName' in value && typeof value.metricName === 'string' ? value.metricName : metric.name
+      flat[flatName(name, value.labels)] = value.value
+    }
+  }
+  return flat
+}
+
+/** `name{a="1",b="2"}`; characters that would need escaping are replaced by a space. */
+export function flatName(name: string, labels: Record<string, string | number | undefined>): string {
+  const pairs = Object.entries(labels)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}="${String(value).replace(/["\\\p{Cc}]/gu, ' ')}"`)
+  return pairs.length === 0 ? name : `${name}{${pairs.join(',')}}`
+}
+
+/**
+ * A flat name with one more label in front, or null when it is not one of ours.
+ * What comes over NATS is checked here before it becomes text of `/metrics`.
+ */
+export function withLabel(flat: string, label: string, value: string): string | null {
+  if (!FLAT_NAME.test(flat)) return null
+  const [name = '', rest = ''] = flat.split(/\{(.*)/s)
+  const own = flatName(name, { [label]: value })
+  return rest === '' ? own : `${own.slice(0, -1)},${rest}`
+}
+
+export type MetricsServer = {
+  /** The port that was bound. */
+  port: number
+  /** Resolves when the signal aborted and the server is closed. */
+  closed: Promise<void>
+}
+
+/**
+ * Serves `/metrics` on 127.0.0.1 until the signal aborts; port 0 = any free one.
+ * @throws ExitError 78 when the port is taken.
+ */
+export async function serveMetrics(options: {
+  port: number
+  registry: Registry
+  signal: AbortSignal
+}): Promise<MetricsServer> {
+  const { registry } = options
+  const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
+    if (request.method !== 'GET' || request.url !== '/metrics') {
+      response.writeHead(404).end()
+      return
+    }
+    registry.metrics().then(
+      (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
+      () => response.writeHead(500).end(),
+    )
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(new ExitError(EXIT_CONFIG, `cannot serve metrics on 127.0.0.1:${options.port}`, { cause })),
+    )
+    server.listen(options.port, '127.0.0.1', resolve)
+  })
+  const closed = new Promise<void>((resolve) => server.once('close', () => resolve()))
+  const stop = (): void => {
+    server.close()
+    server.closeAllConnections()
+  }
+  if (options.signal.aborted) stop()
+  else options.signal.addEventListener('abort', stop, { once: true })
+  const address = server.address()
+  return { port: typeof address === 'object' && address !== null ? address.port : options.port, closed }
+}
