@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { Secret } from '#shared/secret.ts'
 import type { AccountRef } from '../base/model.ts'
+import type { SealedTokens } from '../store/auth-store.ts'
 import { type Seal, SealBrokenError } from './seal.ts'
 
 /** Sealed as one JSON text in `mail_accounts`. `expiry` is epoch seconds. */
@@ -40,11 +41,8 @@ export async function openCredential(seal: Seal, account: AccountRef, sealed: st
   }
 }
 
-/** The two columns of `oauth_tokens`. */
-export type SealedPair = { accessToken: string; refreshToken: string; expiryS: number }
-
 /** Seals the tokens apart, as auth.db keeps them. */
-export async function sealPair(seal: Seal, account: AccountRef, tokens: Tokens): Promise<SealedPair> {
+export async function sealPair(seal: Seal, account: AccountRef, tokens: Tokens): Promise<SealedTokens> {
   const [accessToken, refreshToken] = await Promise.all([
     seal.seal(tokens.accessToken, bound(account, 'access_token')),
     seal.seal(tokens.refreshToken, bound(account, 'refresh_token')),
@@ -53,7 +51,7 @@ export async function sealPair(seal: Seal, account: AccountRef, tokens: Tokens):
 }
 
 /** Opens the tokens of an auth.db row. @throws KeyUnavailableError, SealBrokenError */
-export async function openPair(seal: Seal, account: AccountRef, pair: SealedPair): Promise<Tokens> {
+export async function openPair(seal: Seal, account: AccountRef, pair: SealedTokens): Promise<Tokens> {
   const [accessToken, refreshToken] = await Promise.all([
     seal.open(pair.accessToken, bound(account, 'access_token')),
     seal.open(pair.refreshToken, bound(account, 'refresh_token')),
@@ -67,3 +65,7 @@ const bound = <F extends string>({ userId, provider, inboxId }: AccountRef, fiel
   inboxId,
   field,
 })
+
+/** True when both are the very same grant and access token. */
+export const sameTokens = (a: Tokens, b: Tokens): boolean =>
+  a.accessToken.reveal() === b.accessToken.reveal() && a.refreshToken.reveal() === b.refreshToken.reveal()

@@ -14,31 +14,21 @@ import {
 } from 'oauth4webapi'
 import * as v from 'valibot'
 import { Secret } from '#shared/secret.ts'
+import { type Http, HttpError, type HttpOptions } from '../base/http.ts'
 import type { ProviderName } from '../base/model.ts'
-import { GrantError, grantErrorOf } from './grant-error.ts'
-
-/** What is needed of `fetch`; undici's and the platform's both fit. */
-export type GrantFetch = (
-  url: string,
-  init: {
-    method: 'POST'
-    headers: Record<string, string>
-    body: URLSearchParams
-    redirect: 'manual'
-    signal?: AbortSignal | undefined
-  },
-) => Promise<Response>
+import { GrantError, type GrantErrorCode, grantErrorOf } from './grant-error.ts'
 
 /** One OAuth client at one provider. */
 export type GrantClient = {
   provider: ProviderName
   tokenUrl: string
   /** Google has one; Microsoft has none. */
-  revokeUrl?: string
+  revokeUrl: string | null
   clientId: string
   /** Absent for a public client. */
-  clientSecret?: Secret
-  fetch: GrantFetch
+  clientSecret: Secret | undefined
+  /** Made with GRANT_HTTP. */
+  http: Http
 }
 
 export type Grant = {
@@ -49,8 +39,10 @@ export type Grant = {
   expiresInS: number
 }
 
-export const GRANT_DEADLINE_MS = 10_000
+const DEADLINE_MS = 10_000
 const MAX_ANSWER_BYTES = 64 * 1024
+/** Options of `createHttp` for calls to OAuth servers. */
+export const GRANT_HTTP: HttpOptions = { deadlineMs: DEADLINE_MS, maxBytes: MAX_ANSWER_BYTES }
 const MAX_LIFE_S = 7 * 86_400
 /** When the provider does not say; a shorter life shows as a 401, which refreshes once. */
 const DEFAULT_LIFE_S = 3_600
@@ -99,15 +91,24 @@ export async function refreshGrant(client: GrantClient, refreshToken: Secret, si
  * @throws GrantError, or the signal's reason when the caller gave up.
  */
 export async function revokeGrant(client: GrantClient, refreshToken: Secret, signal: AbortSignal): Promise<void> {
-  if (client.revokeUrl === undefined) return
+  if (client.revokeUrl === null) return
   await post(client, 'revoke', signal, (as, auth, options) =>
     revocationRequest(as, { client_id: client.clientId }, auth, refreshToken.reveal(), options),
   )
 }
 
 type Operation = 'refresh' | 'revoke'
+type SendOptions = { [customFetch]: Fetch; [allowInsecureRequests]: boolean; signal: AbortSignal }
+type Fetch = (
+  url: string,
+  request: {
+    method: string
+    headers: Record<string, string>
+    body: URLSearchParams
+    signal?: AbortSignal | undefined
+  },
+) => Promise<Response>
 type Send = (as: AuthorizationServer, auth: ClientAuth, options: SendOptions) => Promise<Response>
-type SendOptions = { [customFetch]: GrantFetch; [allowInsecureRequests]: boolean; signal: AbortSignal }
 
 /** Sends one request; answers the text of a success. */
 async function post(
@@ -116,31 +117,25 @@ async function post(
   signal: AbortSignal,
   send: Send,
 ): Promise<{ status: number; text: string }> {
-  signal.throwIfAborted()
-  const deadline = AbortSignal.timeout(GRANT_DEADLINE_MS)
   const { provider } = client
+  const deadline = AbortSignal.timeout(DEADLINE_MS)
+  const both = AbortSignal.any([signal, deadline])
   let response: Response
-  let text: string | null
+  let text: string
   try {
-    const as: AuthorizationServer = {
-      issuer: new URL(client.tokenUrl).origin,
-      token_endpoint: client.tokenUrl,
-      ...(client.revokeUrl === undefined ? {} : { revocation_endpoint: client.revokeUrl }),
-    }
-    const auth = client.clientSecret === undefined ? None() : ClientSecretPost(client.clientSecret.reveal())
-    response = await send(as, auth, {
-      [customFetch]: client.fetch,
+    response = await send(serverOf(client), authOf(client), {
+      [customFetch]: (url, { method, headers, body }) =>
+        client.http.fetch(new URL(url), { method, headers, body: body.toString(), signal: both }),
       [allowInsecureRequests]: LOOPBACK.has(new URL(client.tokenUrl).hostname),
-      signal: AbortSignal.any([signal, deadline]),
+      signal: both,
     })
-    text = await boundedText(response)
-  } catch {
-    // The cause is dropped: errors of a transport may quote what was sent.
+    text = await response.text()
+  } catch (error) {
     signal.throwIfAborted()
-    throw new GrantError('transient', provider, { operation, code: deadline.aborted ? 'timeout' : 'network' })
+    // Without the cause: errors of a transport may quote what was sent.
+    throw new GrantError('transient', provider, { operation, code: deadline.aborted ? 'timeout' : codeOf(error) })
   }
   const { status } = response
-  if (text === null) throw new GrantError('transient', provider, { operation, code: 'bad_answer', status })
   if (status === 200) return { status, text }
   const failure = v.safeParse(json(Failure), text)
   const code = failure.success ? failure.output.error : null
@@ -150,18 +145,19 @@ async function post(
   throw grantErrorOf(provider, { operation, status, code, ...(retryAfterMs === null ? {} : { retryAfterMs }) })
 }
 
-/** The body as text; null when it is larger than an answer can be. */
-async function boundedText(response: Response): Promise<string | null> {
-  if (response.body === null) return ''
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of response.body) {
-    bytes += chunk.byteLength
-    // Leaving the loop cancels the body and frees its connection.
-    if (bytes > MAX_ANSWER_BYTES) return null
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+const serverOf = ({ tokenUrl, revokeUrl }: GrantClient): AuthorizationServer => ({
+  issuer: new URL(tokenUrl).origin,
+  token_endpoint: tokenUrl,
+  ...(revokeUrl === null ? {} : { revocation_endpoint: revokeUrl }),
+})
+
+const authOf = ({ clientSecret }: GrantClient): ClientAuth =>
+  clientSecret === undefined ? None() : ClientSecretPost(clientSecret.reveal())
+
+function codeOf(error: unknown): GrantErrorCode {
+  if (!(error instanceof HttpError)) return 'network'
+  if (error.code === 'DEADLINE') return 'timeout'
+  return error.code === 'TOO_LARGE' || error.code === 'REDIRECT' ? 'bad_answer' : 'network'
 }
 
 /** The wait of a Retry-After header, a date taken relative to the answer's own Date; null when there is none. */

@@ -72,6 +72,19 @@ function partsOf(sealed: string): Parts {
 /** The key that a value is sealed with. @throws SealBrokenError */
 export const kidOf = (sealed: string): string => partsOf(sealed).kid
 
+/** The keys of many values, each once. Broken values have none: they fail when they are opened. */
+export function kidsOf(sealed: Iterable<string>): string[] {
+  const kids = new Set<string>()
+  for (const value of sealed) {
+    try {
+      kids.add(kidOf(value))
+    } catch (error) {
+      if (!(error instanceof SealBrokenError)) throw error
+    }
+  }
+  return [...kids]
+}
+
 /** Sealing and opening with the keys of a ring. */
 export function createSeal(keys: KeyRing): Seal {
   return {

@@ -1,0 +1,183 @@
+/**
+ * Access tokens for the workers: cached, refreshed in time, one refresh per account at a time. A new refresh token is on
+ * disk before the access token that came with it is used. It never marks an account; the caller acts on what it throws.
+ */
+import { LRUCache } from 'lru-cache'
+import { AppError } from '#shared/errors.ts'
+import type { Secret } from '#shared/secret.ts'
+import { type AccountRef, accountName, type ProviderName, toSeconds } from '../base/model.ts'
+import type { AccountRecord } from '../kv/account-record.ts'
+import { sameTokens, type Tokens } from './credential.ts'
+import { GrantError, type GrantErrorKind } from './grant-error.ts'
+import { type GrantClient, refreshGrant } from './refresh.ts'
+import { CredentialVault, type Current, type VaultParts } from './vault.ts'
+
+export type TokenParts = VaultParts & {
+  /** The OAuth client of each configured provider. */
+  clients: Partial<Record<ProviderName, GrantClient>>
+  /** Called once per call to a token endpoint. */
+  onRefresh?: (provider: ProviderName, outcome: 'ok' | GrantErrorKind) => void
+}
+
+export type TokenRequest = {
+  /** `force`: refresh even if the token looks good. Default `if-needed`. */
+  refresh?: 'if-needed' | 'force'
+  /** The token that the provider has refused: refreshed only if it is still the one that holds. */
+  rejected?: Secret
+}
+
+/** A token is refreshed this long before it ends. */
+const EARLY_S = 300
+/** Two grants, five compare-and-set rounds and the reads between them, each with a shorter deadline of its own. */
+const FLIGHT_DEADLINE_MS = 60_000
+const CACHE_ACCOUNTS = 20_000
+
+type Ask = TokenRequest | 'as it is'
+type Held = { tokens: Tokens; refreshed: boolean }
+
+export class TokenProvider {
+  readonly #parts: TokenParts
+  readonly #vault: CredentialVault
+  readonly #cache = new LRUCache<string, Tokens>({ max: CACHE_ACCOUNTS })
+  /** Bounded by the accounts of this instance; an entry lives for the deadlines of one refresh. */
+  readonly #flights = new Map<string, Promise<Held>>()
+  readonly #life = new AbortController()
+
+  constructor(parts: TokenParts) {
+    this.#parts = parts
+    this.#vault = new CredentialVault(parts)
+  }
+
+  /**
+   * An access token that is good for some minutes.
+   * @throws GrantError (kind `reauth`: mark the account; `config`: alarm; `transient`: later), NotConnectedError,
+   * KeyUnavailableError, SealBrokenError, AppError PROVIDER_NOT_CONFIGURED, or the signal's reason.
+   */
+  async accessToken(account: AccountRef, request: TokenRequest, signal: AbortSignal): Promise<Secret> {
+    const name = accountName(account)
+    for (;;) {
+      signal.throwIfAborted()
+      const cached = this.#cache.get(name)
+      if (cached !== undefined && !this.#isStale(cached, request)) return cached.accessToken
+      const running = this.#flights.get(name)
+      const held = await orAborted(running ?? this.#fly(account, request), signal)
+      // A flight of others may have had no reason to refresh where this request has one.
+      if (running === undefined || held.refreshed || !this.#isStale(held.tokens, request))
+        return held.tokens.accessToken
+    }
+  }
+
+  /** Drops the cached token: the next request reads the record again. */
+  invalidate(account: AccountRef): void {
+    this.#cache.delete(accountName(account))
+  }
+
+  /** Deletes everything this instance knows of the credential. */
+  forget(account: AccountRef): void {
+    this.invalidate(account)
+    this.#vault.forget(account)
+  }
+
+  /** Mirrors a record that was seen at a revision into auth.db; a record that says disconnected deletes the row. */
+  async noteRecord(account: AccountRef, record: AccountRecord, revision: number): Promise<void> {
+    if (record.desired === 'disconnected') this.invalidate(account)
+    const tokens = await this.#vault.note(account, record, revision)
+    if (tokens !== null && this.#cache.has(accountName(account))) this.#cache.set(accountName(account), tokens)
+  }
+
+  /**
+   * Brings a refreshed credential that KV does not have yet to KV, unless the record has a newer one, which is taken.
+   * When KV cannot be reached, the row stays dirty.
+   */
+  async pushDirty(account: AccountRef, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    const running = this.#flights.get(accountName(account))
+    if (running !== undefined) await orAborted(Promise.allSettled([running]), signal)
+    if (this.#parts.auth.get(account)?.dirty !== true) return
+    // Through the same door as a refresh, so that no refresh runs beside it.
+    await orAborted(this.#flights.get(accountName(account)) ?? this.#fly(account, 'as it is'), signal)
+  }
+
+  /** Records to be created again in a bucket that is newer than auth.db's rows: see restore.ts. */
+  recordsToRestore(bucketCreatedMs: number): AsyncGenerator<{ account: AccountRef; record: AccountRecord }> {
+    return this.#vault.recordsToRestore(bucketCreatedMs)
+  }
+
+  /** Refreshes that are under way are finished: cut off, they could lose a new refresh token. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#life.abort(new Error('the token provider is closed'))
+    await Promise.allSettled(this.#flights.values())
+    this.#cache.clear()
+  }
+
+  /** Runs on its own, without the signal of whoever asked first: others wait for the same answer. */
+  #fly(account: AccountRef, ask: Ask): Promise<Held> {
+    const name = accountName(account)
+    this.#life.signal.throwIfAborted()
+    const flight = this.#obtain(account, ask)
+      .then((held) => {
+        this.#cache.set(name, held.tokens)
+        return held
+      })
+      .catch((error: unknown) => {
+        this.#cache.delete(name)
+        throw error
+      })
+      .finally(() => this.#flights.delete(name))
+    this.#flights.set(name, flight)
+    return flight
+  }
+
+  async #obtain(account: AccountRef, ask: Ask): Promise<Held> {
+    const signal = AbortSignal.timeout(FLIGHT_DEADLINE_MS)
+    const current = await this.#vault.current(account, signal)
+    if (ask === 'as it is' || !this.#isStale(current.tokens, ask)) return { tokens: current.tokens, refreshed: false }
+    try {
+      return await this.#refresh(account, current, signal)
+    } catch (error) {
+      if (!(error instanceof GrantError) || error.kind !== 'reauth') throw error
+      // Somebody else may have used the refresh token first; only an unchanged credential is really refused.
+      const theirs = await this.#vault.current(account, signal)
+      if (theirs.base === null || sameTokens(theirs.tokens, current.tokens)) throw error
+      if (!this.#isStale(theirs.tokens, ask)) return { tokens: theirs.tokens, refreshed: true }
+      return await this.#refresh(account, theirs, signal)
+    }
+  }
+
+  async #refresh(account: AccountRef, current: Current, signal: AbortSignal): Promise<Held> {
+    const { clients, clock, onRefresh } = this.#parts
+    const client = clients[account.provider]
+    if (client === undefined) throw new AppError('PROVIDER_NOT_CONFIGURED', { provider: account.provider })
+    try {
+      const grant = await refreshGrant(client, current.tokens.refreshToken, signal)
+      onRefresh?.(account.provider, 'ok')
+      const tokens: Tokens = {
+        accessToken: grant.accessToken,
+        refreshToken: grant.refreshToken ?? current.tokens.refreshToken,
+        expiryS: toSeconds(clock.wallMs()) + grant.expiresInS,
+      }
+      return { tokens: await this.#vault.save(account, tokens, current.base, signal), refreshed: true }
+    } catch (error) {
+      if (error instanceof GrantError) onRefresh?.(account.provider, error.kind)
+      throw error
+    }
+  }
+
+  #isStale(tokens: Tokens, { refresh, rejected }: TokenRequest): boolean {
+    if (toSeconds(this.#parts.clock.wallMs()) >= tokens.expiryS - EARLY_S) return true
+    if (rejected !== undefined) return rejected.reveal() === tokens.accessToken.reveal()
+    return refresh === 'force'
+  }
+}
+
+/** The promise, or the signal's reason as soon as it aborts; the work behind the promise goes on. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const gone = Promise.withResolvers<never>()
+  const onAbort = (): void => gone.reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([work, gone.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
