@@ -1,0 +1,121 @@
+/**
+ * Ids of messages that still have to be fetched. An entry is told by its `seq`, which is never used twice:
+ * a message that was enqueued again while it was fetched stays in the queue.
+ */
+import { and, asc, count, eq, lte, min, sql } from 'drizzle-orm'
+import { PROVIDER_UPPER } from '#shared/event.ts'
+import type { AccountRef } from '../base/model.ts'
+import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
+import { fetchQueue as q } from './schema/user.ts'
+
+export type Taken = { id: string; seq: number; attempts: number }
+export type QueueDepth = {
+  waiting: number
+  /** Entries that have failed at least once. */
+  setAside: number
+  /** When the next entry is due, epoch ms (in the past when one is due now); null when the queue is empty. */
+  nextAtMs: number | null
+}
+
+const { placeholder } = sql
+const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId })
+const ofAccount = and(eq(q.provider, placeholder('provider')), eq(q.inboxId, placeholder('inboxId')))
+const ofIds = sql`${q.providerMessageId} IN (SELECT value FROM json_each(${placeholder('ids')}))`
+
+const row = {
+  provider: placeholder('provider'),
+  inboxId: placeholder('inboxId'),
+  providerMessageId: placeholder('id'),
+  urgent: placeholder('urgent'),
+}
+const insertNew = prepareWrite((db) => db.insert(q).values(row).onConflictDoNothing().prepare())
+const deleteIds = prepareWrite((db) => db.delete(q).where(and(ofAccount, ofIds)).prepare())
+const deleteSeq = prepareWrite((db) =>
+  db
+    .delete(q)
+    .where(eq(q.seq, placeholder('seq')))
+    .prepare(),
+)
+const selectDue = prepareRead((db) =>
+  db
+    .select({ id: q.providerMessageId, seq: q.seq, attempts: q.attempts })
+    .from(q)
+    .where(and(ofAccount, eq(q.urgent, placeholder('urgent')), lte(q.nextAtMs, placeholder('nowMs'))))
+    .orderBy(asc(q.seq))
+    .limit(placeholder('limit'))
+    .prepare(),
+)
+const selectIds = prepareRead((db) =>
+  db.select({ id: q.providerMessageId }).from(q).where(and(ofAccount, ofIds)).prepare(),
+)
+const selectDepth = prepareRead((db) =>
+  db
+    .select({
+      waiting: count(),
+      setAside: sql<number>`coalesce(sum(${q.attempts} > 0), 0)`,
+      nextAtMs: min(q.nextAtMs),
+    })
+    .from(q)
+    .where(ofAccount)
+    .prepare(),
+)
+
+/**
+ * Appends ids in their order. Urgent ones go before all others and replace a waiting entry of the same id;
+ * an id that is not urgent and waits already keeps its place. Returns how many entries were written.
+ */
+export function enqueue(
+  tx: UserTx,
+  account: AccountRef,
+  ids: readonly string[],
+  { urgent }: { urgent: boolean },
+): number {
+  const key = keyOf(account)
+  if (urgent) remove(tx, account, ids)
+  let written = 0
+  for (const id of ids) written += insertNew(tx).run({ ...key, id, urgent }).changes
+  return written
+}
+
+/** The entries that are due, urgent ones first, then in order. They stay in the queue until `finish`. */
+export function take(reader: UserReader, account: AccountRef, nowMs: number, limit: number): Taken[] {
+  const key = keyOf(account)
+  const urgent = selectDue(reader).all({ ...key, nowMs, urgent: 1, limit })
+  if (urgent.length >= limit) return urgent
+  return urgent.concat(selectDue(reader).all({ ...key, nowMs, urgent: 0, limit: limit - urgent.length }))
+}
+
+/** Removes what was taken, except entries that were enqueued again in the meantime. */
+export function finish(tx: UserTx, _account: AccountRef, taken: readonly { id: string; seq: number }[]): void {
+  for (const { seq } of taken) deleteSeq(tx).run({ seq })
+}
+
+/** Removes ids however often they were enqueued: they need no longer be fetched. */
+export function remove(tx: UserTx, account: AccountRef, ids: readonly string[]): void {
+  if (ids.length > 0) deleteIds(tx).run({ ...keyOf(account), ids: JSON.stringify(ids) })
+}
+
+/** Sets one taken entry aside until `nextAtMs`; nothing happens when it was enqueued again in the meantime. */
+export function fail(
+  tx: UserTx,
+  _account: AccountRef,
+  entry: { id: string; seq: number; attempts: number; nextAtMs: number },
+): void {
+  // A message that could not be read goes behind those never tried.
+  tx.db
+    .update(q)
+    .set({ attempts: entry.attempts, nextAtMs: entry.nextAtMs, urgent: false })
+    .where(eq(q.seq, entry.seq))
+    .run()
+}
+
+/** Which of these ids wait in the queue. */
+export function queuedIds(reader: UserReader, account: AccountRef, ids: readonly string[]): Set<string> {
+  if (ids.length === 0) return new Set()
+  const rows = selectIds(reader).all({ ...keyOf(account), ids: JSON.stringify(ids) })
+  return new Set(rows.map(({ id }) => id))
+}
+
+export function queueDepth(reader: UserReader, account: AccountRef): QueueDepth {
+  return selectDepth(reader).get(keyOf(account)) ?? { waiting: 0, setAside: 0, nextAtMs: null }
+}

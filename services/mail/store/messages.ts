@@ -1,0 +1,184 @@
+/** `email_received_events`: the mails of a user. A new one gets its outbox row in the same transaction, here and nowhere else. */
+import { and, count, eq, gte, sql } from 'drizzle-orm'
+import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from '#shared/event.ts'
+import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
+import { cutEvent } from './event-size.ts'
+import { addKnown, setKnownSeq } from './known.ts'
+import { appendOutbox } from './outbox-rows.ts'
+import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
+import { emailReceivedEvents as e } from './schema/user.ts'
+
+const { placeholder } = sql
+
+const insertEvent = prepareWrite((db) =>
+  db
+    .insert(e)
+    .values({
+      eventId: placeholder('eventId'),
+      ts: placeholder('ts'),
+      msgDate: placeholder('msgDate'),
+      provider: placeholder('provider'),
+      inboxId: placeholder('inboxId'),
+      userId: placeholder('userId'),
+      providerMessageId: placeholder('providerMessageId'),
+      providerThreadId: placeholder('providerThreadId'),
+      subject: placeholder('subject'),
+      sender: placeholder('sender'),
+      toAddrs: placeholder('toAddrs'),
+      ccAddrs: placeholder('ccAddrs'),
+      bccAddrs: placeholder('bccAddrs'),
+      snippet: placeholder('snippet'),
+      headersJson: placeholder('headersJson'),
+      labelsJson: placeholder('labelsJson'),
+      truncatedJson: placeholder('truncatedJson'),
+    })
+    .onConflictDoNothing()
+    .prepare(),
+)
+const ofAccount = and(eq(e.provider, placeholder('provider')), eq(e.inboxId, placeholder('inboxId')))
+const selectKnown = prepareRead((db) =>
+  db
+    .select({ id: e.providerMessageId })
+    .from(e)
+    .where(and(ofAccount, sql`${e.providerMessageId} IN (SELECT value FROM json_each(${placeholder('ids')}))`))
+    .prepare(),
+)
+const selectCount = prepareRead((db) => db.select({ n: count() }).from(e).where(ofAccount).prepare())
+const selectEvent = prepareRead((db) =>
+  db
+    .select()
+    .from(e)
+    .where(eq(e.eventId, placeholder('eventId')))
+    .prepare(),
+)
+
+const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId })
+
+/**
+ * Stores mails that are not there yet, and an outbox row for each whose event was never seen, in the order given.
+ * A mail whose event is known (read back from the stream) gets its row but no second event.
+ */
+export function storeNew(
+  tx: UserTx,
+  account: AccountRef,
+  metas: readonly MessageMeta[],
+  nowMs: number,
+): { stored: number; events: number } {
+  if (account.userId !== tx.userId) throw new Error('mail of one user must not enter the database of another')
+  const result = { stored: 0, events: 0 }
+  for (const mail of metas) {
+    const event = cutEvent(toEvent(account, mail, toSeconds(nowMs)))
+    if (!insertRow(tx, event)) continue
+    result.stored++
+    if (!addKnown(tx, event.event_id)) continue
+    appendOutbox(tx, event, nowMs)
+    result.events++
+  }
+  return result
+}
+
+/** Which of these provider ids are stored. */
+export function knownIds(reader: UserReader, account: AccountRef, ids: readonly string[]): Set<string> {
+  if (ids.length === 0) return new Set()
+  const rows = selectKnown(reader).all({ ...keyOf(account), ids: JSON.stringify(ids) })
+  return new Set(rows.map(({ id }) => id))
+}
+
+/** How many mails of the account are stored. Reads the whole index of the account: not for every poll. */
+export const countStored = (reader: UserReader, account: AccountRef): number =>
+  selectCount(reader).get(keyOf(account))?.n ?? 0
+
+/** Takes an event that was read back from the stream: its row if it is missing, its sequence, no outbox row. */
+export function insertFromEvent(tx: UserTx, event: EmailReceived, seq: number): void {
+  if (event.user_id !== tx.userId) throw new Error('an event of one user must not enter the database of another')
+  insertRow(tx, event)
+  setKnownSeq(tx, event.event_id, seq)
+}
+
+/** The event of a stored mail, built from its row; null when there is none. */
+export function eventOf(reader: UserReader, id: string): EmailReceived | null {
+  const row = selectEvent(reader).get({ eventId: id })
+  if (row === undefined) return null
+  return {
+    event_id: row.eventId,
+    ts: row.ts,
+    msg_date: row.msgDate,
+    provider: row.provider as ProviderUpper,
+    inbox_id: row.inboxId,
+    user_id: row.userId,
+    provider_message_id: row.providerMessageId,
+    provider_thread_id: row.providerThreadId,
+    subject: row.subject ?? '',
+    sender: row.sender ?? '',
+    to_addrs: JSON.parse(row.toAddrs ?? '[]'),
+    cc_addrs: JSON.parse(row.ccAddrs ?? '[]'),
+    bcc_addrs: JSON.parse(row.bccAddrs ?? '[]'),
+    snippet: row.snippet ?? '',
+    headers: JSON.parse(row.headersJson ?? '{}'),
+    labels: JSON.parse(row.labelsJson ?? '[]'),
+    ...(row.truncatedJson === null ? {} : { truncated: JSON.parse(row.truncatedJson) }),
+  }
+}
+
+/** Event ids of mails stored since `sinceTs` (epoch seconds), in the order of storing, behind row `afterRow`. */
+export function eventIdsSince(
+  { db }: UserReader,
+  sinceTs: number,
+  afterRow: number,
+  limit: number,
+): { row: number; eventId: string }[] {
+  const row = sql<number>`rowid`
+  return db
+    .select({ row, eventId: e.eventId })
+    .from(e)
+    .where(and(gte(e.ts, sinceTs), sql`${row} > ${afterRow}`))
+    .orderBy(row)
+    .limit(limit)
+    .all()
+}
+
+function toEvent(account: AccountRef, mail: MessageMeta, ts: number): EmailReceived {
+  const provider = PROVIDER_UPPER[account.provider]
+  return {
+    event_id: eventId(account.userId, provider, account.inboxId, mail.id),
+    ts,
+    msg_date: mail.msgDate,
+    provider,
+    inbox_id: account.inboxId,
+    user_id: account.userId,
+    provider_message_id: mail.id,
+    provider_thread_id: mail.threadId,
+    subject: mail.subject,
+    sender: mail.sender,
+    to_addrs: mail.to,
+    cc_addrs: mail.cc,
+    bcc_addrs: mail.bcc,
+    snippet: mail.snippet,
+    headers: mail.headers,
+    labels: mail.labels,
+  }
+}
+
+/** False when the mail is stored already. */
+function insertRow(tx: UserTx, event: EmailReceived): boolean {
+  const written = insertEvent(tx).run({
+    eventId: event.event_id,
+    ts: event.ts,
+    msgDate: event.msg_date,
+    provider: event.provider,
+    inboxId: event.inbox_id,
+    userId: event.user_id,
+    providerMessageId: event.provider_message_id,
+    providerThreadId: event.provider_thread_id,
+    subject: event.subject,
+    sender: event.sender,
+    toAddrs: JSON.stringify(event.to_addrs),
+    ccAddrs: JSON.stringify(event.cc_addrs),
+    bccAddrs: JSON.stringify(event.bcc_addrs),
+    snippet: event.snippet,
+    headersJson: JSON.stringify(event.headers),
+    labelsJson: JSON.stringify(event.labels),
+    truncatedJson: event.truncated === undefined ? null : JSON.stringify(event.truncated),
+  })
+  return written.changes > 0
+}

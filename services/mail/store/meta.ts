@@ -1,0 +1,66 @@
+/** The one row of `meta`: whose file, which term, how far the user's subject was read. */
+import { sql } from 'drizzle-orm'
+import type { Epoch } from '../base/model.ts'
+import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
+import { meta } from './schema/user.ts'
+
+export type Meta = {
+  userId: string
+  epoch: Epoch
+  /** Sequence of the newest message of the user's subject that is known here; 0 = none. */
+  lastSeq: number
+  /** The event there; null when there is none, or a message that is no event of ours. */
+  lastEventId: string | null
+  /** Creation time of the stream behind the sequences, epoch ms; null before the first look. */
+  streamCreatedMs: number | null
+  /** When the stream was last found to be new or to have gone backwards, epoch ms. */
+  streamResetMs: number | null
+}
+
+const { placeholder } = sql
+
+const selectMeta = prepareRead((db) => db.select().from(meta).prepare())
+const updateLast = prepareWrite((db) =>
+  db
+    .update(meta)
+    .set({ lastSeq: sql`${placeholder('seq')}`, lastEventId: sql`${placeholder('eventId')}` })
+    .prepare(),
+)
+
+/** The row, or null when the file has none: made, but never adopted. */
+export function readMeta(reader: UserReader): Meta | null {
+  const row = selectMeta(reader).get()
+  if (row === undefined) return null
+  return {
+    userId: row.userId,
+    epoch: { era: row.epochEra, rev: row.epochRev },
+    lastSeq: row.lastSeq,
+    lastEventId: row.lastEventId,
+    streamCreatedMs: row.streamCreatedMs,
+    streamResetMs: row.streamResetMs,
+  }
+}
+
+/** The newest message of the subject that is now accounted for. */
+export function setLast(tx: UserTx, last: { seq: number; eventId: string | null }): void {
+  updateLast(tx).run(last)
+}
+
+/** The stream that sequences belong to from now on, epoch ms. */
+export function setStreamCreated(tx: UserTx, createdMs: number): void {
+  tx.db.update(meta).set({ streamCreatedMs: createdMs }).run()
+}
+
+/** Notes that the stream was found to be new or to have gone backwards. */
+export function setStreamReset(tx: UserTx, atMs: number): void {
+  tx.db.update(meta).set({ streamResetMs: atMs }).run()
+}
+
+/** Writes the term; the caller has compared it. */
+export function setEpoch(tx: UserTx, epoch: Epoch): void {
+  tx.db
+    .insert(meta)
+    .values({ userId: tx.userId, epochEra: epoch.era, epochRev: epoch.rev })
+    .onConflictDoUpdate({ target: meta.userId, set: { epochEra: epoch.era, epochRev: epoch.rev } })
+    .run()
+}

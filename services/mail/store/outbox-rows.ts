@@ -1,0 +1,185 @@
+/**
+ * `outbox`: events that wait for the stream, and for a while those that are on it. Order is id order.
+ * It publishes nothing; it never skips or drops a row that was not published.
+ */
+import { createHash } from 'node:crypto'
+import { and, asc, count, eq, isNotNull, isNull, lt, lte, max, min, sql } from 'drizzle-orm'
+import type { EmailReceived } from '#shared/event.ts'
+import { EVENT_TYPE, eventSubject } from '#shared/subjects.ts'
+import { toSeconds } from '../base/model.ts'
+import { setKnownSeq } from './known.ts'
+import { setLast } from './meta.ts'
+import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
+import { outbox as o } from './schema/user.ts'
+
+export type OutboxRow = {
+  id: number
+  /** The event id; also its `Nats-Msg-Id`. */
+  msgId: string
+  subject: string
+  payload: Buffer
+  /** False when the payload is not what was written: the disk changed it. */
+  intact: boolean
+  retries: number
+  /** Epoch ms before which the row must not be tried; 0 = now. */
+  nextAttemptMs: number
+  /** Epoch ms of storing. */
+  tsMs: number
+}
+export type OutboxDepth = {
+  pending: number
+  /** When the oldest waiting event was stored, epoch ms; null when none waits. */
+  oldestTsMs: number | null
+  /** Highest id there is; 0 when there is no row. */
+  lastId: number
+}
+
+const { placeholder } = sql
+const unpublished = isNull(o.publishedAt)
+
+const insertRow = prepareWrite((db) =>
+  db
+    .insert(o)
+    .values({
+      ts: placeholder('ts'),
+      tsMs: placeholder('tsMs'),
+      subject: placeholder('subject'),
+      eventType: EVENT_TYPE,
+      payload: placeholder('payload'),
+      sha256: placeholder('sha256'),
+      msgId: placeholder('msgId'),
+    })
+    .prepare(),
+)
+const selectDue = prepareRead((db) =>
+  db.select().from(o).where(unpublished).orderBy(asc(o.id)).limit(placeholder('limit')).prepare(),
+)
+const updatePublished = prepareWrite((db) =>
+  db
+    .update(o)
+    .set({ publishedAt: sql`${placeholder('at')}`, streamSeq: sql`${placeholder('seq')}` })
+    .where(eq(o.id, placeholder('id')))
+    .prepare(),
+)
+const selectPendingId = prepareRead((db) =>
+  db
+    .select({ id: o.id })
+    .from(o)
+    .where(and(eq(o.msgId, placeholder('msgId')), unpublished))
+    .prepare(),
+)
+const selectDepth = prepareRead((db) =>
+  db
+    .select({ pending: count(), oldestTsMs: min(o.tsMs) })
+    .from(o)
+    .where(unpublished)
+    .prepare(),
+)
+const selectLastId = prepareRead((db) =>
+  db
+    .select({ id: max(o.id) })
+    .from(o)
+    .prepare(),
+)
+
+const sha256 = (payload: Uint8Array): Buffer => createHash('sha256').update(payload).digest()
+
+/** Appends the row of a new event. */
+export function appendOutbox(tx: UserTx, event: EmailReceived, nowMs: number): void {
+  const payload = Buffer.from(JSON.stringify(event))
+  insertRow(tx).run({
+    ts: toSeconds(nowMs),
+    tsMs: nowMs,
+    subject: eventSubject(tx.userId),
+    payload,
+    sha256: sha256(payload),
+    msgId: event.event_id,
+  })
+}
+
+/** Unpublished rows in id order. Only the first one may be tried; the others wait behind it. */
+export function dueRows(reader: UserReader, limit: number): OutboxRow[] {
+  const rows = selectDue(reader).all({ limit })
+  return rows.map((row) => ({
+    id: row.id,
+    msgId: row.msgId,
+    subject: row.subject,
+    payload: row.payload,
+    intact: sha256(row.payload).equals(row.sha256),
+    retries: row.retries ?? 0,
+    nextAttemptMs: row.nextAttemptMs,
+    tsMs: row.tsMs,
+  }))
+}
+
+/** The unpublished row of an event, or null. */
+export const pendingRowOf = (reader: UserReader, eventId: string): number | null =>
+  selectPendingId(reader).get({ msgId: eventId })?.id ?? null
+
+/** Notes that rows are on the stream, and the newest message of the subject. */
+export function markPublished(
+  tx: UserTx,
+  rows: readonly { id: number; msgId: string; seq: number }[],
+  last: { seq: number; eventId: string | null },
+  nowMs: number,
+): void {
+  for (const { id, msgId, seq } of rows) {
+    updatePublished(tx).run({ id, seq, at: toSeconds(nowMs) })
+    setKnownSeq(tx, msgId, seq)
+  }
+  setLast(tx, last)
+}
+
+/** Back-off of the first row; the rows behind it wait with it. */
+export function delayHead({ db }: UserTx, id: number, retries: number, nextAttemptMs: number): void {
+  db.update(o)
+    .set({ retries, nextAttemptMs, nextAttemptAt: toSeconds(nextAttemptMs) })
+    .where(eq(o.id, id))
+    .run()
+}
+
+/** Replaces a payload that the disk changed. */
+export function replacePayload({ db }: UserTx, id: number, event: EmailReceived): void {
+  const payload = Buffer.from(JSON.stringify(event))
+  db.update(o)
+    .set({ payload, sha256: sha256(payload) })
+    .where(eq(o.id, id))
+    .run()
+}
+
+export function outboxDepth(reader: UserReader): OutboxDepth {
+  const depth = selectDepth(reader).get() ?? { pending: 0, oldestTsMs: null }
+  return { ...depth, lastId: selectLastId(reader).get()?.id ?? 0 }
+}
+
+/** Whether each event stored up to this row is on the stream: then the positions captured with it may be a checkpoint. */
+export const allPublishedUpTo = ({ db }: UserReader, id: number): boolean =>
+  db
+    .select({ id: o.id })
+    .from(o)
+    .where(and(unpublished, lte(o.id, id)))
+    .limit(1)
+    .get() === undefined
+
+/** Deletes published rows older than `beforeMs` from the front of the table; looks at `limit` rows. */
+export function deletePublished({ db }: UserTx, beforeMs: number, limit = 500): number {
+  const front = db.select({ id: o.id }).from(o).orderBy(asc(o.id)).limit(limit).all()
+  const last = front.at(-1)
+  if (last === undefined) return 0
+  return db
+    .delete(o)
+    .where(and(lte(o.id, last.id), isNotNull(o.publishedAt), lt(o.publishedAt, toSeconds(beforeMs))))
+    .run().changes
+}
+
+/** Makes the rows that are still kept wait again; returns the event ids whose row is gone. */
+export function unpublish({ db }: UserTx, eventIds: readonly string[]): string[] {
+  const kept = db
+    .update(o)
+    .set({ publishedAt: null, streamSeq: null, retries: 0, nextAttemptMs: 0, nextAttemptAt: null })
+    .where(and(isNotNull(o.publishedAt), sql`${o.msgId} IN (SELECT value FROM json_each(${JSON.stringify(eventIds)}))`))
+    .returning({ msgId: o.msgId })
+    .all()
+  const found = new Set(kept.map(({ msgId }) => msgId))
+  return eventIds.filter((id) => !found.has(id))
+}

@@ -1,0 +1,164 @@
+/**
+ * One SQLite file per user: opened on demand, kept in a bounded cache, written only by the term that owns the user.
+ * It refuses stale terms and foreign files, sets damaged files aside and never deletes one. It knows no other table than meta.
+ */
+import { lstatSync, renameSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { LRUCache } from 'lru-cache'
+import type { Log } from '#shared/log.ts'
+import { encodeUser } from '#shared/user-token.ts'
+import { compareEpochs, type Epoch } from '../base/model.ts'
+import { readMeta, setEpoch } from './meta.ts'
+import type { UserReader, UserTx } from './prepared.ts'
+import { CorruptError, type Database, DiskError, onDisk, openDatabase } from './sqlite.ts'
+
+export type { UserReader, UserTx } from './prepared.ts'
+
+/** The database belongs to another term than the writer's: the writer has lost the user. */
+export class StaleEpochError extends Error {
+  override readonly name = 'StaleEpochError'
+  readonly mine: Epoch
+  readonly found: Epoch | null
+  constructor(mine: Epoch, found: Epoch | null) {
+    const text = (epoch: Epoch | null): string => (epoch === null ? 'none' : `${epoch.era}.${epoch.rev}`)
+    super(`term ${text(mine)} may not write: the database belongs to term ${text(found)}`)
+    this.mine = mine
+    this.found = found
+  }
+}
+
+/** `absent`: no file. `empty`: a file that no term has adopted yet. `corrupt`: damaged, or somebody else's. */
+export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
+
+type Handle = { database: Database; tx: UserTx; reader: UserReader }
+const MAX_HANDLES = 256
+
+export class UserStore {
+  readonly #dataDir: string
+  readonly #log: Log
+  readonly #handles: LRUCache<string, Handle>
+
+  constructor(options: { dataDir: string; log: Log; maxHandles?: number }) {
+    this.#dataDir = options.dataDir
+    this.#log = options.log
+    this.#handles = new LRUCache<string, Handle>({
+      max: options.maxHandles ?? MAX_HANDLES,
+      dispose: ({ database }) => database.close(),
+    })
+  }
+
+  /** Path of the user's database. */
+  fileOf(userId: string): string {
+    return join(this.#dataDir, 'users', encodeUser(userId), 'events.db')
+  }
+
+  /** What is on the disk; creates nothing. @throws DiskError when the path is no regular file or cannot be opened. */
+  inspect(userId: string): FileState {
+    const file = this.fileOf(userId)
+    const status = onDisk(file, () => lstatSync(file, { throwIfNoEntry: false }))
+    if (status === undefined) {
+      this.release(userId)
+      return 'absent'
+    }
+    if (status.size === 0 && status.isFile()) return 'empty'
+    try {
+      return this.read(userId, readMeta) === null ? 'empty' : 'usable'
+    } catch (error) {
+      if (!(error instanceof CorruptError)) throw error
+      this.#log.error({ err: error }, 'a user database cannot be used')
+      return 'corrupt'
+    }
+  }
+
+  /** Renames the database to `events.db.corrupt-<ms>`, with its WAL; returns the new path, or null when there was none. */
+  setAside(userId: string): string | null {
+    this.release(userId)
+    const file = this.fileOf(userId)
+    const aside = `${file}.corrupt-${Date.now()}`
+    return onDisk(file, () => {
+      // The WAL first: alone beside a new database it would be replayed into it.
+      for (const suffix of ['-wal', '-shm', ''])
+        if (lstatSync(file + suffix, { throwIfNoEntry: false }) !== undefined) renameSync(file + suffix, aside + suffix)
+      if (lstatSync(aside, { throwIfNoEntry: false }) === undefined) return null
+      this.#log.error({ from: file, to: aside }, 'a user database was set aside')
+      return aside
+    })
+  }
+
+  /**
+   * Opens or creates the database and makes `epoch` its term.
+   * @throws StaleEpochError when a higher term stands there; CorruptError, DiskError.
+   */
+  adopt(userId: string, epoch: Epoch): { previous: Epoch | null; fresh: boolean } {
+    const { tx, database } = this.#open(userId, 'create')
+    return onDisk(database.file, () =>
+      database.sqlite
+        .transaction(() => {
+          const previous = this.#metaOf(tx)?.epoch ?? null
+          if (previous !== null && compareEpochs(previous, epoch) > 0) throw new StaleEpochError(epoch, previous)
+          setEpoch(tx, epoch)
+          return { previous, fresh: previous === null }
+        })
+        .immediate(),
+    )
+  }
+
+  /** Runs `fn` on one snapshot of the user's database. @throws CorruptError, DiskError. */
+  read<T>(userId: string, fn: (db: UserReader) => T): T {
+    const { reader, database } = this.#open(userId)
+    return onDisk(database.file, () => database.sqlite.transaction(() => fn(reader)).deferred())
+  }
+
+  /**
+   * Runs `fn` in one IMMEDIATE transaction; all or nothing is written.
+   * @throws StaleEpochError when the database belongs to another term than `epoch`; CorruptError, DiskError.
+   */
+  commit<T>(userId: string, epoch: Epoch, fn: (tx: UserTx) => T): T {
+    const { tx, database } = this.#open(userId)
+    return onDisk(database.file, () =>
+      database.sqlite
+        .transaction(() => {
+          const found = this.#metaOf(tx)?.epoch ?? null
+          if (found === null || compareEpochs(found, epoch) !== 0) throw new StaleEpochError(epoch, found)
+          return fn(tx)
+        })
+        .immediate(),
+    )
+  }
+
+  /** Closes the user's handle, which writes the WAL back. Later calls open it again. */
+  release(userId: string): void {
+    this.#handles.delete(userId)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#handles.clear()
+  }
+
+  #open(userId: string, missing: 'create' | 'refuse' = 'refuse'): Handle {
+    const known = this.#handles.get(userId)
+    if (known !== undefined) return known
+    const file = this.fileOf(userId)
+    // Only a term makes a file: one that a mere look had made would pass for a lost disk.
+    if (missing === 'refuse' && onDisk(file, () => lstatSync(file, { throwIfNoEntry: false })) === undefined)
+      throw new DiskError('CANNOT_OPEN', `${file} is not there`)
+    const database = openDatabase({ file, kind: 'user', synchronous: 'NORMAL' })
+    const handle: Handle = { database, tx: { userId, db: database.db }, reader: { userId, db: database.db } }
+    try {
+      onDisk(database.file, () => this.#metaOf(handle.reader))
+    } catch (error) {
+      database.close()
+      throw error
+    }
+    this.#handles.set(userId, handle)
+    return handle
+  }
+
+  /** The meta row, after the check that the file is this user's. */
+  #metaOf(reader: UserReader): ReturnType<typeof readMeta> {
+    const found = readMeta(reader)
+    if (found !== null && found.userId !== reader.userId)
+      throw new CorruptError(`the database in ${dirname(this.fileOf(reader.userId))} belongs to another user`)
+    return found
+  }
+}
