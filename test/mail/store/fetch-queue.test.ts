@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { enqueue, fail, finish, queueDepth, queuedIds, remove, take } from '../../../services/mail/store/fetch-queue.ts'
+import type { UserTx } from '../../../services/mail/store/user-store.ts'
+import { ACCOUNT, EPOCH, type StoreBox, storeBox } from './support.ts'
+
+const commit = <T>(box: StoreBox, fn: (tx: UserTx) => T): T => box.store.commit('ada', EPOCH, fn)
+const taken = (box: StoreBox, nowMs = 1_000, limit = 10): string[] =>
+  box.store.read('ada', (db) => take(db, ACCOUNT, nowMs, limit)).map(({ id }) => id)
+
+function adopted(): StoreBox {
+  const box = storeBox()
+  box.store.adopt('ada', EPOCH)
+  return box
+}
+
+test('urgent ids come first, all others in the order in which they were enqueued', async () => {
+  await using box = adopted()
+  commit(box, (tx) => {
+    assert.equal(enqueue(tx, ACCOUNT, ['c', 'a', 'b'], { urgent: false }), 3)
+    assert.equal(enqueue(tx, ACCOUNT, ['a', 'd'], { urgent: false }), 1, 'an id that waits keeps its place')
+    assert.equal(enqueue(tx, ACCOUNT, ['z', 'b'], { urgent: true }), 2, 'urgent replaces')
+    enqueue(tx, { ...ACCOUNT, inboxId: 'work' }, ['other'], { urgent: true })
+  })
+  assert.deepEqual(taken(box), ['z', 'b', 'c', 'a', 'd'])
+  assert.deepEqual(taken(box, 1_000, 3), ['z', 'b', 'c'])
+  assert.deepEqual(taken(box, 1_000, 1), ['z'])
+})
+
+test('a message that was enqueued again while it was fetched stays in the queue', async () => {
+  await using box = adopted()
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['a', 'b'], { urgent: false }))
+  const under = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 10))
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['a'], { urgent: true }))
+  commit(box, (tx) => finish(tx, ACCOUNT, under))
+  assert.deepEqual(taken(box), ['a'])
+})
+
+test('a message that left an empty queue and came back is not mistaken for the one that was taken', async () => {
+  await using box = adopted()
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['a'], { urgent: false }))
+  const under = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 10))
+  commit(box, (tx) => remove(tx, ACCOUNT, ['a']))
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['a'], { urgent: false }))
+  commit(box, (tx) => {
+    finish(tx, ACCOUNT, under)
+    for (const entry of under) fail(tx, ACCOUNT, { ...entry, attempts: 1, nextAtMs: 99_000 })
+  })
+  assert.deepEqual(taken(box), ['a'])
+})
+
+test('a message that cannot be read waits its time and is in nobody’s way', async () => {
+  await using box = adopted()
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['bad', 'b', 'c'], { urgent: false }))
+  const [bad] = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 1))
+  assert.ok(bad !== undefined)
+  commit(box, (tx) => fail(tx, ACCOUNT, { ...bad, attempts: 1, nextAtMs: 6_000 }))
+  assert.deepEqual(taken(box), ['b', 'c'])
+  box.store.read('ada', (db) => {
+    assert.deepEqual(queueDepth(db, ACCOUNT), { waiting: 3, setAside: 1, nextAtMs: 0 })
+    assert.deepEqual(queuedIds(db, ACCOUNT, ['bad', 'x']), new Set(['bad']))
+  })
+  commit(box, (tx) => remove(tx, ACCOUNT, ['b', 'c', 'not there']))
+  assert.deepEqual(taken(box), [])
+  assert.deepEqual(
+    box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
+    { waiting: 1, setAside: 1, nextAtMs: 6_000 },
+  )
+  assert.deepEqual(
+    box.store.read('ada', (db) => take(db, ACCOUNT, 6_000, 1)).map(({ attempts }) => attempts),
+    [1],
+  )
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['bad'], { urgent: true }))
+  assert.deepEqual(
+    box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 1)).map(({ attempts }) => attempts),
+    [0],
+  )
+})
+
+test('an empty queue has no next time', async () => {
+  await using box = adopted()
+  assert.deepEqual(
+    box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
+    { waiting: 0, setAside: 0, nextAtMs: null },
+  )
+})
