@@ -1,0 +1,120 @@
+/**
+ * One script, through the real Gmail client, on the simulator and on an emulator by other people.
+ * Known differences of emulate@0.12.2, which the script steps around or levels out:
+ * - it has no getProfile (watch answers the history id instead) and takes any bearer token
+ * - its history ids have 21 digits, more than a uint64, and an old start never answers 404
+ * - its page tokens are offsets, and garbage counts as 0
+ * - it seeds labels of its own, so only system labels that both have are compared
+ */
+import assert from 'node:assert/strict'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import test from 'node:test'
+import { createEmulator } from 'emulate'
+import { auth, type gmail_v1, gmail as gmailClient } from 'googleapis'
+import { startSimulator } from './simulator.ts'
+
+function clientFor(rootUrl: string, accessToken: string): gmail_v1.Gmail {
+  const login = new auth.OAuth2()
+  login.setCredentials({ access_token: accessToken, expiry_date: Date.now() + 3600_000 })
+  return gmailClient({ version: 'v1', auth: login, rootUrl, retry: false })
+}
+
+const rawMail = (subject: string): string =>
+  Buffer.from(`From: Ada <ada@example.com>\r\nTo: me@example.com\r\nSubject: ${subject}\r\n\r\nHello`).toString(
+    'base64url',
+  )
+
+/** Runs the script and answers what it saw, with ids replaced by the names of the mails. */
+async function script(gmail: gmail_v1.Gmail): Promise<object> {
+  const userId = 'me'
+  const names = new Map<string, string>()
+  const named = (id?: string | null) => names.get(id ?? '') ?? 'unknown'
+  const insert = async (name: string, labelIds: string[]): Promise<string> => {
+    const { data } = await gmail.users.messages.insert({ userId, requestBody: { raw: rawMail(name), labelIds } })
+    names.set(data.id ?? '', name)
+    return data.id ?? ''
+  }
+  const start =
+    (await gmail.users.watch({ userId, requestBody: { topicName: 'projects/p/topics/t' } })).data.historyId ?? ''
+  const first = await insert('first', ['INBOX', 'UNREAD'])
+  const second = await insert('second', ['INBOX'])
+  const third = await insert('third', ['INBOX', 'UNREAD'])
+  const spam = await insert('spam', ['SPAM'])
+  await gmail.users.messages.modify({
+    userId,
+    id: first,
+    requestBody: { removeLabelIds: ['UNREAD'], addLabelIds: ['STARRED'] },
+  })
+  await gmail.users.messages.modify({
+    userId,
+    id: spam,
+    requestBody: { removeLabelIds: ['SPAM'], addLabelIds: ['INBOX'] },
+  })
+  await gmail.users.messages.trash({ userId, id: third })
+  await gmail.users.messages.delete({ userId, id: second })
+
+  const list = await gmail.users.messages.list({ userId, maxResults: 1 })
+  const next = await gmail.users.messages.list({ userId, maxResults: 1, pageToken: list.data.nextPageToken ?? '' })
+  const all = await gmail.users.messages.list({ userId, includeSpamTrash: true })
+  const starred = await gmail.users.messages.list({ userId, labelIds: ['STARRED'] })
+  const got = await gmail.users.messages.get({
+    userId,
+    id: first,
+    format: 'metadata',
+    metadataHeaders: ['Subject', 'From'],
+  })
+  const gone = await gmail.users.messages.get({ userId, id: second }).catch((error: { status: number }) => error.status)
+  const history = await gmail.users.history.list({ userId, startHistoryId: start })
+  const added = await gmail.users.history.list({ userId, startHistoryId: start, historyTypes: ['messageAdded'] })
+  const labels = await gmail.users.labels.list({ userId })
+  const records = history.data.history ?? []
+  const kinds = records.flatMap((record) => [
+    ...(record.messagesAdded ?? []).map(({ message }) => `added ${named(message?.id)}`),
+    ...(record.messagesDeleted ?? []).map(({ message }) => `deleted ${named(message?.id)}`),
+    ...(record.labelsAdded ?? []).map(({ message, labelIds }) => `${named(message?.id)} +${labelIds}`),
+    ...(record.labelsRemoved ?? []).map(({ message, labelIds }) => `${named(message?.id)} -${labelIds}`),
+  ])
+  return {
+    pages: [list, next].map(({ data }) => data.messages?.length),
+    live: new Set([...(list.data.messages ?? []), ...(next.data.messages ?? [])].map(({ id }) => named(id))),
+    end: next.data.nextPageToken === undefined,
+    all: new Set(all.data.messages?.map(({ id }) => named(id))),
+    starred: starred.data.messages?.map(({ id }) => named(id)),
+    labelsOfFirst: got.data.labelIds?.toSorted(),
+    headers: got.data.payload?.headers?.map(({ name, value }) => `${name}: ${value}`).toSorted(),
+    gone,
+    history: kinds.toSorted(),
+    chronological: records.every(({ id }, at) => at === 0 || BigInt(id ?? 0) > BigInt(records[at - 1]?.id ?? 0)),
+    added: added.data.history?.flatMap(
+      ({ messagesAdded }) => messagesAdded?.map(({ message }) => named(message?.id)) ?? [],
+    ),
+    labels: ['INBOX', 'SENT', 'DRAFT', 'SPAM', 'TRASH', 'UNREAD', 'STARRED', 'IMPORTANT'].filter((id) =>
+      labels.data.labels?.some((label) => label.id === id && label.type === 'system'),
+    ),
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise<void>((resolve) => server.close(() => resolve()))
+  return port
+}
+
+test('the real Gmail client sees the same on the simulator and on an independent emulator', async () => {
+  await using simulator = await startSimulator()
+  const who = simulator.addMailbox({ user: 'u1', provider: 'google', n: 0 })
+  const ours = await script(clientFor(simulator.env.MAIL_GMAIL_BASE_URL, who.access_token))
+  const emulator = await createEmulator({
+    service: 'google',
+    port: await freePort(),
+    seed: { google: { users: [{ email: 'me@example.com', name: 'Me' }], messages: [] } },
+  })
+  try {
+    assert.deepEqual(ours, await script(clientFor(emulator.url, 'any')))
+  } finally {
+    await emulator.close()
+  }
+})
