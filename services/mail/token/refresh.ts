@@ -14,19 +14,14 @@ import {
 } from 'oauth4webapi'
 import * as v from 'valibot'
 import { Secret } from '#shared/secret.ts'
+import type { OAuthClient } from '../base/config.ts'
 import { type Http, HttpError, type HttpOptions } from '../base/http.ts'
 import type { ProviderName } from '../base/model.ts'
 import { GrantError, type GrantErrorCode, grantErrorOf } from './grant-error.ts'
 
-/** One OAuth client at one provider. */
-export type GrantClient = {
+/** One OAuth client at one provider; a client without secret is public, one without revokeUrl cannot revoke. */
+export type GrantClient = OAuthClient & {
   provider: ProviderName
-  tokenUrl: string
-  /** Google has one; Microsoft has none. */
-  revokeUrl: string | null
-  clientId: string
-  /** Absent for a public client. */
-  clientSecret: Secret | undefined
   /** Made with GRANT_HTTP. */
   http: Http
 }
