@@ -34,8 +34,8 @@ export function keysFromFile(file: string, source: string): string {
   try {
     const status = fstatSync(descriptor)
     if (!status.isFile()) throw refuse('is not a regular file')
-    if ((status.mode & 0o077) !== 0) throw refuse('can be read by others: run "chmod 600" on it')
     if (status.uid !== process.geteuid?.()) throw refuse('belongs to another user of this machine')
+    if ((status.mode & 0o077) !== 0) throw refuse('can be read by others: run "chmod 600" on it')
     if (status.size > MAX_BYTES) throw refuse(`is larger than ${MAX_BYTES} bytes`)
     return readFileSync(descriptor, 'utf8')
   } finally {
