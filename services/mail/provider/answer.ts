@@ -1,0 +1,40 @@
+/**
+ * What both adapters do with an answer before anything may move: check its shape, and name a failure that never got to
+ * be an answer. It knows no provider's fields.
+ */
+import * as v from 'valibot'
+import { HttpError } from '../base/http.ts'
+import { ProviderError } from './provider.ts'
+
+/** Text of bounded length that can be stored and sent; ids, tokens and links. */
+export const token = (maxLength = 4096) =>
+  v.pipe(
+    v.string(),
+    v.minLength(1),
+    v.maxLength(maxLength),
+    v.check((text) => text.isWellFormed()),
+  )
+
+/**
+ * The answer as its schema describes it.
+ * @throws ProviderError transient, code BAD_SHAPE: text, HTML, a stream, a cut or foreign body is never "empty".
+ */
+export function checked<Schema extends v.GenericSchema>(
+  schema: Schema,
+  data: unknown,
+  operation: string,
+): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, data)
+  if (result.success) return result.output
+  throw new ProviderError('transient', { operation, status: 200, code: 'BAD_SHAPE' })
+}
+
+/** A call that brought no answer at all: refused connection, deadline, broken body. An aborted call rejects as aborted. */
+export function noAnswer(operation: string, cause: unknown, signal: AbortSignal): ProviderError {
+  signal.throwIfAborted()
+  for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    if (at instanceof ProviderError) return at
+    if (at instanceof HttpError) return new ProviderError('transient', { operation, code: at.code }, { cause: at })
+  }
+  return new ProviderError('transient', { operation, code: 'NO_ANSWER' }, { cause })
+}

@@ -1,0 +1,33 @@
+/** The stored positions of Gmail's lanes: JSON, checked on reading. A cursor that cannot be read is `gone`. */
+import * as v from 'valibot'
+import { token } from '../answer.ts'
+import { ProviderError } from '../provider.ts'
+
+const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+
+/** `start` stays the same over all pages of a walk; `first` is the historyId of its first page. */
+const History = v.object({
+  start: v.pipe(v.string(), v.regex(/^\d{1,32}$/)),
+  page: v.optional(token()),
+  first: v.optional(v.pipe(v.string(), v.regex(/^\d{1,32}$/))),
+})
+export type HistoryCursor = v.InferOutput<typeof History>
+
+/** `fresh` counts the ids of this pass that nobody knew; `atMs` is the age of the page token. */
+const Enum = v.object({ pass: whole, fresh: whole, page: v.optional(token()), atMs: v.optional(whole) })
+export type EnumCursor = v.InferOutput<typeof Enum>
+
+function read<Schema extends v.GenericSchema>(schema: Schema, cursor: string, operation: string) {
+  try {
+    const result = v.safeParse(schema, JSON.parse(cursor))
+    if (result.success) return result.output
+  } catch (cause) {
+    throw new ProviderError('gone', { operation, code: 'CURSOR_UNREADABLE' }, { cause })
+  }
+  throw new ProviderError('gone', { operation, code: 'CURSOR_UNREADABLE' })
+}
+
+export const readHistory = (cursor: string): HistoryCursor => read(History, cursor, 'gmail.history.list')
+export const readEnum = (cursor: string | null): EnumCursor =>
+  cursor === null ? { pass: 1, fresh: 0 } : read(Enum, cursor, 'gmail.messages.list')
+export const write = (cursor: HistoryCursor | EnumCursor): string => JSON.stringify(cursor)
