@@ -48,27 +48,38 @@ function tokenFault(provider: ProviderName, fault: Fault | undefined): Answer | 
   }
 }
 
-export function createAuth(options: AuthOptions) {
-  const { clock } = options
+/** Where tokens are kept; access tokens end by the simulator's clock. */
+function createTokens({ clock, seed, tokenLifeS }: AuthOptions) {
   const access = new Map<string, { grant: Grant; expiresMs: number }>()
   const refresh = new Map<string, Grant>()
   let serial = 0
-
   const newToken = (prefix: string, grant: Grant): string => {
     serial++
     const text = `${grant.provider}:${grant.user}:${serial}`
-    return `${prefix}${hashText(text, options.seed).toString(36)}-${hashText(text, 7).toString(36)}-${serial}`
+    return `${prefix}${hashText(text, seed).toString(36)}-${hashText(text, 7).toString(36)}-${serial}`
   }
-  const newAccess = (grant: Grant): string => {
-    const token = newToken(grant.provider === 'google' ? 'ya29.sim-' : 'EwB.sim-', grant)
-    access.set(token, { grant, expiresMs: clock.now() + options.tokenLifeS * 1000 })
-    return token
+  return {
+    access,
+    refresh,
+    serial: () => serial,
+    newAccess: (grant: Grant): string => {
+      const token = newToken(grant.provider === 'google' ? 'ya29.sim-' : 'EwB.sim-', grant)
+      access.set(token, { grant, expiresMs: clock.now() + tokenLifeS * 1000 })
+      return token
+    },
+    newRefresh: (grant: Grant): string => {
+      const token = newToken(grant.provider === 'google' ? '1//sim-' : '0.A.sim-', grant)
+      refresh.set(token, grant)
+      return token
+    },
   }
-  const newRefresh = (grant: Grant): string => {
-    const token = newToken(grant.provider === 'google' ? '1//sim-' : '0.A.sim-', grant)
-    refresh.set(token, grant)
-    return token
-  }
+}
+
+const bearer = (authorization: string | undefined) => /^Bearer (.+)$/i.exec(authorization ?? '')?.[1] ?? ''
+
+export function createAuth(options: AuthOptions) {
+  const { clock } = options
+  const { access, refresh, serial, newAccess, newRefresh } = createTokens(options)
 
   const refreshed = (provider: ProviderName, form: URLSearchParams): Answer => {
     const old = form.get('refresh_token') ?? ''
@@ -76,7 +87,7 @@ export function createAuth(options: AuthOptions) {
     if (!grant || grant.revoked || grant.provider !== provider) {
       return tokenFault(provider, { type: 'invalid_grant' }) ?? oauthError(400, 'invalid_grant', '')
     }
-    const rotate = provider === 'microsoft' || (options.googleRotation === 'sometimes' && serial % 2 === 0)
+    const rotate = provider === 'microsoft' || (options.googleRotation === 'sometimes' && serial() % 2 === 0)
     const body = {
       access_token: newAccess(grant),
       expires_in: options.tokenLifeS,
@@ -98,12 +109,11 @@ export function createAuth(options: AuthOptions) {
     }),
 
     /** Whose token it is, valid or not; null for unknown ones. */
-    owner: (authorization: string | undefined): Grant | null =>
-      access.get(/^Bearer (.+)$/i.exec(authorization ?? '')?.[1] ?? '')?.grant ?? null,
+    owner: (authorization: string | undefined): Grant | null => access.get(bearer(authorization))?.grant ?? null,
 
     /** null = may pass, otherwise the 401 of the provider. */
     refusal: (authorization: string | undefined, provider: ProviderName): Answer | null => {
-      const hit = access.get(/^Bearer (.+)$/i.exec(authorization ?? '')?.[1] ?? '')
+      const hit = access.get(bearer(authorization))
       const good = hit && hit.grant.provider === provider && !hit.grant.revoked && hit.expiresMs > clock.now()
       if (good) return null
       return provider === 'google' ? googleUnauthenticated() : graphUnauthenticated()

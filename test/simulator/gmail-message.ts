@@ -1,6 +1,7 @@
 /** Owns the Gmail JSON of a mail, typed by Google's own typings. Refuses to know requests. */
 import type { gmail_v1 } from 'googleapis'
-import type { GmailMailbox, GmailState } from './gmail-mailbox.ts'
+import type { GmailMailbox } from './gmail-mailbox.ts'
+import type { GmailState } from './gmail-seed.ts'
 import { headersOf, htmlEscape } from './headers.ts'
 
 export type Format = 'minimal' | 'full' | 'raw' | 'metadata'

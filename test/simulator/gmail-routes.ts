@@ -6,7 +6,6 @@ import type { gmail_v1 } from 'googleapis'
 import { googleBadRequest, googleError, googleNotFound } from './answers.ts'
 import { gmailHistory } from './gmail-history.ts'
 import type { GmailMailbox } from './gmail-mailbox.ts'
-import { SYSTEM_LABELS } from './gmail-mailbox.ts'
 import { type Format, gmailMessage, gmailRef } from './gmail-message.ts'
 import { decodePageToken, encodePageToken } from './page-token.ts'
 import type { Answer, Paging, SimRequest } from './types.ts'
@@ -16,6 +15,8 @@ export interface GmailRoute {
   user: string
   id: string
 }
+
+const SYSTEM_LABELS = ['INBOX', 'SENT', 'DRAFT', 'SPAM', 'TRASH', 'UNREAD', 'STARRED', 'IMPORTANT', 'CHAT']
 
 const ROUTES: readonly (readonly [method: string, rest: RegExp, name: string])[] = [
   ['GET', /^profile$/, 'gmail.profile'],

@@ -1,7 +1,8 @@
 /** Owns the Graph JSON of mails and folders, typed by Microsoft's own typings. Refuses to know requests. */
 import type { EventMessage, MailFolder, Message, Recipient } from '@microsoft/microsoft-graph-types'
 import type { Folder } from './graph-folders.ts'
-import type { GraphMailbox, GraphState } from './graph-mailbox.ts'
+import type { GraphMailbox } from './graph-mailbox.ts'
+import type { GraphState } from './graph-seed.ts'
 import { headersOf } from './headers.ts'
 import type { Person } from './types.ts'
 

@@ -1,6 +1,6 @@
 /** Owns what the outside world may do to a Graph mailbox. Refuses to answer requests. */
 import type { Folder, FolderTree } from './graph-folders.ts'
-import type { GraphState } from './graph-mailbox.ts'
+import type { GraphState } from './graph-seed.ts'
 import type { Mutation, Overrides } from './types.ts'
 
 interface Hands {

@@ -81,79 +81,108 @@ interface Account {
   closed: boolean
 }
 
+interface Books {
+  profile: QuotaProfile
+  limits: Limits
+  accounts: Map<string, Account>
+  project: Window
+  projectRefused: number
+  day: { number: number; units: number }
+}
+
+function newAccount(provider: ProviderName): Account {
+  const window = provider === 'google' ? createWindow(1000, 60) : createWindow(5000, 120)
+  const zero = { total: 0, refused: 0, overdraft: 0, early: 0, inflight: 0, peakInflight: 0, reopensAtMs: 0 }
+  return { provider, window, ...zero, announcedAt: null, closed: false }
+}
+
+function announce(account: Account, untilMs: number): void {
+  account.reopensAtMs = Math.max(account.reopensAtMs, untilMs)
+  account.announcedAt = null
+}
+
+function refuse(account: Account, cost: number, untilMs: number): void {
+  account.refused++
+  account.overdraft += cost
+  announce(account, untilMs)
+}
+
+function chargeGoogle(books: Books, account: Account, cost: number, now: number): Answer | null {
+  const { limits, project } = books
+  if (account.closed && now < account.reopensAtMs) {
+    refuse(account, cost, account.reopensAtMs + PENALTY_MS)
+    return googleRateLimit(account.reopensAtMs, 'userRateLimitExceeded')
+  }
+  account.closed = account.window.used(now) + cost > limits.userPerMin
+  if (account.closed) {
+    refuse(account, cost, account.window.reopensAt(now, cost, limits.userPerMin))
+    return googleRateLimit(account.reopensAtMs, 'userRateLimitExceeded')
+  }
+  if (project.used(now) + cost > limits.projectPerMin) {
+    books.projectRefused++
+    account.refused++
+    return googleProjectLimit()
+  }
+  project.add(now, cost)
+  const number = Math.floor(now / 86_400_000)
+  books.day = { number, units: (books.day.number === number ? books.day.units : 0) + cost }
+  return null
+}
+
+function chargeGraph(books: Books, account: Account, cost: number, now: number, parallel: boolean): Answer | null {
+  const { graphPer10Min } = books.limits
+  if (parallel && account.inflight > GRAPH_CONCURRENCY) {
+    refuse(account, cost, now + 1000)
+    return graphThrottled(1, 'Application is over its MailboxConcurrency limit.')
+  }
+  if (account.window.used(now) + cost <= graphPer10Min) return null
+  const retryS = Math.max(1, Math.ceil((account.window.reopensAt(now, cost, graphPer10Min) - now) / 1000))
+  // Retries during throttling count, so the window stays full for one who hammers.
+  account.window.add(now, cost)
+  refuse(account, cost, now + retryS * 1000)
+  return graphThrottled(retryS, 'Application is over its request limit.')
+}
+
+function useOf(account: Account, now: number): MailboxUse {
+  const { window, total, refused, overdraft, early, inflight, peakInflight, reopensAtMs } = account
+  const use = { used: window.used(now), peak: window.peak(), total, refused, overdraft }
+  return { ...use, earlyRetries: early, inflight, peakInflight, reopensAtMs }
+}
+
+function snapshotOf(books: Books, now: number): LedgerSnapshot {
+  const { profile, limits, project, day, projectRefused } = books
+  const all = [...books.accounts.values()]
+  const use = { used: project.used(now), peak: project.peak(), limit: limits.projectPerMin }
+  return {
+    profile,
+    mailboxes: Object.fromEntries([...books.accounts].map(([key, account]) => [key, useOf(account, now)])),
+    project: { ...use, day: day.units, dayLimit: limits.projectPerDay, refused: projectRefused },
+    overdraft: all.reduce((sum, { overdraft }) => sum + overdraft, 0),
+    earlyRetries: all.reduce((sum, { early }) => sum + early, 0),
+  }
+}
+
 export type Ledger = ReturnType<typeof createLedger>
 
 /** `graceMs`: requests that arrive so soon after an announcement were sent before it was read. */
 export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: number) {
   const limits = LIMITS[profile]
-  const accounts = new Map<string, Account>()
+  const day = { number: 0, units: 0 }
   const project = createWindow(1000, 60)
-  let projectRefused = 0
-  let day = { number: 0, units: 0 }
+  const books: Books = { profile, limits, accounts: new Map(), project, projectRefused: 0, day }
 
   const accountOf = (provider: ProviderName, user: string): Account => {
     const key = `${provider}:${user}`
-    const window = () => (provider === 'google' ? createWindow(1000, 60) : createWindow(5000, 120))
-    const zero = { total: 0, refused: 0, overdraft: 0, early: 0, inflight: 0, peakInflight: 0, reopensAtMs: 0 }
-    const account = accounts.get(key) ?? { provider, window: window(), ...zero, announcedAt: null, closed: false }
-    accounts.set(key, account)
+    const account = books.accounts.get(key) ?? newAccount(provider)
+    books.accounts.set(key, account)
     return account
   }
-
-  const announce = (account: Account, untilMs: number): void => {
-    account.reopensAtMs = Math.max(account.reopensAtMs, untilMs)
-    account.announcedAt = null
-  }
-
   const costOf = (provider: ProviderName, route: string) =>
     provider === 'microsoft' ? 1 : (UNITS[route] ?? limits.get)
 
-  const refuse = (account: Account, cost: number): void => {
-    account.refused++
-    account.overdraft += cost
-  }
-
-  const chargeGoogle = (account: Account, cost: number, now: number): Answer | null => {
-    if (account.closed && now < account.reopensAtMs) {
-      refuse(account, cost)
-      announce(account, account.reopensAtMs + PENALTY_MS)
-      return googleRateLimit(account.reopensAtMs, 'userRateLimitExceeded')
-    }
-    account.closed = false
-    if (account.window.used(now) + cost > limits.userPerMin) {
-      refuse(account, cost)
-      announce(account, account.window.reopensAt(now, cost, limits.userPerMin))
-      account.closed = true
-      return googleRateLimit(account.reopensAtMs, 'userRateLimitExceeded')
-    }
-    if (project.used(now) + cost > limits.projectPerMin) {
-      projectRefused++
-      account.refused++
-      return googleProjectLimit()
-    }
-    project.add(now, cost)
-    const number = Math.floor(now / 86_400_000)
-    day = { number, units: (day.number === number ? day.units : 0) + cost }
-    return null
-  }
-
-  const chargeGraph = (account: Account, cost: number, now: number, parallel: boolean): Answer | null => {
-    if (parallel && account.inflight > GRAPH_CONCURRENCY) {
-      refuse(account, cost)
-      announce(account, now + 1000)
-      return graphThrottled(1, 'Application is over its MailboxConcurrency limit.')
-    }
-    if (account.window.used(now) + cost <= limits.graphPer10Min) return null
-    refuse(account, cost)
-    const retryS = Math.max(1, Math.ceil((account.window.reopensAt(now, cost, limits.graphPer10Min) - now) / 1000))
-    // Retries during throttling count, so the window stays full for one who hammers.
-    account.window.add(now, cost)
-    announce(account, now + retryS * 1000)
-    return graphThrottled(retryS, 'Application is over its request limit.')
-  }
-
   return {
     costOf,
+    snapshot: () => snapshotOf(books, clock.now()),
 
     enter: (provider: ProviderName, user: string): number => {
       const account = accountOf(provider, user)
@@ -176,8 +205,10 @@ export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: numbe
       const account = accountOf(provider, user)
       const cost = costOf(provider, route)
       const now = clock.now()
-      const refusal =
-        provider === 'google' ? chargeGoogle(account, cost, now) : chargeGraph(account, cost, now, parallel)
+      const google = provider === 'google'
+      const refusal = google
+        ? chargeGoogle(books, account, cost, now)
+        : chargeGraph(books, account, cost, now, parallel)
       if (refusal) return refusal
       account.window.add(now, cost)
       account.total += cost
@@ -187,30 +218,5 @@ export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: numbe
     /** A scripted fault told this mailbox to wait until then. */
     announce: (provider: ProviderName, user: string, untilMs: number): void =>
       announce(accountOf(provider, user), untilMs),
-
-    snapshot: (): LedgerSnapshot => {
-      const now = clock.now()
-      const mailboxes: Record<string, MailboxUse> = {}
-      for (const [key, account] of accounts) {
-        const { total, refused, overdraft, inflight, peakInflight, reopensAtMs } = account
-        const use = { used: account.window.used(now), peak: account.window.peak(), total, refused, overdraft }
-        mailboxes[key] = { ...use, earlyRetries: account.early, inflight, peakInflight, reopensAtMs }
-      }
-      const all = [...accounts.values()]
-      return {
-        profile,
-        mailboxes,
-        project: {
-          used: project.used(now),
-          peak: project.peak(),
-          limit: limits.projectPerMin,
-          day: day.units,
-          dayLimit: limits.projectPerDay,
-          refused: projectRefused,
-        },
-        overdraft: all.reduce((sum, { overdraft }) => sum + overdraft, 0),
-        earlyRetries: all.reduce((sum, { early }) => sum + early, 0),
-      }
-    },
   }
 }
