@@ -3,10 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { sealCredential } from '../../../services/mail/token/credential.ts'
-import { GrantError } from '../../../services/mail/token/grant-error.ts'
 import { NotConnectedError } from '../../../services/mail/token/vault.ts'
 import { AppError } from '../../../shared/errors.ts'
-import { grantAnswer, refusal } from './token-server.ts'
+import { grantAnswer } from './token-server.ts'
 import { Broker, nowS, tokensOf, World } from './world.ts'
 
 const signal = new AbortController().signal
@@ -18,7 +17,6 @@ after(() => broker[Symbol.asyncDispose]())
 
 const FIRST = ['canary-access-1', 'canary-refresh-1']
 const SECOND = ['canary-access-2', 'canary-refresh-2']
-const isReauth = (error: unknown): boolean => error instanceof GrantError && error.kind === 'reauth'
 
 test('a token that is good for more than five minutes is used as it is, and mirrored on disk', async (t) => {
   const world = await World.start(t, broker)
@@ -185,53 +183,6 @@ test('while KV is away the credential on disk is used and refreshed, and brought
   await tokens.pushDirty(world.account, signal)
   assert.deepEqual(await world.inKv(), SECOND)
   assert.equal(auth.get(world.account)?.dirty, false)
-})
-
-test('a refused grant is thrown when nobody else refreshed, and theirs is used when somebody did', async (t) => {
-  const world = await World.start(t, broker)
-  await world.connect(tokensOf('1', nowS()))
-  const { tokens } = world.open(t)
-  world.server.answer = () => refusal(400, 'invalid_grant')
-  await assert.rejects(tokens.accessToken(world.account, {}, signal), isReauth)
-  assert.deepEqual(await world.inKv(), FIRST)
-  assert.equal(world.server.forms.length, 1)
-  world.server.answer = async () => {
-    await world.connect(tokensOf('theirs', nowS() + 3600))
-    return refusal(400, 'invalid_grant')
-  }
-  assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-theirs')
-  assert.deepEqual(world.outcomes, ['reauth', 'reauth'])
-})
-
-test('a credential of others that has ended too is refreshed once more', async (t) => {
-  const world = await World.start(t, broker)
-  await world.connect(tokensOf('1', nowS()))
-  const { tokens } = world.open(t)
-  world.server.answer = async (form) => {
-    if (form.get('refresh_token') === 'canary-refresh-theirs')
-      return grantAnswer({ access_token: 'canary-access-2', expires_in: 3600 })
-    await world.connect(tokensOf('theirs', nowS()))
-    return refusal(400, 'invalid_grant')
-  }
-  assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-2')
-  assert.deepEqual(await world.inKv(), ['canary-access-2', 'canary-refresh-theirs'])
-})
-
-test('faults of the client or the server are thrown as such and change nothing', async (t) => {
-  const world = await World.start(t, broker)
-  await world.connect(tokensOf('1', nowS()))
-  const { tokens, auth } = world.open(t)
-  const errors: unknown[] = []
-  for (const answer of [refusal(401, 'invalid_client'), refusal(503, 'server_error', { 'retry-after': '9' })]) {
-    world.server.answer = () => answer
-    const error = await tokenOrReason(tokens.accessToken(world.account, {}, signal))
-    assert.ok(error instanceof GrantError)
-    errors.push(error)
-  }
-  assert.deepEqual(world.outcomes, ['config', 'transient'])
-  assert.deepEqual(await world.inKv(), FIRST)
-  assert.deepEqual(await world.onDisk(auth), FIRST)
-  assert.doesNotMatch(world.shown(errors, tokens, auth.get(world.account)), /canary/)
 })
 
 test('a caller who gives up does not end the refresh of the others', async (t) => {
