@@ -121,8 +121,9 @@ export function createAuth(options: AuthOptions) {
 
     /** Access tokens of this mailbox answer 401 until the next refresh. */
     killAccess: (provider: ProviderName, user: string): void => {
-      for (const [token, { grant }] of access)
-        if (grant.provider === provider && grant.user === user) access.delete(token)
+      for (const entry of access.values()) {
+        if (entry.grant.provider === provider && entry.grant.user === user) entry.expiresMs = 0
+      }
     },
 
     /** Owner of the refresh token in a token request, for rules that match a mailbox. */

@@ -61,6 +61,14 @@ test('an unknown path answers 404 in the shape of its provider and is logged as 
   )
 })
 
+test('what no client should send gets an answer and breaks nothing', async () => {
+  await using simulator = await startSimulator()
+  const who = simulator.addMailbox({ ...google, n: 1 })
+  assert.equal((await gmail(simulator, who, 'messages/%ff')).status, 404)
+  assert.equal((await gmail(simulator, who, 'messages', { method: 'POST', body: '{' })).status, 400)
+  assert.equal((await gmail(simulator, who, 'profile')).status, 200)
+})
+
 test('as a process it prints one line with its address when it is ready and ends on SIGTERM', async () => {
   const main = fileURLToPath(new URL('main.ts', import.meta.url))
   const child = spawn(process.execPath, [main, '--port', '0', '--seed', '3'], { stdio: ['ignore', 'pipe', 'inherit'] })

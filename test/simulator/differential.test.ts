@@ -95,6 +95,13 @@ async function script(gmail: gmail_v1.Gmail): Promise<object> {
   }
 }
 
+/** What a token endpoint says to a refresh token that it does not know. */
+async function badRefresh(url: string): Promise<[number, unknown]> {
+  const form = { grant_type: 'refresh_token', client_id: 'c', client_secret: 's', refresh_token: '1//unknown' }
+  const response = await fetch(url, { method: 'POST', body: new URLSearchParams(form) })
+  return [response.status, ((await response.json()) as { error: string }).error]
+}
+
 async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -114,6 +121,10 @@ test('the real Gmail client sees the same on the simulator and on an independent
   })
   try {
     assert.deepEqual(ours, await script(clientFor(emulator.url, 'any')))
+    assert.deepEqual(
+      await badRefresh(simulator.env.MAIL_GOOGLE_TOKEN_URL),
+      await badRefresh(`${emulator.url}/oauth2/token`),
+    )
   } finally {
     await emulator.close()
   }

@@ -14,7 +14,28 @@ type Known =
   | { kind: 'graph'; provider: 'microsoft'; route: GraphRoute }
   | { kind: 'token' | 'revoke'; provider: ProviderName; route: { name: string } }
 
+function isDecodable(path: string): boolean {
+  try {
+    decodeURIComponent(path)
+    return true
+  } catch (error) {
+    if (error instanceof URIError) return false
+    throw error
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch (error) {
+    if (error instanceof SyntaxError) return false
+    throw error
+  }
+}
+
 function resolve(method: string, path: string): Known | null {
+  if (!isDecodable(path)) return null
   if (method === 'POST' && path === '/google/token')
     return { kind: 'token', provider: 'google', route: { name: 'google.token' } }
   if (method === 'POST' && path === '/google/revoke')
@@ -108,6 +129,7 @@ function ask(world: World, room: Room, known: Known, request: SimRequest, fault:
       pageCap: world.options.pageSizeGraph,
       emptyPage: fault?.type === 'historyLess',
       partial: fault?.type === 'partialItems',
+      replay: fault?.type === 'replay',
     })
   }
   return googleBadRequest('Bad request')
@@ -137,6 +159,11 @@ function answerMail(
       world.ledger.announce(provider, room.box.user, world.clock.now() + fault.retryAfter * 1000)
     }
     return instead
+  }
+  if (request.body && !isJson(request.body)) {
+    return provider === 'google'
+      ? googleBadRequest('Invalid JSON payload received.')
+      : graphError(400, 'BadRequest', 'Unable to read JSON.')
   }
   if (route.name === 'graph.batch') return batch(world, request)
   const unpaid = world.ledger.charge(provider, room.box.user, route.name, !batched)

@@ -9,6 +9,7 @@ import type { Answer } from './types.ts'
 
 const KEPT_GENERATIONS = 3
 const FILTER_CAP = 5000
+const REPLAYED = 5
 
 /** Where a link continues. `f` is the folder index, or -1 for the folders themselves. */
 interface Token {
@@ -37,6 +38,8 @@ export interface DeltaRequest {
   emptyPage: boolean
   /** Show whole mails as if only few properties had changed. */
   partial: boolean
+  /** Serve again, on top of this page, what came just before it. */
+  replay: boolean
 }
 
 export type SyncStates = ReturnType<typeof createSyncStates>
@@ -167,7 +170,11 @@ export function graphDelta(box: GraphMailbox, states: SyncStates, request: Delta
 }
 
 function cutPage(box: GraphMailbox, token: Token, request: DeltaRequest): Cut {
-  if (token.k === 'log') return changes(box, token, request.pageSize, request)
+  // The page grows by as much as it starts earlier, so that a round always ends.
+  const back = request.replay ? REPLAYED : 0
+  const size = request.pageSize + back
+  if (token.k === 'log') return changes(box, { ...token, s: Math.max(0, token.s - back) }, size, request)
   if (token.f === -1) return initialFolders(box, token, request.pageSize)
-  return initialMessages(box, token, request.pageSize, request)
+  const p = token.p === Number.MAX_SAFE_INTEGER ? token.p : token.p + back
+  return initialMessages(box, { ...token, p }, size, request)
 }

@@ -61,6 +61,7 @@ export interface GraphContext {
   pageCap: number
   emptyPage: boolean
   partial: boolean
+  replay: boolean
 }
 
 interface ListQuery {
@@ -126,6 +127,7 @@ function delta(box: GraphMailbox, folder: Folder | null, request: SimRequest, co
     pageSize: Math.min(context.pageCap, pageSize ?? 10),
     emptyPage: context.emptyPage,
     partial: context.partial,
+    replay: context.replay,
   })
 }
 

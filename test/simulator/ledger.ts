@@ -40,6 +40,7 @@ const UNITS: Record<string, number> = {
   'gmail.stop': 50,
 }
 const GRAPH_CONCURRENCY = 4
+/** Asking again too early moves the time later. */
 const PENALTY_MS = 5000
 
 export interface MailboxUse {
@@ -79,6 +80,8 @@ interface Account {
   announcedAt: number | null
   /** Closed by the quota itself, not by a scripted fault. */
   closed: boolean
+  /** The request that is being served came before the announced time. */
+  isEarly: boolean
 }
 
 interface Books {
@@ -93,7 +96,7 @@ interface Books {
 function newAccount(provider: ProviderName): Account {
   const window = provider === 'google' ? createWindow(1000, 60) : createWindow(5000, 120)
   const zero = { total: 0, refused: 0, overdraft: 0, early: 0, inflight: 0, peakInflight: 0, reopensAtMs: 0 }
-  return { provider, window, ...zero, announcedAt: null, closed: false }
+  return { provider, window, ...zero, announcedAt: null, closed: false, isEarly: false }
 }
 
 function announce(account: Account, untilMs: number): void {
@@ -110,7 +113,7 @@ function refuse(account: Account, cost: number, untilMs: number): void {
 function chargeGoogle(books: Books, account: Account, cost: number, now: number): Answer | null {
   const { limits, project } = books
   if (account.closed && now < account.reopensAtMs) {
-    refuse(account, cost, account.reopensAtMs + PENALTY_MS)
+    refuse(account, cost, account.reopensAtMs + (account.isEarly ? PENALTY_MS : 0))
     return googleRateLimit(account.reopensAtMs, 'userRateLimitExceeded')
   }
   account.closed = account.window.used(now) + cost > limits.userPerMin
@@ -189,7 +192,9 @@ export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: numbe
       account.inflight++
       account.peakInflight = Math.max(account.peakInflight, account.inflight)
       const sentMs = account.announcedAt
-      if (clock.now() < account.reopensAtMs && sentMs !== null && performance.now() >= sentMs + graceMs) account.early++
+      const isTold = sentMs !== null && performance.now() >= sentMs + graceMs
+      account.isEarly = isTold && clock.now() < account.reopensAtMs
+      if (account.isEarly) account.early++
       return account.inflight
     },
 

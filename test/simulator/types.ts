@@ -88,7 +88,10 @@ export type Fault =
   | { type: 'slow'; bytesPerSec: number }
   | { type: 'delay'; ms: number }
   | { type: 'reset'; when: 'before' | 'midBody' }
-  | { type: 'dupItems' | 'shuffle' | 'partialItems' | 'historyLess' | 'messagesOnly' }
+  /** Lists: items twice; another order (not history); Graph pages that repeat items of the page before. */
+  | { type: 'dupItems' | 'shuffle' | 'replay' }
+  /** Graph mails with few properties; a page without items and a next link; a history record with bare `messages`. */
+  | { type: 'partialItems' | 'historyLess' | 'messagesOnly' }
   | { type: 'dropField'; field: string }
   | { type: 'vanish'; count?: number }
   | { type: 'transient404'; ms: number }
@@ -96,7 +99,6 @@ export type Fault =
   | { type: 'expireDelta'; code: 'resyncRequired' | 'SyncStateNotFound' }
   | { type: 'badPageToken' | '401untilRefresh' | 'invalid_grant' | 'invalid_client' | 'token5xx' }
   | { type: 'clockSkew'; s: number }
-  | { type: 'duplicatePush' | 'dropPush' }
 
 export interface Rule {
   match?: {
