@@ -1,10 +1,14 @@
 /** Gmail behind the contract of a provider adapter. Wiring only. */
+import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
 import { type Clock, systemClock } from '../../base/time.ts'
-import type { MailProvider } from '../provider.ts'
+import { DRAIN, drainPage, type Fetcher, type Judgement } from '../drain.ts'
+import type { Call, MailProvider } from '../provider.ts'
 import { createGmailClient } from './client.ts'
-import { drainPage } from './drain.ts'
-import { DRAIN, getProfile, HISTORY, listPage } from './pages.ts'
+import { refusesOneMessage } from './errors.ts'
+import { gmailMeta, isExcluded } from './normalize.ts'
+import { getProfile, HISTORY, listPage } from './pages.ts'
+import { Message } from './schemas.ts'
 
 /** Ids of one page of `drain`: five seconds of the quota of a new project. */
 const TAKE = 25
@@ -18,8 +22,21 @@ export type GmailOptions = {
   clock?: Clock
 }
 
+function judge(id: string, answer: object): Judgement {
+  const message = v.safeParse(Message, answer)
+  if (!message.success || message.output.id !== id) return { is: 'unreadable' }
+  return isExcluded(message.output.labelIds) ? { is: 'noEvent' } : { is: 'mail', meta: gmailMeta(message.output) }
+}
+
 export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: GmailOptions): MailProvider {
   const client = createGmailClient({ baseUrl, http })
+  const fetcher = (call: Call): Fetcher => ({
+    operation: 'gmail.messages.get',
+    cost: getUnits,
+    get: (id) => client.get(call, id),
+    judge,
+    refusesOne: refusesOneMessage,
+  })
   return {
     name: 'google',
     firstLane: HISTORY,
@@ -30,6 +47,6 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
       return { mailbox: emailAddress.toLowerCase(), address: emailAddress, totalEstimate: messagesTotal }
     },
     page: async (request, call) =>
-      request.lane === DRAIN ? drainPage(client, getUnits, request, call) : listPage(client, request, call, clock),
+      request.lane === DRAIN ? drainPage(fetcher(call), request, call) : listPage(client, request, call, clock),
   }
 }

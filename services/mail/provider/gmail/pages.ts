@@ -5,6 +5,7 @@
 import * as v from 'valibot'
 import type { Clock } from '../../base/time.ts'
 import { checked } from '../answer.ts'
+import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import type { GmailClient } from './client.ts'
 import { type HistoryCursor, readEnum, readHistory, write } from './cursors.ts'
@@ -14,7 +15,6 @@ import { HistoryChange, HistoryRecord, MessageId } from './schemas.ts'
 
 export const HISTORY = 'history'
 export const ENUM = 'enum'
-export const DRAIN = 'drain'
 
 /** Quota units (developers.google.com/workspace/gmail/api/reference/quota); `messages.get` is configuration. */
 const UNITS = { profile: 1, history: 2, list: 5 } as const

@@ -1,0 +1,165 @@
+/**
+ * Microsoft's own client with a middleware chain of ours: the token, then our transport. One call, one request, one
+ * checked answer; links are turned into path and query, and no other origin is ever asked. It keeps no state.
+ */
+import {
+  Client,
+  type Context,
+  type Middleware,
+  type MiddlewareOptions,
+  ResponseType,
+} from '@microsoft/microsoft-graph-client'
+import type * as v from 'valibot'
+import type { Http } from '../../base/http.ts'
+import { gateOf, type ProviderGate, safeProviderUrl, UrlRefused } from '../../base/url-gate.ts'
+import { checked, noAnswer } from '../answer.ts'
+import { type Call, ProviderError } from '../provider.ts'
+import { graphError } from './errors.ts'
+import { DeltaPage, Id, Me } from './schemas.ts'
+
+/** What a request needs of a Call; the turn at the limiter is taken by the caller. */
+export type Turn = Pick<Call, 'accessToken' | 'signal'>
+
+/** Immutable ids survive a move; without them each move would look like new mail. */
+const PREFER = 'IdType="ImmutableId", odata.maxpagesize=100'
+const SELECT =
+  'id,conversationId,internetMessageId,subject,from,sender,toRecipients,ccRecipients,bccRecipients,replyTo,' +
+  'receivedDateTime,sentDateTime,bodyPreview,isRead,isDraft,parentFolderId,categories'
+
+/** Carries one call through the chain. */
+class TurnOptions implements MiddlewareOptions {
+  readonly turn: Turn
+  /** What went wrong below; the SDK hands on only its name. */
+  failure: unknown
+  constructor(turn: Turn) {
+    this.turn = turn
+  }
+}
+
+const optionsOf = (context: Context): TurnOptions => {
+  const options = context.middlewareControl?.getMiddlewareOptions(TurnOptions)
+  if (!(options instanceof TurnOptions)) throw new TypeError('a request without its call')
+  return options
+}
+
+/** The last stop before the wire: nothing leaves for another address than the configured one. */
+const send = (http: Http, gate: ProviderGate): Middleware => ({
+  async execute(context) {
+    const options = optionsOf(context)
+    try {
+      const url = safeProviderUrl(String(context.request), gate)
+      const headers = { ...Object.fromEntries(new Headers(context.options?.headers)) }
+      context.response = await http.fetch(url, { headers, signal: options.turn.signal })
+    } catch (error) {
+      options.failure = error
+      throw error
+    }
+  },
+})
+
+/** Sets what every request carries. */
+const authorize = (): Middleware => {
+  let next: Middleware | undefined
+  return {
+    setNext(middleware) {
+      next = middleware
+    },
+    async execute(context) {
+      const authorization = `Bearer ${optionsOf(context).turn.accessToken.reveal()}`
+      context.options = { ...context.options, headers: { authorization, prefer: PREFER, accept: 'application/json' } }
+      await next?.execute(context)
+    },
+  }
+}
+
+async function jsonOf(response: Response): Promise<unknown> {
+  if (!/^application\/json\b/i.test(response.headers.get('content-type') ?? '')) return undefined
+  try {
+    return JSON.parse(await response.text())
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
+export type GraphClient = ReturnType<typeof createGraphClient>
+
+export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Http }) {
+  const gate = gateOf(baseUrl)
+  const parts = gate.pathPrefix.split('/').filter((part) => part !== '')
+  const client = Client.initWithMiddleware({
+    baseUrl: [gate.origin, ...parts.slice(0, -1), ''].join('/'),
+    defaultVersion: parts.at(-1) ?? '',
+    middleware: [authorize(), send(http, gate)],
+  })
+
+  /** A link of an answer or of a stored cursor as path and query. @throws UrlRefused */
+  const pathOf = (link: string): string => {
+    const { pathname, search } = safeProviderUrl(link, gate)
+    return pathname.slice(gate.pathPrefix.length - 1) + search
+  }
+  const locationOf = (headers: Headers): string | undefined => {
+    const location = headers.get('location') ?? ''
+    try {
+      return safeProviderUrl(location, gate).href
+    } catch (error) {
+      if (error instanceof UrlRefused) return undefined
+      throw error
+    }
+  }
+
+  const request = async (operation: string, turn: Turn, path: string, sentLink = false): Promise<unknown> => {
+    const options = new TurnOptions(turn)
+    let response: Response
+    try {
+      response = await client.api(path).middlewareOptions([options]).responseType(ResponseType.RAW).get()
+    } catch (error) {
+      throw noAnswer(operation, options.failure ?? error, turn.signal)
+    }
+    const { status, headers } = response
+    const body = await jsonOf(response)
+    if (status === 200) return body
+    const location = locationOf(headers)
+    throw graphError({ operation, status, headers, body, sentLink, ...(location !== undefined && { location }) })
+  }
+  const ask = async <Schema extends v.GenericSchema>(
+    schema: Schema,
+    operation: string,
+    turn: Turn,
+    path: string,
+    sentLink = false,
+  ) => checked(schema, await request(operation, turn, path, sentLink), operation)
+
+  /** A walk goes on by its link. A stored link to elsewhere is forgotten; a fresh one is a bad answer. */
+  const walk = async (operation: string, turn: Turn, start: string, link: string | null) => {
+    let path = start
+    try {
+      if (link !== null) path = pathOf(link)
+    } catch (cause) {
+      throw new ProviderError('gone', { operation, code: 'FOREIGN_LINK' }, { cause })
+    }
+    const answer = await ask(DeltaPage, operation, turn, path, link !== null)
+    const next = answer['@odata.nextLink']
+    const end = answer['@odata.deltaLink']
+    try {
+      pathOf(next ?? end ?? '')
+    } catch (cause) {
+      throw new ProviderError('transient', { operation, status: 200, code: 'FOREIGN_LINK' }, { cause })
+    }
+    return { value: answer.value, link: next ?? end ?? '', isEnd: next === undefined }
+  }
+
+  const at = encodeURIComponent
+  return {
+    me: (turn: Turn) => ask(Me, 'graph.me', turn, '/me?$select=mail,userPrincipalName'),
+    /** @param name id or well-known name. */
+    folder: (turn: Turn, name: string) =>
+      ask(Id, 'graph.mailFolders.get', turn, `/me/mailFolders/${at(name)}?$select=id`),
+    folders: (turn: Turn, link: string | null) => walk('graph.mailFolders.delta', turn, '/me/mailFolders/delta', link),
+    messages: (turn: Turn, folder: string, link: string | null) =>
+      walk('graph.messages.delta', turn, `/me/mailFolders/${at(folder)}/messages/delta?$select=${SELECT}`, link),
+    /** The raw answer: what is wrong with one message is judged by the caller. */
+    message: (turn: Turn, id: string): Promise<unknown> =>
+      request('graph.messages.get', turn, `/me/messages/${at(id)}?$select=${SELECT}`),
+  }
+}

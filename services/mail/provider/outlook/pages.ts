@@ -1,0 +1,155 @@
+/**
+ * Graph's lanes `folders` (the tree) and `folder:<id>` (the mail of one folder), both delta walks, newest first where Graph
+ * answers so. A move is a removal here and an arrival there under the same id: neither says "new mail". It stores nothing.
+ */
+import * as v from 'valibot'
+import { DRAIN } from '../drain.ts'
+import { type Call, emptyPage, type LaneUpdate, type Page, type PageRequest, ProviderError } from '../provider.ts'
+import type { GraphClient, Turn } from './client.ts'
+import { isNotFound } from './errors.ts'
+import {
+  applyFolder,
+  includedFolders,
+  isIncluded,
+  labelOf,
+  readFolders,
+  type Tree,
+  totalOf,
+  treeOf,
+  WELL_KNOWN,
+  writeFolders,
+} from './folders.ts'
+import { graphMeta } from './normalize.ts'
+import { Folder, type GraphMessage, Item, Message } from './schemas.ts'
+
+export const FOLDERS = 'folders'
+const FOLDER = 'folder:'
+export const isFolderLane = (lane: string): boolean => lane.startsWith(FOLDER)
+
+/** Every Graph request costs the same. */
+const ONE = 1
+export const inTurn = <T>(call: Call, request: (turn: Turn) => Promise<T>): Promise<T> =>
+  call.limiter.run(ONE, call.priority, call.signal, (signal) => request({ accessToken: call.accessToken, signal }))
+
+/** The last whole tree, as the lane `folders` left it. Empty before its first walk has ended. */
+export function storedTree(request: PageRequest): Tree {
+  return treeOf(readFolders(request.cursorOf(FOLDERS) ?? null).tree)
+}
+
+/** Finds the well-known folders that nobody has named yet; some appear only when they are first used. */
+async function nameWellKnown(client: GraphClient, tree: Tree, call: Call): Promise<void> {
+  const named = new Set([...tree.values()].map(({ known }) => known))
+  const missing = WELL_KNOWN.filter((name) => !named.has(name))
+  const ids = await Promise.all(
+    missing.map((name) =>
+      inTurn(call, (turn) => client.folder(turn, name)).catch((error: unknown) => {
+        if (isNotFound(error)) return null
+        throw error
+      }),
+    ),
+  )
+  for (const [at, name] of missing.entries()) {
+    const node = tree.get(ids[at]?.id ?? '')
+    if (node !== undefined) tree.set(node.id, { ...node, known: name })
+  }
+}
+
+/** Lanes that come and go with a finished walk. */
+function laneChanges(before: Tree, after: Tree, request: PageRequest): Pick<Page, 'lanes' | 'dropLanes'> {
+  const lanes: LaneUpdate[] = includedFolders(after)
+    .map((id) => FOLDER + id)
+    .filter((lane) => request.cursorOf(lane) === undefined)
+    .map((lane) => ({ lane, cursor: null, done: false }))
+  if (request.cursorOf(DRAIN) === undefined) lanes.push({ lane: DRAIN, cursor: null, done: true })
+  const dropLanes = [...new Set([...before.keys(), ...after.keys()])]
+    .filter((id) => !isIncluded(after, id))
+    .map((id) => FOLDER + id)
+    .filter((lane) => request.cursorOf(lane) !== undefined)
+  return { lanes, dropLanes }
+}
+
+async function foldersPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
+  const cursor = readFolders(request.cursor)
+  const answer = await inTurn(call, (turn) => client.folders(turn, cursor.link)).catch((error: unknown) => {
+    if (!(error instanceof ProviderError) || error.kind !== 'gone') throw error
+    // The old tree is kept: it tells which folders are missing when the new walk has ended.
+    const restart = { link: error.facts.restartCursor ?? null, tree: cursor.tree, next: [] }
+    throw new ProviderError('gone', { ...error.facts, restartCursor: writeFolders(restart) }, { cause: error })
+  })
+  const before = treeOf(cursor.tree)
+  const tree = treeOf(cursor.next ?? cursor.tree)
+  let skipped = 0
+  for (const raw of answer.value) {
+    const item = v.safeParse(Folder, raw)
+    if (item.success) applyFolder(tree, item.output, before)
+    else if (v.is(Item, raw)) {
+      throw new ProviderError('transient', { operation: 'graph.mailFolders.delta', status: 200, code: 'BAD_SHAPE' })
+    } else skipped++
+  }
+  if (!answer.isEnd) {
+    const next = writeFolders({ link: answer.link, tree: cursor.tree, next: [...tree.values()] })
+    return { ...emptyPage(), lanes: [{ lane: FOLDERS, cursor: next, done: false }], more: true, skipped }
+  }
+  if ([...tree.keys()].some((id) => !before.has(id))) await nameWellKnown(client, tree, call)
+  const { lanes, dropLanes } = laneChanges(before, tree, request)
+  const end = writeFolders({ link: answer.link, tree: [...tree.values()], next: null })
+  return {
+    ...emptyPage(),
+    lanes: [{ lane: FOLDERS, cursor: end, done: true }, ...lanes],
+    dropLanes,
+    syncCursor: answer.link,
+    totalEstimate: totalOf(tree),
+    skipped,
+  }
+}
+
+/** Sorts the items of a page: whole messages, ids that have to be fetched, items without an id. */
+function readItems(value: readonly unknown[]) {
+  const whole = new Map<string, GraphMessage>()
+  const partial = new Set<string>()
+  let skipped = 0
+  for (const raw of value) {
+    const item = v.safeParse(Item, raw)
+    if (!item.success) {
+      skipped++
+      continue
+    }
+    // Where it went, or whether it is gone, is told elsewhere.
+    if (item.output['@removed'] !== undefined) continue
+    const message = v.safeParse(Message, raw)
+    if (message.success) whole.set(message.output.id, message.output)
+    else partial.add(item.output.id)
+  }
+  return { whole, partial: [...partial].filter((id) => !whole.has(id)), skipped }
+}
+
+async function folderPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
+  const folder = request.lane.slice(FOLDER.length)
+  let answer: Awaited<ReturnType<GraphClient['messages']>>
+  try {
+    answer = await inTurn(call, (turn) => client.messages(turn, folder, request.cursor))
+  } catch (error) {
+    if (isNotFound(error)) return { ...emptyPage(), dropLanes: [request.lane] }
+    throw error
+  }
+  const { whole, partial, skipped } = readItems(answer.value)
+  const known = request.known([...whole.keys(), ...partial])
+  const label = labelOf(storedTree(request), folder)
+  return {
+    ...emptyPage(),
+    messages: [...whole.values()]
+      .filter(({ id, isDraft }) => !isDraft && !known.has(id))
+      .map((message) => graphMeta(message, label)),
+    enqueue: { ids: partial.filter((id) => !known.has(id)), urgent: true },
+    lanes: [{ lane: request.lane, cursor: answer.link, done: answer.isEnd }],
+    more: !answer.isEnd,
+    skipped,
+  }
+}
+
+/** One page of the tree or of a folder; `drain` is wired in adapter.ts. */
+export async function walkPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
+  if (request.lane === FOLDERS) return foldersPage(client, request, call)
+  if (isFolderLane(request.lane)) return folderPage(client, request, call)
+  throw new ProviderError('rejected', { operation: `graph.${request.lane}`, code: 'UNKNOWN_LANE' })
+}
