@@ -78,7 +78,8 @@ function connectOptions(options: NatsOptions): NodeConnectionOptions {
   }
 }
 
-async function refuseOldServer(nc: NatsConnection, url: string): Promise<void> {
+/** @throws ExitError 78 when the server is older than 2.10; the connection is then closed. */
+export async function refuseOldServer(nc: NatsConnection, url: string): Promise<void> {
   const version = nc.info?.version ?? '0.0.0'
   if (atLeast(version, NATS_MIN_VERSION)) return
   await nc.close()
@@ -127,12 +128,14 @@ export async function followStatus(
   }
 }
 
-/** Drains the connection, or closes it when draining takes longer than three seconds. */
-export async function drainNats(nc: NatsConnection): Promise<void> {
+/** Drains the connection, or closes it at once when it is down or draining takes longer than three seconds. */
+export async function drainNats(nc: NatsConnection, log: Log): Promise<void> {
   if (nc.isClosed()) return
   const deadline = new AbortController()
   try {
     await Promise.race([nc.drain(), sleep(DRAIN_DEADLINE_MS, undefined, { signal: deadline.signal })])
+  } catch (error) {
+    log.warn({ err: error }, 'NATS connection could not be drained; closing it')
   } finally {
     deadline.abort()
     if (!nc.isClosed()) await nc.close()

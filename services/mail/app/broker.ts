@@ -1,0 +1,121 @@
+/**
+ * NATS as the service needs it: connection, version, stream, buckets. Checked at start and again after each reconnect,
+ * because the server that comes back may be another one, or an empty one.
+ */
+
+import { readFileSync } from 'node:fs'
+import type { Log } from '#shared/log.ts'
+import {
+  connectNats,
+  drainNats,
+  followStatus,
+  hasPermissions,
+  type NatsConnection,
+  refuseOldServer,
+} from '#shared/nats.ts'
+import { inboxPrefix } from '#shared/subjects.ts'
+import type { Config } from '../base/config.ts'
+import type { Clock } from '../base/time.ts'
+import { Buckets } from '../kv/buckets.ts'
+import { openJetStream } from '../outbox/jetstream.ts'
+import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
+
+/** The buckets and the stream are looked at this often even without a reconnect. */
+const VERIFY_MS = 30_000
+const RETRY_MS = 1_000
+const LOOPBACK = /^(?:127\.|\[?::1\]?|localhost)/
+
+export type Broker = AsyncDisposable & {
+  nc: NatsConnection
+  js: Awaited<ReturnType<typeof openJetStream>>['js']
+  jsm: Awaited<ReturnType<typeof openJetStream>>['jsm']
+  buckets: Buckets
+  /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
+  trusted: boolean
+  /**
+   * Keeps looking until the signal aborts. `onRenewed` hears of buckets that are not the ones they were,
+   * `onConnected` of every reconnect after everything was found or made.
+   */
+  watch(on: { renewed(names: string[]): Promise<void>; connected(): void }, signal: AbortSignal): Promise<void>
+}
+
+export async function openBroker(
+  config: Config,
+  name: string,
+  clock: Clock,
+  log: Log,
+  signal: AbortSignal,
+): Promise<Broker> {
+  const { url, user, password, creds } = config.nats
+  const nc = await connectNats(
+    {
+      url,
+      user,
+      password: password?.reveal(),
+      creds: creds === undefined ? undefined : readFileSync(creds),
+      name: `mail-sync ${name}`,
+      inboxPrefix: inboxPrefix(user),
+    },
+    log,
+    signal,
+  )
+  try {
+    const { js, jsm } = await openJetStream(nc)
+    await refuseCapturedSubjects(jsm)
+    await ensureEventStream(jsm, config.stream)
+    const buckets = await Buckets.open(nc)
+    const loopback = LOOPBACK.test(new URL(url.includes('://') ? url : `nats://${url}`).hostname)
+    const trusted = hasPermissions(nc) || (config.trustOpenNats && loopback)
+    if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
+    return {
+      nc,
+      js,
+      jsm,
+      buckets,
+      trusted,
+      async watch(on, stop) {
+        const verify = async (): Promise<void> => {
+          await refuseOldServer(nc, url)
+          await refuseCapturedSubjects(jsm)
+          await ensureEventStream(jsm, config.stream)
+          const renewed = await buckets.verify()
+          if (renewed.length > 0) await on.renewed(renewed)
+        }
+        await watchBroker(nc, verify, on, clock, log, stop)
+      },
+      [Symbol.asyncDispose]: () => drainNats(nc, log),
+    }
+  } catch (error) {
+    await drainNats(nc, log)
+    throw error
+  }
+}
+
+async function watchBroker(
+  nc: NatsConnection,
+  verify: () => Promise<void>,
+  on: { connected(): void },
+  clock: Clock,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  let reconnected = new AbortController()
+  const following = followStatus(nc, log, { connected: () => reconnected.abort(), disconnected: () => undefined })
+  following.catch((error) => log.error({ err: error }, 'NATS status ended'))
+  while (!signal.aborted) {
+    await clock.sleep(VERIFY_MS, AbortSignal.any([signal, reconnected.signal])).catch(() => undefined)
+    const back = reconnected.signal.aborted
+    reconnected = new AbortController()
+    while (!signal.aborted && !nc.isClosed()) {
+      try {
+        await verify()
+        if (back) on.connected()
+        break
+      } catch (error) {
+        if (error instanceof Error && error.name === 'ExitError') throw error
+        log.debug({ err: error }, 'NATS is not ready yet')
+        await clock.sleep(RETRY_MS, AbortSignal.any([signal, reconnected.signal])).catch(() => undefined)
+      }
+    }
+  }
+}

@@ -1,0 +1,136 @@
+/** The configured providers: adapters, quotas and OAuth clients; and the question whose mailbox a credential opens. */
+import { AppError } from '#shared/errors.ts'
+import type { Secret } from '#shared/secret.ts'
+import type { Config } from '../base/config.ts'
+import { createHttp, type Http } from '../base/http.ts'
+import { type ProviderName, toSeconds } from '../base/model.ts'
+import type { Clock } from '../base/time.ts'
+import type { HandedTokens, Identified } from '../control/ports.ts'
+import { createGmail } from '../provider/gmail/adapter.ts'
+import { createOutlook } from '../provider/outlook/adapter.ts'
+import { type MailProvider, ProviderError } from '../provider/provider.ts'
+import { MailboxLimiter, TokenBucket } from '../sync/limiter.ts'
+import { GrantError } from '../token/grant-error.ts'
+import { GRANT_HTTP, type GrantClient, refreshGrant } from '../token/refresh.ts'
+
+/** Part of a quota that is used; the rest is for other programs of the project, and for our clock being wrong. */
+const QUOTA_PART = 0.8
+const GMAIL_BURST_MAX = 1_000
+const GMAIL_CONCURRENCY = { start: 2, max: 8 }
+const IDENTIFY_MS = 5_000
+const MINUTE_MS = 60_000
+
+export type Providers = AsyncDisposable & {
+  byName: Record<ProviderName, MailProvider>
+  clients: Partial<Record<ProviderName, GrantClient>>
+  /** A new limiter with the quota of one mailbox. */
+  limiter(provider: ProviderName): MailboxLimiter
+  /** The provider's project is throttled: nobody asks for `ms`. */
+  pauseProject(provider: ProviderName, ms: number): void
+  identify(provider: ProviderName, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
+}
+
+export function createProviders(config: Config, clock: Clock): Providers {
+  const http = createHttp({ clock })
+  const grantHttp = createHttp({ clock, ...GRANT_HTTP })
+  const byName = {
+    google: createGmail({ baseUrl: config.gmail.baseUrl, getUnits: config.gmail.getUnits, http, clock }),
+    microsoft: createOutlook({ baseUrl: config.graph.baseUrl, http, clock }),
+  }
+  const clients = grantClients(config, grantHttp)
+  const gmailProject = new TokenBucket(
+    config.gmail.projectUnitsPerMin / 6,
+    (QUOTA_PART * config.gmail.projectUnitsPerMin) / MINUTE_MS,
+    clock,
+  )
+  // Graph has no project quota to divide; its bucket only carries an announced pause.
+  const graphProject = new TokenBucket(Number.MAX_SAFE_INTEGER, 1, clock)
+  const limiter = (provider: ProviderName): MailboxLimiter =>
+    provider === 'google' ? gmailLimiter(config, gmailProject, clock) : graphLimiter(config, graphProject, clock)
+  return {
+    byName,
+    clients,
+    limiter,
+    pauseProject: (provider, ms) => (provider === 'google' ? gmailProject : graphProject).pause(ms),
+    identify: (provider, tokens, signal) =>
+      identify(byName[provider], clients[provider], limiter(provider), tokens, clock, signal),
+    async [Symbol.asyncDispose]() {
+      await http[Symbol.asyncDispose]()
+      await grantHttp[Symbol.asyncDispose]()
+    },
+  }
+}
+
+function gmailLimiter({ gmail }: Config, project: TokenBucket, clock: Clock): MailboxLimiter {
+  const burst = Math.min(GMAIL_BURST_MAX, gmail.unitsPerMin / 6)
+  const bucket = new TokenBucket(burst, (QUOTA_PART * gmail.unitsPerMin) / MINUTE_MS, clock)
+  return new MailboxLimiter([bucket, project], GMAIL_CONCURRENCY, clock)
+}
+
+function graphLimiter({ graph }: Config, project: TokenBucket, clock: Clock): MailboxLimiter {
+  const bucket = new TokenBucket(
+    graph.requestsPer10Min / 10,
+    (QUOTA_PART * graph.requestsPer10Min) / (10 * MINUTE_MS),
+    clock,
+  )
+  return new MailboxLimiter([bucket, project], { start: graph.concurrency, max: graph.concurrency }, clock)
+}
+
+function grantClients({ clients }: Config, http: Http): Partial<Record<ProviderName, GrantClient>> {
+  const { google, microsoft } = clients
+  return {
+    ...(google === null ? {} : { google: { ...google, provider: 'google', http } }),
+    ...(microsoft === null ? {} : { microsoft: { ...microsoft, provider: 'microsoft', http } }),
+  }
+}
+
+/** On 401 one refresh; a provider that cannot be reached is asked later, by the worker. */
+async function identify(
+  provider: MailProvider,
+  client: GrantClient | undefined,
+  limiter: MailboxLimiter,
+  tokens: HandedTokens,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Identified> {
+  const ask = async (accessToken: Secret): Promise<{ mailbox: string; address: string | null }> => {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(IDENTIFY_MS)])
+    const { mailbox, address } = await provider.identify({ accessToken, limiter, priority: 'connect', signal: within })
+    return { mailbox, address }
+  }
+  let current = tokens
+  try {
+    return { identity: await ask(current.accessToken), tokens }
+  } catch (error) {
+    if (!isRefused(error)) return unreachable(error, current, signal)
+  }
+  try {
+    if (client === undefined) throw new AppError('PROVIDER_NOT_CONFIGURED', { provider: provider.name })
+    const grant = await refreshGrant(client, tokens.refreshToken, signal)
+    current = {
+      accessToken: grant.accessToken,
+      refreshToken: grant.refreshToken ?? tokens.refreshToken,
+      expiresAtS: toSeconds(clock.wallMs()) + grant.expiresInS,
+    }
+    return { identity: await ask(current.accessToken), tokens: current }
+  } catch (error) {
+    if (isRefused(error)) throw new AppError('CREDENTIAL_REFUSED', { reason: 'access_token' }, { cause: error })
+    return unreachable(error, current, signal)
+  } finally {
+    limiter.close()
+  }
+}
+
+const isRefused = (error: unknown): boolean => error instanceof ProviderError && error.kind === 'auth'
+
+function unreachable(error: unknown, tokens: HandedTokens, signal: AbortSignal): Identified {
+  if (error instanceof AppError) throw error
+  if (error instanceof GrantError && error.kind === 'reauth')
+    throw new AppError('CREDENTIAL_REFUSED', { reason: 'refresh_token' }, { cause: error })
+  if (error instanceof GrantError && error.kind === 'config')
+    throw new AppError('CREDENTIAL_REFUSED', { reason: 'client' }, { cause: error })
+  if (error instanceof ProviderError && error.kind === 'rejected')
+    throw new AppError('CREDENTIAL_REFUSED', { reason: 'scope' }, { cause: error })
+  signal.throwIfAborted()
+  return { identity: null, tokens }
+}

@@ -1,0 +1,96 @@
+/** Builds the worker of a connected account out of the parts: its provider, its quota, and how it writes to its record. */
+import type { AccountErrorCode } from '#shared/errors.ts'
+import type { Log } from '#shared/log.ts'
+import type { Config } from '../base/config.ts'
+import { type AccountRef, type Epoch, toSeconds } from '../base/model.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import type { Clock } from '../base/time.ts'
+import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import type { UserStore } from '../store/user-store.ts'
+import { Worker } from '../sync/worker.ts'
+import type { TokenProvider } from '../token/tokens.ts'
+import type { Providers } from './providers.ts'
+
+export type WorkerParts = {
+  config: Config
+  providers: Providers
+  tokens: TokenProvider
+  store: UserStore
+  accounts: Accounts
+  clock: Clock
+  log: Log
+  telemetry: Telemetry
+}
+
+type Hooks = { owns(): boolean; committed(cursorOnly: boolean): void }
+
+export function createWorker(
+  parts: WorkerParts,
+  { account, record }: AccountEntry,
+  epoch: Epoch,
+  hooks: Hooks,
+): Worker {
+  const { config, providers, accounts, clock } = parts
+  return new Worker(account, epoch, {
+    provider: providers.byName[account.provider],
+    limiter: providers.limiter(account.provider),
+    tokens: parts.tokens,
+    store: parts.store,
+    clock,
+    log: parts.log,
+    telemetry: parts.telemetry,
+    intervalMs: config.syncIntervalMs,
+    owns: hooks.owns,
+    sharers: () => sharersOf(accounts, account),
+    bind: (identity) => bind(accounts, account, identity),
+    bound: { mailbox: record.mailbox, address: record.address },
+    reauth: (code) => markReauth(accounts, account, code, clock),
+    committed: hooks.committed,
+    projectThrottled: (delayMs) => providers.pauseProject(account.provider, delayMs),
+    random: Math.random,
+  })
+}
+
+function sharersOf(accounts: Accounts, account: AccountRef): number {
+  const mailbox = accounts.ofUser(account.userId).find((entry) => isSame(entry.account, account))?.record.mailbox
+  return mailbox == null ? 1 : Math.max(1, accounts.sharers(account.provider, mailbox))
+}
+
+/** False when the inbox is bound to another mailbox, or the mailbox to another inbox of this user. */
+async function bind(
+  accounts: Accounts,
+  account: AccountRef,
+  identity: { mailbox: string; address: string | null },
+): Promise<boolean> {
+  const taken = accounts
+    .ofUser(account.userId)
+    .some(
+      (entry) =>
+        entry.account.provider === account.provider &&
+        !isSame(entry.account, account) &&
+        entry.record.desired === 'connected' &&
+        entry.record.mailbox === identity.mailbox,
+    )
+  if (taken) return false
+  const written = await accounts.change(account, (record) =>
+    record === null || record.mailbox !== null ? null : { ...record, ...identity },
+  )
+  return written?.record.mailbox === identity.mailbox
+}
+
+/** The user must sign in again: written where every instance and every status sees it. */
+async function markReauth(
+  accounts: Accounts,
+  account: AccountRef,
+  code: AccountErrorCode,
+  clock: Clock,
+): Promise<void> {
+  await accounts.change(account, (record) =>
+    record === null || record.desired !== 'connected'
+      ? null
+      : { ...record, reauth: { code, at: toSeconds(clock.wallMs()) } },
+  )
+}
+
+const isSame = (a: AccountRef, b: AccountRef): boolean =>
+  a.userId === b.userId && a.provider === b.provider && a.inboxId === b.inboxId

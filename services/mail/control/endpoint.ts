@@ -1,0 +1,125 @@
+/**
+ * One request of the control plane: decode → authorise → await → reply. Every outcome is answered and counted; no throw
+ * escapes, because a rejecting handler would take the process with it.
+ */
+import { v7 } from 'uuid'
+import * as v from 'valibot'
+import { type Operation, REQUEST_MAX_BYTES } from '#shared/contract.ts'
+import { AppError, ERRORS, errorBody, toAppError } from '#shared/errors.ts'
+import type { Log } from '#shared/log.ts'
+import { type Msg, RequestError, TimeoutError } from '#shared/nats.ts'
+import { HEADER_REQUEST_ID } from '#shared/subjects.ts'
+
+const LATENCIES_MAX = 512
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** What a service message can do beside being read. */
+export type Request = Msg & { respondError(code: number, description: string, data?: Uint8Array | string): boolean }
+
+/** True statistics of one endpoint; the framework's own know no errors of asynchronous handlers. */
+export class EndpointStats {
+  requests = 0
+  errors = 0
+  /** Nanoseconds, whole. */
+  processingNs = 0
+  inFlight = 0
+  lastError = ''
+  readonly byCode = new Map<string, number>()
+  readonly #latenciesMs: number[] = []
+
+  done(ns: number, error: AppError | null): void {
+    this.requests += 1
+    this.processingNs += ns
+    this.#latenciesMs.push(ns / 1e6)
+    if (this.#latenciesMs.length > LATENCIES_MAX) this.#latenciesMs.shift()
+    if (error === null) return
+    this.errors += 1
+    this.lastError = `${error.status}:${error.code}`
+    this.byCode.set(error.code, (this.byCode.get(error.code) ?? 0) + 1)
+  }
+  /** Milliseconds over the last 512 requests; null before the first. */
+  percentileMs(p: number): number | null {
+    const sorted = this.#latenciesMs.toSorted((a, b) => a - b)
+    const value = sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * p) / 100))]
+    return value === undefined ? null : Math.round(value * 100) / 100
+  }
+}
+
+export type EndpointSpec = {
+  /** Who asks. @throws AppError of the TOKEN_ codes, BAD_USER_ID */
+  authorise(msg: Msg): Promise<string>
+  /** Null: the payload is not the operation's request (owner status). */
+  operation: Operation | null
+  handle(userId: string, request: unknown): Promise<unknown>
+}
+
+/** Answers one request. Never rejects. */
+export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointStats, log: Log): Promise<void> {
+  const started = process.hrtime.bigint()
+  const requestId = requestIdOf(msg)
+  let failure: AppError | null = null
+  stats.inFlight += 1
+  try {
+    if (msg.data.length > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { bytes: msg.data.length })
+    const userId = await spec.authorise(msg)
+    const request = spec.operation === null ? null : decode(msg.data, spec.operation)
+    msg.respond(JSON.stringify(await spec.handle(userId, request)))
+  } catch (error) {
+    failure = asAppError(error)
+    if (failure.code === 'INTERNAL') log.error({ err: error, requestId }, 'request failed')
+    else log.info({ code: failure.code, details: failure.details, requestId }, 'request refused')
+    reply(msg, failure, requestId, log)
+  } finally {
+    stats.inFlight -= 1
+    stats.done(Number(process.hrtime.bigint() - started), failure)
+  }
+}
+
+function decode(data: Uint8Array, operation: Operation): unknown {
+  const result = v.safeParse(operation.request, data.length === 0 ? {} : parseJson(data))
+  if (result.success) return result.output
+  // Paths and expectations only: the messages of the library repeat the values, and these are tokens.
+  const issues = result.issues
+    .slice(0, 20)
+    .map((issue) => ({ path: v.getDotPath(issue) ?? '', expected: expectedOf(issue) }))
+  throw new AppError('BAD_REQUEST', { issues })
+}
+
+const expectedOf = (issue: v.BaseIssue<unknown>): string =>
+  issue.expected === 'never'
+    ? 'no such field'
+    : `${issue.type}: ${issue.requirement instanceof RegExp ? issue.requirement.source : (issue.expected ?? String(issue.requirement ?? ''))}`
+
+function parseJson(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(decoder.decode(data))
+  } catch (cause) {
+    throw new AppError('BAD_JSON', {}, { cause })
+  }
+}
+
+function asAppError(error: unknown): AppError {
+  if (error instanceof TimeoutError || error instanceof RequestError)
+    return new AppError('TIMEOUT', {}, { cause: error })
+  if (error instanceof DOMException && error.name === 'TimeoutError')
+    return new AppError('TIMEOUT', {}, { cause: error })
+  return toAppError(error)
+}
+
+function reply(msg: Request, error: AppError, requestId: string, log: Log): void {
+  try {
+    msg.respondError(
+      error.status,
+      `${error.code}: ${ERRORS[error.code].message}`,
+      JSON.stringify(errorBody(error, requestId)),
+    )
+  } catch (failed) {
+    log.error({ err: failed, requestId }, 'the answer could not be sent')
+  }
+}
+
+function requestIdOf(msg: Msg): string {
+  const given = msg.headers?.get(HEADER_REQUEST_ID) ?? ''
+  return REQUEST_ID.test(given) ? given : v7()
+}

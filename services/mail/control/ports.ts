@@ -1,0 +1,27 @@
+/** What the control plane needs from the rest of the service. `app.ts` connects it; control imports none of it. */
+import type { AccountStatus } from '#shared/contract.ts'
+import type { Secret } from '#shared/secret.ts'
+import type { AccountRef, ProviderName } from '../base/model.ts'
+
+/** Tokens as a client hands them over. */
+export type HandedTokens = { accessToken: Secret; refreshToken: Secret; expiresAtS: number }
+
+/** Whose mailbox it is; `null` when the provider cannot be reached now and the worker has to ask later. */
+export type Identified = { identity: { mailbox: string; address: string | null } | null; tokens: HandedTokens }
+
+export type ControlPorts = {
+  /** Client id and secret of the provider are there. */
+  configured(provider: ProviderName): boolean
+  /**
+   * Asks the provider whose tokens these are; refreshes once when the access token is refused.
+   * @throws AppError CREDENTIAL_REFUSED
+   */
+  identify(provider: ProviderName, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
+  seal(account: AccountRef, tokens: HandedTokens): Promise<string>
+  /** Status from the owner, when this instance is it. */
+  ownStatus(userId: string): AccountStatus[] | null
+  /** Address of the user's owner for `mail.at.<address>.status`; null when nobody owns the user. */
+  ownerAddress(userId: string): string | null
+  /** The last checkpoint's statuses; empty when there is none. */
+  lastStatus(userId: string): Promise<AccountStatus[]>
+}

@@ -1,0 +1,182 @@
+/**
+ * The NATS micro service: endpoints with schemas, errors and HTTP routes in their metadata, and statistics that are true.
+ * `mail.as.*` is served only where NATS permissions can decide who may use it.
+ */
+import { type Endpoint, type Service, type ServiceGroup, Svcm } from '@nats-io/services'
+import { toJsonSchema } from '@valibot/to-json-schema'
+import { CONTRACT, type ConnectRequest, type DisconnectRequest, type Operation } from '#shared/contract.ts'
+import type { JwtVerifier } from '#shared/jwt.ts'
+import type { Log } from '#shared/log.ts'
+import type { NatsConnection } from '#shared/nats.ts'
+import {
+  GROUP,
+  HEADER_AUTHORIZATION,
+  OPERATIONS,
+  QUEUE,
+  SERVICE_NAME,
+  userOfAsSubject,
+} from '#shared/subjects.ts'
+import { decodeUser, encodeUser } from '#shared/user-token.ts'
+import { answer, type EndpointSpec, EndpointStats, type Request } from './endpoint.ts'
+
+export type Handlers = {
+  connect(userId: string, request: ConnectRequest): Promise<unknown>
+  status(userId: string): Promise<unknown>
+  disconnect(userId: string, request: DisconnectRequest): Promise<unknown>
+  ownerStatus(userId: string): Promise<unknown>
+}
+
+export type ServiceOptions = {
+  nc: NatsConnection
+  jwt: JwtVerifier
+  handlers: Handlers
+  log: Log
+  version: string
+  /** Stable name of the instance. */
+  instance: string
+  /** Where the others ask this instance: `mail.at.<address>.status`. */
+  address: string
+  metadata: Record<string, string>
+  /** Serve `mail.as.*`. */
+  trusted: boolean
+  /** Flat metrics for `$SRV.STATS`. */
+  metrics(): Promise<Record<string, number>>
+}
+
+type Registered = { spec: EndpointSpec; stats: EndpointStats; metadata: Record<string, string> }
+/** The live endpoint object that the framework hands to its statsHandler. */
+type LiveEndpoint = Endpoint & {
+  name?: string
+  stats?: {
+    num_requests: number
+    num_errors: number
+    processing_time: number
+    average_processing_time: number
+    last_error?: string
+  }
+}
+
+export class ControlService implements AsyncDisposable {
+  readonly #service: Service
+  readonly #inFlight: Set<Promise<void>>
+
+  private constructor(service: Service, inFlight: Set<Promise<void>>) {
+    this.#service = service
+    this.#inFlight = inFlight
+  }
+
+  /** Registers all endpoints; from here on requests are answered. */
+  static async start(options: ServiceOptions): Promise<ControlService> {
+    const endpoints = new Map<string, Registered>()
+    const inFlight = new Set<Promise<void>>()
+    const service = await new Svcm(options.nc).add({
+      name: SERVICE_NAME,
+      version: options.version,
+      description:
+        'Keeps Gmail and Outlook mailboxes in sync and puts each mail exactly once on user.{id}.email.received',
+      queue: QUEUE,
+      metadata: options.metadata,
+      statsHandler: (endpoint) => trueStats(endpoint, endpoints, options),
+    })
+    const add = (group: ServiceGroup, name: string, subject: string, registered: Registered): void => {
+      endpoints.set(name, registered)
+      group.addEndpoint(name, {
+        subject,
+        metadata: registered.metadata,
+        handler: (error, msg) => {
+          if (error !== null) options.log.error({ err: error, endpoint: name }, 'endpoint failed')
+          else track(inFlight, answer(msg as Request, registered.spec, registered.stats, options.log))
+        },
+      })
+    }
+    const mail = service.addGroup(GROUP, QUEUE)
+    for (const name of OPERATIONS) {
+      // What reaches the handler has passed the operation's own schema.
+      const handle = options.handlers[name] as EndpointSpec['handle']
+      const operation = CONTRACT[name]
+      add(mail, name, name, {
+        spec: {
+          operation,
+          handle,
+          authorise: async (msg) => userOfJwt(options.jwt, msg.headers?.get(HEADER_AUTHORIZATION)),
+        },
+        stats: new EndpointStats(),
+        metadata: metadataOf(operation),
+      })
+      if (!options.trusted) continue
+      add(mail, `as-${name}`, `as.*.${name}`, {
+        spec: { operation, handle, authorise: async (msg) => userOfAsSubject(msg.subject) },
+        stats: new EndpointStats(),
+        metadata: { ...metadataOf(operation), description: `For trusted services: ${operation.description}`, http: '' },
+      })
+    }
+    add(mail, 'at-status', `at.${options.address}.status`, {
+      spec: {
+        operation: null,
+        handle: (userId) => options.handlers.ownerStatus(userId),
+        authorise: async (msg) => decodeUser(new TextDecoder().decode(msg.data)),
+      },
+      stats: new EndpointStats(),
+      metadata: { description: 'Between instances: status of a user by its owner', http: '' },
+    })
+    return new ControlService(service, inFlight)
+  }
+
+  /** Resolves, with a fault or null, when the service has stopped. */
+  get stopped(): Promise<Error | null> {
+    return this.#service.stopped
+  }
+
+  /** Takes no more requests and answers those in flight. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#service.stop()
+    await Promise.allSettled([...this.#inFlight])
+  }
+}
+
+async function userOfJwt(jwt: JwtVerifier, authorization: string | undefined): Promise<string> {
+  const { userId } = await jwt.verify(authorization === '' ? undefined : authorization)
+  encodeUser(userId)
+  return userId
+}
+
+function track(inFlight: Set<Promise<void>>, task: Promise<void>): void {
+  inFlight.add(task)
+  void task.finally(() => inFlight.delete(task))
+}
+
+const compact = (schema: Operation['request']): string => JSON.stringify(toJsonSchema(schema, { errorMode: 'ignore' }))
+
+const metadataOf = (operation: Operation): Record<string, string> => ({
+  description: operation.description,
+  request_schema: compact(operation.request),
+  response_schema: compact(operation.reply),
+  errors: operation.errors.join(' '),
+  http: `${operation.http.method} ${operation.http.path}`,
+})
+
+/** Overwrites the framework's counters in place and answers what it shows as `data`. */
+async function trueStats(
+  endpoint: LiveEndpoint,
+  endpoints: Map<string, Registered>,
+  options: ServiceOptions,
+): Promise<unknown> {
+  const stats = endpoints.get(endpoint.name ?? '')?.stats
+  if (stats === undefined) return null
+  if (endpoint.stats !== undefined)
+    Object.assign(endpoint.stats, {
+      num_requests: stats.requests,
+      num_errors: stats.errors,
+      processing_time: stats.processingNs,
+      average_processing_time: stats.requests === 0 ? 0 : Math.round(stats.processingNs / stats.requests),
+      last_error: stats.lastError,
+    })
+  return {
+    instance: options.instance,
+    in_flight: stats.inFlight,
+    errors: Object.fromEntries(stats.byCode),
+    p50_ms: stats.percentileMs(50),
+    p95_ms: stats.percentileMs(95),
+    ...(endpoint.name === 'status' ? { metrics: await options.metrics() } : {}),
+  }
+}

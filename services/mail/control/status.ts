@@ -1,0 +1,69 @@
+/** status: the owner's view where it can be had within a second, else the last checkpoint with `live: false`. */
+import * as v from 'valibot'
+import { AccountStatus, type StatusReply } from '#shared/contract.ts'
+import type { Log } from '#shared/log.ts'
+import type { NatsConnection } from '#shared/nats.ts'
+import { atStatusSubject } from '#shared/subjects.ts'
+import { encodeUser } from '#shared/user-token.ts'
+import { type AccountRef, accountName } from '../base/model.ts'
+import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import type { ControlPorts } from './ports.ts'
+
+const OWNER_TIMEOUT_MS = 1_000
+const OwnerReply = v.object({ accounts: v.nullable(v.array(AccountStatus)) })
+export type OwnerReply = v.InferOutput<typeof OwnerReply>
+
+export type StatusDeps = { nc: NatsConnection; accounts: Accounts; ports: ControlPorts; log: Log }
+
+export async function status(userId: string, deps: StatusDeps): Promise<StatusReply> {
+  const connected = deps.accounts.ofUser(userId).filter(({ record }) => record.desired === 'connected')
+  const known = connected.length === 0 ? [] : await statuses(userId, deps)
+  const accounts = connected.map((entry) => known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry))
+  return {
+    user_id: userId,
+    running_syncs: accounts
+      .filter(({ state }) => state !== 'needs_reauth' && state !== 'paused')
+      .map((status) => accountName({ userId, provider: status.provider, inboxId: status.inbox_id })),
+    accounts,
+  }
+}
+
+/** What this instance knows as the owner; answers `mail.at.<address>.status` of the others. */
+export const ownerReply = (userId: string, ports: ControlPorts): OwnerReply => ({ accounts: ports.ownStatus(userId) })
+
+async function statuses(userId: string, deps: StatusDeps): Promise<AccountStatus[]> {
+  return deps.ports.ownStatus(userId) ?? (await askOwner(userId, deps)) ?? (await deps.ports.lastStatus(userId))
+}
+
+async function askOwner(userId: string, { nc, ports, log }: StatusDeps): Promise<AccountStatus[] | null> {
+  const address = ports.ownerAddress(userId)
+  if (address === null) return null
+  try {
+    const answer = await nc.request(atStatusSubject(address), encodeUser(userId), { timeout: OWNER_TIMEOUT_MS })
+    const reply = v.safeParse(OwnerReply, answer.json())
+    return reply.success ? reply.output.accounts : null
+  } catch (error) {
+    log.debug({ err: error }, 'the owner does not answer; answering from the checkpoint')
+    return null
+  }
+}
+
+const isOf = (status: AccountStatus, account: AccountRef): boolean =>
+  status.provider === account.provider && status.inbox_id === account.inboxId
+
+/** Connected a moment ago: nobody has worked on it yet. */
+const notSeenYet = ({ account, record }: AccountEntry): AccountStatus => ({
+  provider: account.provider,
+  inbox_id: account.inboxId,
+  address: record.address,
+  state: record.reauth === null ? 'connecting' : 'needs_reauth',
+  progress: { done: 0, total_estimate: null, percent: null, rate_per_s: null, eta_s: null },
+  last_synced_at: null,
+  next_sync_at: null,
+  outbox: { pending: 0, oldest_age_s: null },
+  set_aside: 0,
+  last_error: null,
+  stream_reset: false,
+  instance: null,
+  live: false,
+})

@@ -1,0 +1,132 @@
+/**
+ * One KV bucket: created when absent, its settings read back and compared, every write by compare-and-set.
+ * It knows no record of ours. Reads go to the leader, because a stale read would undo a compare-and-set.
+ */
+import {
+  JetStreamApiCodes,
+  JetStreamApiError,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+} from '@nats-io/jetstream'
+import { type KV, Kvm } from '@nats-io/kv'
+import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import type { NatsConnection } from '#shared/nats.ts'
+import { bucketStream } from '#shared/subjects.ts'
+import { RevisionConflict } from './account-record.ts'
+
+const REQUEST_TIMEOUT_MS = 2_000
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** A raw value with its revision; `value` is null for a deleted key. */
+export type RawEntry = { key: string; value: string | null; revision: number }
+
+/** The KV bucket behind a connection. */
+export class Bucket {
+  readonly name: string
+  readonly #kv: KV
+  readonly #jsm: JetStreamManager
+  /** Creation time of the stream behind the bucket, epoch ms: tells a recreated bucket from the old one. */
+  readonly createdMs: number
+
+  private constructor(name: string, kv: KV, jsm: JetStreamManager, createdMs: number) {
+    this.name = name
+    this.#kv = kv
+    this.#jsm = jsm
+    this.createdMs = createdMs
+  }
+
+  /**
+   * Opens the bucket, creating it when absent.
+   * @throws ExitError 78 when it exists with settings that lose data.
+   */
+  static async open(nc: NatsConnection, name: string): Promise<Bucket> {
+    const js = jetstream(nc, { timeout: REQUEST_TIMEOUT_MS })
+    const jsm = await jetstreamManager(nc, { timeout: REQUEST_TIMEOUT_MS })
+    const kvm = new Kvm(js)
+    await kvm.create(name, { history: 1, timeout: REQUEST_TIMEOUT_MS })
+    const info = await jsm.streams.info(bucketStream(name))
+    const { storage, max_age: maxAge, max_msgs_per_subject: history } = info.config
+    for (const [field, found, wanted] of [
+      ['storage', storage, 'file'],
+      ['max_age', maxAge, 0],
+      ['history', history, 1],
+    ])
+      if (found !== wanted)
+        throw new ExitError(
+          EXIT_CONFIG,
+          `bucket ${name}: ${field} is ${found}, ${wanted} is needed; delete or mend the bucket`,
+        )
+    return new Bucket(name, await kvm.open(name, { timeout: REQUEST_TIMEOUT_MS }), jsm, Date.parse(info.created))
+  }
+
+  /** Creation time of the bucket as it is now, epoch ms; null when it is gone. */
+  async currentCreatedMs(): Promise<number | null> {
+    try {
+      return Date.parse((await this.#jsm.streams.info(bucketStream(this.name))).created)
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return null
+      throw error
+    }
+  }
+
+  async read(key: string): Promise<{ value: string; revision: number } | null> {
+    const entry = await this.#kv.get(key)
+    if (entry === null || entry.operation !== 'PUT') return null
+    return { value: decoder.decode(entry.value), revision: entry.revision }
+  }
+
+  /**
+   * Writes if the key is still at `revision`; null = if it does not exist. Answers the new revision.
+   * @throws RevisionConflict; a timeout leaves it open whether the write happened: read the key again.
+   */
+  async write(key: string, value: string, revision: number | null, timeoutMs = REQUEST_TIMEOUT_MS): Promise<number> {
+    try {
+      if (revision === null) return await this.#kv.create(key, encoder.encode(value))
+      return await this.#kv.update(key, encoder.encode(value), revision, timeoutMs)
+    } catch (error) {
+      if (isConflict(error)) throw new RevisionConflict(`${this.name}/${key}`, { cause: error })
+      throw error
+    }
+  }
+
+  /** Deletes the key if it is still at `revision`. @throws RevisionConflict */
+  async remove(key: string, revision: number): Promise<void> {
+    try {
+      await this.#kv.purge(key, { previousSeq: revision })
+    } catch (error) {
+      if (isConflict(error)) throw new RevisionConflict(`${this.name}/${key}`, { cause: error })
+      throw error
+    }
+  }
+
+  /**
+   * Delivers the present value of every key, calls `onSnapshot` once, then delivers every change until the signal
+   * aborts or the watch ends. A watch of a bucket that is deleted and made again ends silently: see `currentCreatedMs`.
+   */
+  async follow(onEntry: (entry: RawEntry) => void, onSnapshot: () => void, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    let complete = (await this.#kv.status()).values === 0
+    const watch = await this.#kv.watch()
+    const stop = (): void => watch.stop()
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      if (signal.aborted) return
+      if (complete) onSnapshot()
+      for await (const entry of watch) {
+        const value = entry.operation === 'PUT' ? decoder.decode(entry.value) : null
+        onEntry({ key: entry.key, value, revision: entry.revision })
+        if (complete || !(entry.isUpdate || entry.delta === 0)) continue
+        complete = true
+        onSnapshot()
+      }
+    } finally {
+      signal.removeEventListener('abort', stop)
+      watch.stop()
+    }
+  }
+}
+
+const isConflict = (error: unknown): boolean =>
+  error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence

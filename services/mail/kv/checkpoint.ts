@@ -1,0 +1,85 @@
+/**
+ * `mail_state`: what the next owner of a user needs when it has no file of theirs, and what status answers when the
+ * owner does not. Every write is a compare-and-set; a zombie's write fails on the revision.
+ */
+import * as v from 'valibot'
+import { AccountStatus } from '#shared/contract.ts'
+import { stateKey } from '#shared/subjects.ts'
+import type { Revised } from './account-record.ts'
+import type { Bucket } from './bucket.ts'
+import { parseRecord } from './parse.ts'
+
+const MAX_BYTES = 512 * 1024
+
+const Lane = v.object({
+  lane: v.string(),
+  cursor: v.nullable(v.string()),
+  done: v.boolean(),
+  notBeforeMs: v.number(),
+  failures: v.number(),
+  syncedMs: v.number(),
+  resets: v.number(),
+  resetMs: v.number(),
+})
+
+export const CheckpointRecord = v.object({
+  v: v.literal(1),
+  epoch: v.object({ era: v.number(), rev: v.number() }),
+  /** sid of the owner that wrote it. */
+  owner: v.string(),
+  /** Lanes by `<provider>.<inbox>`; all they have passed is published. */
+  lanes: v.record(v.string(), v.array(Lane)),
+  /** Sequence and event id of the last event on the user's subject. */
+  pub: v.number(),
+  pubEventId: v.nullable(v.string()),
+  snapshots: v.array(v.unknown()),
+  accounts: v.array(AccountStatus),
+  /** Epoch seconds. */
+  ts: v.number(),
+})
+export type CheckpointRecord = v.InferOutput<typeof CheckpointRecord>
+
+const parse = parseRecord(CheckpointRecord)
+
+export class Checkpoints {
+  readonly #bucket: () => Bucket
+  constructor(bucket: () => Bucket) {
+    this.#bucket = bucket
+  }
+
+  async read(userId: string): Promise<Revised<CheckpointRecord> | null> {
+    const found = await this.#bucket().read(stateKey(userId))
+    const record = found === null ? null : parse(found.value)
+    return found === null || record === null ? null : { record, revision: found.revision }
+  }
+
+  /** The revision of the key even when its value cannot be read, so that it can be replaced. */
+  async revision(userId: string): Promise<number | null> {
+    return (await this.#bucket().read(stateKey(userId)))?.revision ?? null
+  }
+
+  /** Compare-and-set; above 512 KiB the positions changed longest ago are left out. @throws RevisionConflict */
+  write(userId: string, record: CheckpointRecord, revision: number | null): Promise<number> {
+    return this.#bucket().write(stateKey(userId), fit(record), revision)
+  }
+}
+
+/** A missing link is walked again from the start, and the known set keeps it silent: so leaving it out is safe. */
+function fit(record: CheckpointRecord): string {
+  let text = JSON.stringify(record)
+  const oldestFirst = Object.values(record.lanes)
+    .flat()
+    .toSorted((a, b) => a.syncedMs - b.syncedMs)
+  let copy = record
+  for (let drop = 1; Buffer.byteLength(text) > MAX_BYTES && drop <= oldestFirst.length; drop = drop * 2) {
+    const left = new Set(oldestFirst.slice(drop))
+    copy = {
+      ...record,
+      lanes: Object.fromEntries(
+        Object.entries(record.lanes).map(([key, lanes]) => [key, lanes.filter((lane) => left.has(lane))]),
+      ),
+    }
+    text = JSON.stringify(copy)
+  }
+  return text
+}

@@ -1,0 +1,101 @@
+/**
+ * A local copy of one bucket, kept by a watch that is started again whenever it ends.
+ * It decides nothing: it parses, keeps the latest revision of each key and tells listeners.
+ */
+import type { Log } from '#shared/log.ts'
+import type { Clock } from '../base/time.ts'
+import type { Revised } from './account-record.ts'
+import type { Bucket } from './bucket.ts'
+
+const RESTART_MS = 250
+
+type Listener<T> = (key: string, entry: Revised<T> | null) => void
+
+export class Replica<T> {
+  readonly #parse: (value: string) => T | null
+  readonly #log: Log
+  readonly #clock: Clock
+  readonly #listeners = new Set<Listener<T>>()
+  #entries = new Map<string, Revised<T>>()
+  #fresh = false
+  #restart: AbortController | null = null
+
+  /** @param parse null for a value that is not a record: it is counted as absent and logged. */
+  constructor(parse: (value: string) => T | null, clock: Clock, log: Log) {
+    this.#parse = parse
+    this.#clock = clock
+    this.#log = log
+  }
+
+  /** True while a watch runs whose snapshot was complete. */
+  get fresh(): boolean {
+    return this.#fresh
+  }
+  get entries(): ReadonlyMap<string, Revised<T>> {
+    return this.#entries
+  }
+  listen(listener: Listener<T>): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+  /** Takes in what this instance itself has just written, before the watch brings it. */
+  note(key: string, record: T, revision: number): void {
+    this.#apply(key, { record, revision })
+  }
+  /** Ends the present watch; `run` starts the next one. */
+  renew(): void {
+    this.#fresh = false
+    this.#restart?.abort()
+  }
+
+  /** Follows the bucket until the signal aborts. `bucket` is asked anew for each watch: it may have been recreated. */
+  async run(bucket: () => Bucket, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const restart = new AbortController()
+      this.#restart = restart
+      const seen = new Set<string>()
+      try {
+        await bucket().follow(
+          ({ key, value, revision }) => {
+            seen.add(key)
+            this.#receive(key, value, revision)
+          },
+          () => {
+            for (const key of [...this.#entries.keys()]) if (!seen.has(key)) this.#apply(key, null)
+            this.#fresh = true
+          },
+          AbortSignal.any([signal, restart.signal]),
+        )
+      } catch (error) {
+        if (!signal.aborted) this.#log.debug({ err: error, bucket: bucket().name }, 'watch ended')
+      }
+      this.#fresh = false
+      if (!signal.aborted) await this.#clock.sleep(RESTART_MS, signal).catch(() => undefined)
+    }
+  }
+
+  /** Forgets everything: the bucket was recreated and its revisions start again. */
+  clear(): void {
+    for (const key of [...this.#entries.keys()]) this.#apply(key, null)
+    this.renew()
+  }
+
+  #receive(key: string, value: string | null, revision: number): void {
+    const known = this.#entries.get(key)
+    if (known !== undefined && known.revision >= revision) return
+    const record = value === null ? null : this.#parse(value)
+    if (value !== null && record === null) this.#log.error({ key, revision }, 'record cannot be read; left alone')
+    this.#apply(key, record === null ? null : { record, revision })
+  }
+
+  #apply(key: string, entry: Revised<T> | null): void {
+    const known = this.#entries.get(key)
+    if (entry === null) {
+      if (!this.#entries.delete(key)) return
+    } else {
+      if (known !== undefined && known.revision >= entry.revision) return
+      this.#entries.set(key, entry)
+    }
+    for (const listener of this.#listeners) listener(key, entry)
+  }
+}

@@ -1,0 +1,24 @@
+/** The times of sessions and leases, all derived from the silence T so that they always fit together. */
+
+export type LeaseTimes = {
+  /** Silence after which a session counts as dead. */
+  silenceMs: number
+  heartbeatMs: number
+  requestMs: number
+  /** Distance kept from the own deadline. */
+  marginMs: number
+  scanMs: number
+  drainMs: number
+  joinDebounceMs: number
+}
+
+/** T = 6 s gives heartbeat 1.5 s, request 1 s, margin 0.6 s, scan 250 ms, join debounce 2 s. Draining is 10 s always. */
+export const leaseTimes = (silenceMs: number): LeaseTimes => ({
+  silenceMs,
+  heartbeatMs: Math.round(silenceMs / 4),
+  requestMs: Math.round(silenceMs / 6),
+  marginMs: Math.round(silenceMs / 10),
+  scanMs: Math.min(250, Math.round(silenceMs / 24)),
+  drainMs: 10_000,
+  joinDebounceMs: Math.round(silenceMs / 3),
+})

@@ -1,0 +1,73 @@
+/**
+ * Declares silent sessions dead. Silence is only counted while this instance is live itself and its watch is fresh;
+ * death is decided in the log, by a compare-and-set at the very revision that was seen to be silent.
+ */
+import type { Log } from '#shared/log.ts'
+import type { Clock } from '../base/time.ts'
+import { RevisionConflict } from '../kv/account-record.ts'
+import type { LeaseLog, SeenSession } from '../kv/lease-log.ts'
+import type { LeaseTimes } from './lease-times.ts'
+import type { Session } from './session.ts'
+
+const DEAD_KEPT_MS = 3_600_000
+
+export class Observer {
+  #watchingSinceMs: number | null = null
+  readonly #leases: LeaseLog
+  readonly #session: Session
+  readonly #times: LeaseTimes
+  readonly #clock: Clock
+  readonly #log: Log
+
+  constructor(leases: LeaseLog, session: Session, times: LeaseTimes, clock: Clock, log: Log) {
+    this.#leases = leases
+    this.#session = session
+    this.#times = times
+    this.#clock = clock
+    this.#log = log
+  }
+
+  async scan(): Promise<void> {
+    if (!this.#session.valid || !this.#leases.replica.fresh || this.#ownBeatMissing()) {
+      this.#watchingSinceMs = null
+      return
+    }
+    this.#watchingSinceMs ??= this.#clock.monoMs()
+    for (const session of [...this.#leases.sessions.values()]) await this.#judge(session, this.#watchingSinceMs)
+  }
+
+  /** A watch dies silently when its bucket is recreated: the own heartbeats must come back through it. */
+  #ownBeatMissing(): boolean {
+    const own = this.#leases.sessions.get(this.#session.sid)
+    const missing = own === undefined || this.#clock.monoMs() - own.changedMonoMs > this.#times.silenceMs / 2
+    if (missing && this.#watchingSinceMs !== null) {
+      this.#log.warn('own heartbeats do not come back through the watch; watching anew')
+      this.#leases.replica.renew()
+    }
+    return missing
+  }
+
+  async #judge({ sid, record, revision, changedMonoMs }: SeenSession, watchingSinceMs: number): Promise<void> {
+    if (sid === this.#session.sid) return
+    const silentMs = this.#clock.monoMs() - Math.max(changedMonoMs, watchingSinceMs)
+    try {
+      if (record.state === 'dead') {
+        if (silentMs > DEAD_KEPT_MS) await this.#leases.removeSession(sid, revision)
+      } else if (silentMs > this.#times.silenceMs) {
+        await this.#leases.writeSession(
+          sid,
+          { ...record, state: 'dead', by: this.#session.sid },
+          revision,
+          this.#times.requestMs,
+        )
+        this.#log.warn(
+          { sid, instance: record.name, silentMs: Math.round(silentMs) },
+          'a silent instance was declared dead',
+        )
+      }
+    } catch (error) {
+      if (!(error instanceof RevisionConflict)) throw error
+      this.#log.debug({ sid }, 'the silent instance lives')
+    }
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * One life of this instance in `mail_leases`: opened, kept by heartbeats, drained, deleted.
+ * A term is trusted only until `validUntil`, which is counted from before the heartbeat was sent.
+ *
+ *   closed → live → (draining) → closed          live → lost → live under a new sid
+ */
+import { v7 } from 'uuid'
+import type { Log } from '#shared/log.ts'
+import type { Clock } from '../base/time.ts'
+import { RevisionConflict } from '../kv/account-record.ts'
+import type { LeaseLog } from '../kv/lease-log.ts'
+import type { SessionRecord } from '../kv/lease-records.ts'
+import type { LeaseTimes } from './lease-times.ts'
+
+/** A wall clock that runs apart from the monotonic one by more than this was set, or the machine slept. */
+const CLOCK_JUMP_MS = 1_000
+
+export type SessionIdentity = { name: string; directory: string; address: string; version: string }
+
+export class Session {
+  #sid = ''
+  #revision = 0
+  #beats = 0
+  #validUntilMs = 0
+  #state: 'closed' | 'live' | 'draining' = 'closed'
+  #wallOffsetMs = 0
+  /** One write of the own session at a time. */
+  #writing: Promise<void> = Promise.resolve()
+  /** Called when the session was declared dead or went missing: everything owned under it is lost. */
+  onLost: () => void = () => undefined
+  readonly #log: LeaseLog
+  readonly #times: LeaseTimes
+  readonly #identity: SessionIdentity
+  readonly #clock: Clock
+  readonly #logger: Log
+
+  constructor(log: LeaseLog, times: LeaseTimes, identity: SessionIdentity, clock: Clock, logger: Log) {
+    this.#log = log
+    this.#times = times
+    this.#identity = identity
+    this.#clock = clock
+    this.#logger = logger
+  }
+
+  get sid(): string {
+    return this.#sid
+  }
+  /** Where the others ask this process. */
+  get address(): string {
+    return this.#identity.address
+  }
+  get name(): string {
+    return this.#identity.name
+  }
+  /** The own term is trusted now. Asked before every effect, never remembered. */
+  get valid(): boolean {
+    if (this.#state === 'closed' || this.#clock.monoMs() >= this.#validUntilMs) return false
+    return Math.abs(this.#clock.wallMs() - this.#clock.monoMs() - this.#wallOffsetMs) <= CLOCK_JUMP_MS
+  }
+  /** New users may be taken: live, and well before the deadline. */
+  get acquiring(): boolean {
+    return this.#state === 'live' && this.valid && this.#clock.monoMs() < this.#validUntilMs - this.#times.marginMs
+  }
+
+  /**
+   * Heartbeats until the signal aborts; opens a new session whenever there is none.
+   * Never rejects for a fault of NATS: without acknowledgement the term simply runs out.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#exclusive(() => (this.#state === 'closed' ? this.#open() : this.#beat()))
+      } catch (error) {
+        if (!signal.aborted) this.#logger.warn({ err: error }, 'heartbeat failed')
+      }
+      await this.#clock
+        .sleep(this.#state === 'closed' ? this.#times.requestMs : this.#times.heartbeatMs, signal)
+        .catch(() => undefined)
+    }
+  }
+
+  /** Tells the others that this instance takes no users any more. */
+  async drain(): Promise<void> {
+    if (this.#state !== 'live') return
+    this.#state = 'draining'
+    await this.#exclusive(() => this.#beat())
+  }
+
+  /** Deletes the session, so that nobody has to wait for its silence. */
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    await this.#exclusive(() => this.#log.removeSession(this.#sid, this.#revision))
+  }
+
+  #exclusive(write: () => Promise<void>): Promise<void> {
+    const turn = this.#writing.then(write, write)
+    this.#writing = turn
+    return turn
+  }
+
+  async #open(): Promise<void> {
+    const sid = v7()
+    const sent = this.#clock.monoMs()
+    this.#beats = 0
+    this.#revision = await this.#log.writeSession(sid, this.#record('live'), null, this.#times.requestMs)
+    this.#sid = sid
+    this.#state = 'live'
+    this.#extend(sent)
+    this.#logger.info({ sid, instance: this.#identity.name }, 'session opened')
+    await this.#buryPredecessors()
+  }
+
+  /** Who holds the lock of the data directory knows that no older process of this directory lives. */
+  async #buryPredecessors(): Promise<void> {
+    for (const { sid, record, revision } of [...this.#log.sessions.values()]) {
+      if (sid === this.#sid || record.state === 'dead') continue
+      if (record.name !== this.#identity.name || record.directory !== this.#identity.directory) continue
+      try {
+        await this.#log.writeSession(sid, { ...record, state: 'dead', by: this.#sid }, revision, this.#times.requestMs)
+      } catch (error) {
+        if (!(error instanceof RevisionConflict)) throw error
+      }
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const sent = this.#clock.monoMs()
+    this.#beats += 1
+    const state = this.#state === 'draining' ? 'draining' : 'live'
+    try {
+      this.#revision = await this.#log.writeSession(
+        this.#sid,
+        this.#record(state),
+        this.#revision,
+        this.#times.requestMs,
+      )
+      this.#extend(sent)
+    } catch (error) {
+      await this.#examine(error)
+    }
+  }
+
+  /** The write failed or timed out: look at the key. Only an acknowledged write extends the term. */
+  async #examine(cause: unknown): Promise<void> {
+    const found = await this.#log.readSession(this.#sid)
+    if (found !== null && found.record.state !== 'dead') {
+      this.#revision = found.revision
+      if (!(cause instanceof RevisionConflict)) throw cause
+      return
+    }
+    this.#logger.warn({ sid: this.#sid, by: found?.record.by }, 'session was declared dead; all users are dropped')
+    this.#state = 'closed'
+    this.#validUntilMs = 0
+    this.onLost()
+  }
+
+  #extend(sentMonoMs: number): void {
+    this.#validUntilMs = sentMonoMs + this.#times.silenceMs - this.#times.marginMs
+    this.#wallOffsetMs = this.#clock.wallMs() - this.#clock.monoMs()
+  }
+
+  #record(state: 'live' | 'draining'): SessionRecord {
+    const { name, directory, address, version } = this.#identity
+    return { v: 1, kind: 'session', name, directory, address, state, n: this.#beats, version }
+  }
+}

@@ -1,0 +1,30 @@
+/** Who should own whom: rendezvous hashing of users over the stable names of live instances. Pure. */
+import { createHash } from 'node:crypto'
+import type { SeenSession } from '../kv/lease-log.ts'
+
+/** The sid that stands for each stable name: of two live sessions with one name the later counts. */
+export function membersOf(sessions: Iterable<SeenSession>): Map<string, string> {
+  const latest = new Map<string, SeenSession>()
+  for (const session of sessions) {
+    if (session.record.state !== 'live') continue
+    const rival = latest.get(session.record.name)
+    if (rival === undefined || sidOrder(session.sid, rival.sid) > 0) latest.set(session.record.name, session)
+  }
+  return new Map([...latest].map(([name, { sid }]) => [name, sid]))
+}
+
+/** The name of the instance that should own the user; null when there is none. */
+export function desiredOwner(userId: string, names: Iterable<string>): string | null {
+  let best: string | null = null
+  let bestScore = ''
+  for (const name of names) {
+    const score = createHash('sha256').update(name).update('\0').update(userId).digest('hex')
+    if (best !== null && (score < bestScore || (score === bestScore && name < best))) continue
+    best = name
+    bestScore = score
+  }
+  return best
+}
+
+/** sids are UUIDv7: their order is the order of their making. */
+const sidOrder = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)

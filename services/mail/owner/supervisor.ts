@@ -1,0 +1,281 @@
+/**
+ * Which users this instance owns: it follows sessions, leases and accounts, acquires what is its own and free, releases
+ * what is another's, and drops everything when its own term ends. One tenure per user does the work.
+ */
+import PQueue from 'p-queue'
+import type { AccountStatus } from '#shared/contract.ts'
+import type { Log } from '#shared/log.ts'
+import { parseAccountKey } from '#shared/subjects.ts'
+import { compareEpochs, type Epoch } from '../base/model.ts'
+import type { Clock } from '../base/time.ts'
+import { Wake } from '../base/wake.ts'
+import { RevisionConflict } from '../kv/account-record.ts'
+import type { Accounts } from '../kv/accounts.ts'
+import type { LeaseLog } from '../kv/lease-log.ts'
+import { StaleEpochError } from '../store/user-store.ts'
+import type { LeaseTimes } from './lease-times.ts'
+import { Observer } from './observer.ts'
+import { Session, type SessionIdentity } from './session.ts'
+import { desiredOwner, membersOf } from './share.ts'
+import { Tenure, type TenureDeps } from './tenure.ts'
+
+/** Take-overs and hand-overs at the same time. */
+const MOVES_MAX = 16
+/** A user whose take-over failed is tried again after this long. */
+const RETRY_MS = 1_000
+
+export type SupervisorDeps = {
+  accounts: Accounts
+  leases: LeaseLog
+  times: LeaseTimes
+  identity: SessionIdentity
+  clock: Clock
+  log: Log
+  tenure: TenureDeps
+}
+
+export class Supervisor {
+  readonly session: Session
+  readonly #deps: SupervisorDeps
+  readonly #observer: Observer
+  readonly #tenures = new Map<string, Tenure>()
+  readonly #moving = new Set<string>()
+  readonly #moves = new PQueue({ concurrency: MOVES_MAX })
+  readonly #dirty = new Set<string>()
+  readonly #wake = new Wake()
+  #allDirty = true
+  #members = new Map<string, string>()
+  #joinedMs = Number.NEGATIVE_INFINITY
+  #draining = false
+
+  constructor(deps: SupervisorDeps) {
+    this.#deps = deps
+    const { leases, times, identity, clock, log, accounts } = deps
+    this.session = new Session(leases, times, identity, clock, log)
+    this.session.onLost = () => this.#dropAll()
+    this.#observer = new Observer(leases, this.session, times, clock, log)
+    leases.onMembers = () => this.#membersChanged()
+    leases.onLease = (userId) => this.#mark(userId)
+    accounts.replica.listen((key) => {
+      const parts = parseAccountKey(key)
+      if (parts === null) return
+      this.#tenures.get(parts.userId)?.accountsChanged()
+      this.#mark(parts.userId)
+    })
+  }
+
+  /** Runs until the signal aborts, then hands every user over. Bounded by the drain limit. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, times, log } = this.#deps
+    const beating = new AbortController()
+    const beats = this.session.run(beating.signal)
+    try {
+      while (!signal.aborted) {
+        await this.#observer.scan().catch((error) => log.debug({ err: error }, 'scan failed'))
+        this.#evaluate()
+        await this.#wake.wait(times.scanMs, clock, signal).catch(() => undefined)
+      }
+      await this.#handOver()
+    } finally {
+      beating.abort(new Error('supervisor stopped'))
+      await beats
+      await this.#closeSession()
+    }
+  }
+
+  get users(): number {
+    return this.#tenures.size
+  }
+  owns(userId: string): boolean {
+    return this.#tenures.has(userId) && this.session.valid
+  }
+  tenures(): IterableIterator<Tenure> {
+    return this.#tenures.values()
+  }
+  /** Status of the user's accounts if this instance owns the user, else null. */
+  statuses(userId: string): AccountStatus[] | null {
+    return this.owns(userId) ? (this.#tenures.get(userId)?.statuses() ?? null) : null
+  }
+  /** Address of the user's owner, as far as this instance has seen; null when nobody owns the user. */
+  ownerAddress(userId: string): string | null {
+    const owner = this.ownerOf(userId)
+    const session = owner === null ? undefined : this.#deps.leases.sessions.get(owner)
+    return session === undefined || session.record.state === 'dead' ? null : session.record.address
+  }
+  /** sid of the user's owner; null when nobody owns the user. */
+  ownerOf(userId: string): string | null {
+    return this.#deps.leases.leases.get(userId)?.record.owner ?? null
+  }
+
+  #mark(userId: string): void {
+    this.#dirty.add(userId)
+    this.#wake.ring()
+  }
+
+  #membersChanged(): void {
+    const members = membersOf(this.#deps.leases.sessions.values())
+    for (const name of members.keys()) if (!this.#members.has(name)) this.#joinedMs = this.#deps.clock.monoMs()
+    this.#members = members
+    this.#allDirty = true
+    this.#wake.ring()
+  }
+
+  #evaluate(): void {
+    if (!this.session.valid || !this.#deps.leases.replica.fresh || !this.#deps.accounts.replica.fresh) return
+    const users = this.#allDirty
+      ? new Set([...this.#deps.accounts.users(), ...this.#tenures.keys()])
+      : new Set(this.#dirty)
+    this.#allDirty = false
+    this.#dirty.clear()
+    for (const userId of users) this.#evaluateUser(userId)
+    for (const [userId, tenure] of this.#tenures)
+      if (tenure.lost.aborted) this.#move(userId, () => this.#bury(userId, tenure))
+  }
+
+  #evaluateUser(userId: string): void {
+    if (this.#moving.has(userId)) return this.#recheck(userId)
+    const tenure = this.#tenures.get(userId)
+    const mine = desiredOwner(userId, this.#members.keys()) === this.session.name
+    if (tenure !== undefined) {
+      if (this.#overtaken(userId, tenure)) this.#move(userId, () => this.#bury(userId, tenure))
+      else if (!this.#deps.accounts.needsOwner(userId)) {
+        if (tenure.idle) this.#move(userId, () => this.#release(userId, tenure))
+        else this.#recheck(userId)
+      } else if (!mine) {
+        // A member that has just joined gets a moment to show that it stays.
+        if (this.#deps.clock.monoMs() - this.#joinedMs < this.#deps.times.joinDebounceMs) this.#recheck(userId)
+        else this.#move(userId, () => this.#release(userId, tenure))
+      }
+      return
+    }
+    if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) return
+    if (this.#isFree(userId) && this.session.acquiring) this.#move(userId, () => this.#acquire(userId))
+    else this.#recheck(userId)
+  }
+
+  /** Looks at the user again at the next scan. */
+  #recheck(userId: string): void {
+    this.#dirty.add(userId)
+  }
+
+  /** Absent, released, or of a session that is dead or gone: the snapshot is complete, so gone means gone. */
+  #isFree(userId: string): boolean {
+    const owner = this.ownerOf(userId)
+    if (owner === null) return true
+    // Own lease without a tenure: a take-over that failed and could not give it back.
+    if (owner === this.session.sid) return !this.#tenures.has(userId)
+    const session = this.#deps.leases.sessions.get(owner)
+    return session === undefined || session.record.state === 'dead'
+  }
+
+  #overtaken(userId: string, tenure: Tenure): boolean {
+    const lease = this.#deps.leases.leases.get(userId)
+    return lease === undefined || lease.revision > tenure.epoch.rev || this.#deps.leases.era !== tenure.epoch.era
+  }
+
+  #move(userId: string, task: () => Promise<void>): void {
+    if (this.#moving.has(userId)) return
+    this.#moving.add(userId)
+    void this.#moves
+      .add(task)
+      .catch((error) => {
+        this.#deps.log.error({ err: error }, 'a user could not be moved')
+      })
+      .finally(() => {
+        this.#moving.delete(userId)
+        this.#mark(userId)
+      })
+  }
+
+  async #acquire(userId: string): Promise<void> {
+    const { leases, clock, log } = this.#deps
+    if (!this.session.acquiring || this.#draining || !this.#isFree(userId)) return
+    const sid = this.session.sid
+    const era = leases.era
+    try {
+      const before = leases.leases.get(userId) ?? (await leases.readLease(userId))
+      const rev = await leases.writeLease(
+        userId,
+        { v: 1, kind: 'lease', owner: sid, name: this.session.name },
+        before?.revision ?? null,
+      )
+      const epoch: Epoch = { era, rev }
+      const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
+      const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
+      this.#tenures.set(userId, tenure)
+      await tenure.start()
+    } catch (error) {
+      await this.#abandon(userId, error)
+      if (error instanceof RevisionConflict || error instanceof StaleEpochError)
+        log.debug({ err: error }, 'somebody else was first')
+      else log.warn({ err: error }, 'take-over failed; it is tried again')
+      await clock.sleep(RETRY_MS, AbortSignal.timeout(RETRY_MS * 2)).catch(() => undefined)
+    }
+  }
+
+  /** The lease as this instance knows it still carries this epoch. */
+  #holds(userId: string, epoch: Epoch): boolean {
+    const lease = this.#deps.leases.leases.get(userId)
+    return lease !== undefined && compareEpochs({ era: this.#deps.leases.era, rev: lease.revision }, epoch) === 0
+  }
+
+  async #abandon(userId: string, reason: unknown): Promise<void> {
+    const tenure = this.#tenures.get(userId)
+    if (tenure === undefined) return
+    this.#tenures.delete(userId)
+    await tenure.drop(reason)
+    await this.#giveBack(userId, tenure.epoch)
+  }
+
+  async #bury(userId: string, tenure: Tenure): Promise<void> {
+    await tenure.drop(new Error('the user belongs to another term'))
+    this.#tenures.delete(userId)
+    await this.#giveBack(userId, tenure.epoch)
+  }
+
+  async #release(userId: string, tenure: Tenure): Promise<void> {
+    await tenure.release()
+    this.#tenures.delete(userId)
+    await this.#giveBack(userId, tenure.epoch)
+  }
+
+  /** CAS of the lease to nobody; whoever holds a later one keeps it. */
+  async #giveBack(userId: string, epoch: Epoch): Promise<void> {
+    if (!this.session.valid || this.#deps.leases.era !== epoch.era) return
+    try {
+      await this.#deps.leases.writeLease(userId, { v: 1, kind: 'lease', owner: null }, epoch.rev)
+    } catch (error) {
+      if (!(error instanceof RevisionConflict)) throw error
+    }
+  }
+
+  #dropAll(): void {
+    for (const [userId, tenure] of this.#tenures) this.#move(userId, () => this.#bury(userId, tenure))
+    this.#allDirty = true
+  }
+
+  /** SIGTERM: tell the others, then give back one user after another as its work ends. */
+  async #handOver(): Promise<void> {
+    const { clock, times, log } = this.#deps
+    this.#draining = true
+    const deadline = clock.monoMs() + times.drainMs
+    await this.session.drain().catch((error) => log.warn({ err: error }, 'the others could not be told'))
+    await this.#moves.onIdle()
+    for (const [userId, tenure] of this.#tenures) this.#move(userId, () => this.#release(userId, tenure))
+    const late = clock
+      .sleep(Math.max(0, deadline - clock.monoMs()), AbortSignal.timeout(times.drainMs * 2))
+      .then(() => 'late' as const)
+    if ((await Promise.race([this.#moves.onIdle(), late])) === 'late') {
+      log.error({ users: this.#tenures.size }, 'drain limit reached; the rest is taken over after the silence')
+      await Promise.allSettled([...this.#tenures.values()].map((tenure) => tenure.drop(new Error('drain limit'))))
+    }
+  }
+
+  async #closeSession(): Promise<void> {
+    try {
+      await this.session.close()
+    } catch (error) {
+      this.#deps.log.warn({ err: error }, 'the session could not be deleted; others wait for its silence')
+    }
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * One user under one epoch: take-over, relay, a worker per connected account, checkpoints, revocations; and the end of
+ * it all, in order. It never acquires or releases the lease itself.
+ *
+ *   taking over → running → released (workers, relay and last checkpoint have ended in that order)
+ *                        ↘ lost (everything is aborted at once; the stores refuse what comes late)
+ */
+import type { AccountStatus } from '#shared/contract.ts'
+import type { Log } from '#shared/log.ts'
+import type { AccountRef, Epoch } from '../base/model.ts'
+import { accountName } from '../base/model.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import type { Clock } from '../base/time.ts'
+import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import type { Relay, RelayRun } from '../outbox/relay.ts'
+import { StaleEpochError, type UserStore } from '../store/user-store.ts'
+import { AccountState } from '../sync/account-state.ts'
+import { accountStatus, errorText } from '../sync/status.ts'
+import type { Worker } from '../sync/worker.ts'
+import { Checkpointer } from './checkpointer.ts'
+import { type RevocationDeps, revokeGrantOf } from './revocation.ts'
+import { type TakeoverDeps, takeOver } from './takeover.ts'
+
+/** How long a release waits for events in flight. */
+const FLUSH_MS = 3_000
+
+export type TenureDeps = TakeoverDeps &
+  RevocationDeps & {
+    accounts: Accounts
+    store: UserStore
+    relay: Relay
+    clock: Clock
+    log: Log
+    telemetry: Telemetry
+    instance: string
+    intervalMs: number
+    polled(account: AccountRef, lane: string): boolean
+    /** Builds the worker of a connected account. */
+    worker(entry: AccountEntry, epoch: Epoch, hooks: { owns(): boolean; committed(cursorOnly: boolean): void }): Worker
+    earlyCheckpoint?: boolean
+  }
+
+type Running = {
+  worker: Worker
+  stop: AbortController
+  ended: Promise<void>
+  revision: number
+  credential: string | null
+}
+
+export class Tenure {
+  readonly userId: string
+  readonly epoch: Epoch
+  readonly #owner: string
+  readonly #deps: TenureDeps
+  readonly #owns: () => boolean
+  readonly #workers = new Map<string, Running>()
+  readonly #revoking = new Map<string, Promise<void>>()
+  readonly #lost = new AbortController()
+  #relay: RelayRun | null = null
+  #checkpointer: Checkpointer | null = null
+  #stopCheckpoints = new AbortController()
+  #checkpoints: Promise<void> = Promise.resolve()
+  #releasing = false
+
+  constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps) {
+    this.userId = userId
+    this.epoch = epoch
+    this.#owner = owner
+    this.#deps = deps
+    this.#owns = () => !this.#lost.signal.aborted && owns()
+  }
+
+  /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
+  async start(): Promise<void> {
+    const { base, checkpoint } = await takeOver(this.userId, this.epoch, this.#owner, this.#deps)
+    this.#lost.signal.throwIfAborted()
+    this.#deps.telemetry.takenOver(base)
+    this.#deps.log.debug({ base, epoch: this.epoch }, 'user taken over')
+    const { store, clock, earlyCheckpoint } = this.#deps
+    this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
+      checkpoints: this.#deps.checkpoints,
+      store,
+      clock,
+      owns: this.#owns,
+      accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
+      statuses: () => this.statuses(),
+      ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
+    })
+    this.#relay = this.#deps.relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
+    this.#relay.done.catch((error) => this.#failed(error))
+    this.#checkpoints = this.#checkpointer
+      .run(AbortSignal.any([this.#lost.signal, this.#stopCheckpoints.signal]))
+      .catch((error) => this.#failed(error))
+    this.accountsChanged()
+  }
+
+  /** Starts and stops workers so that they are what the records ask for. */
+  accountsChanged(): void {
+    if (this.#releasing || this.#relay === null || this.#lost.signal.aborted) return
+    for (const entry of this.#deps.accounts.ofUser(this.userId)) {
+      const { record } = entry
+      const wanted = record.desired === 'connected' && record.reauth === null && record.credential !== null
+      const running = this.#workers.get(accountName(entry.account))
+      if (!wanted) running?.stop.abort(new Error('disconnected'))
+      else if (running === undefined) this.#startWorker(entry)
+      else if (running.worker.state.ended !== null && entry.record.credential !== running.credential)
+        this.#restartWorker(entry, running)
+      if (record.revoke !== null) this.#revoke(entry.account, record.revoke)
+    }
+  }
+
+  /** Nothing left to do for the user: no account, no open revocation, an empty outbox. */
+  get idle(): boolean {
+    return (
+      this.#workers.size === 0 &&
+      this.#revoking.size === 0 &&
+      this.#relay !== null &&
+      this.#relay.status().pending === 0
+    )
+  }
+  get pending(): number {
+    return this.#relay?.status().pending ?? 0
+  }
+  get lost(): AbortSignal {
+    return this.#lost.signal
+  }
+
+  /** Status of every connected account of the user. */
+  statuses(): AccountStatus[] {
+    const { clock, instance, intervalMs, polled } = this.#deps
+    return this.#deps.accounts
+      .ofUser(this.userId)
+      .filter(({ record }) => record.desired === 'connected')
+      .map((entry) => {
+        const state = this.#workers.get(accountName(entry.account))?.worker.state
+        return statusOf(entry, state, {
+          outbox: this.#relay?.status() ?? { pending: 0, oldestTsMs: null, error: null, streamReset: false },
+          polled: (lane) => polled(entry.account, lane),
+          nowMs: clock.wallMs(),
+          intervalMs,
+          instance,
+        })
+      })
+  }
+
+  /** Everything stops at once; what is still under way is refused by the stores. */
+  async drop(reason: unknown): Promise<void> {
+    this.#lost.abort(reason)
+    for (const { stop } of this.#workers.values()) stop.abort(reason)
+    await Promise.allSettled([
+      ...[...this.#workers.values()].map(({ ended }) => ended),
+      this.#relay?.done,
+      this.#checkpoints,
+      ...this.#revoking.values(),
+    ])
+    this.#deps.store.release(this.userId)
+  }
+
+  /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back. */
+  async release(): Promise<void> {
+    this.#releasing = true
+    for (const { stop } of this.#workers.values()) stop.abort(new Error('released'))
+    await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
+    if (this.#relay !== null && !this.#lost.signal.aborted) {
+      await this.#relay.drained(AbortSignal.any([this.#lost.signal, AbortSignal.timeout(FLUSH_MS)])).catch((error) => {
+        this.#deps.log.debug({ err: error }, 'released before the outbox was empty; the next owner publishes the rest')
+      })
+    }
+    this.#stopCheckpoints.abort(new Error('released'))
+    await this.#checkpoints
+    await this.#checkpointer?.flush().catch((error) => this.#failed(error))
+    await this.drop(new Error('released'))
+  }
+
+  #startWorker(entry: AccountEntry): void {
+    const stop = new AbortController()
+    const name = accountName(entry.account)
+    const worker = this.#deps.worker(entry, this.epoch, {
+      owns: this.#owns,
+      committed: (cursorOnly) => {
+        if (!cursorOnly) this.#relay?.wake()
+        this.#checkpointer?.changed(cursorOnly)
+      },
+    })
+    const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
+      () => {
+        this.#checkpointer?.changed(false)
+        // An account that ended by itself keeps its worker: its state is what status shows.
+        if (stop.signal.aborted) this.#workers.delete(name)
+      },
+      (error) => {
+        this.#workers.delete(name)
+        this.#failed(error)
+      },
+    )
+    this.#workers.set(name, { worker, stop, ended, revision: entry.revision, credential: entry.record.credential })
+  }
+
+  #restartWorker(entry: AccountEntry, running: Running): void {
+    running.stop.abort(new Error('a new credential'))
+    this.#workers.delete(accountName(entry.account))
+    this.#startWorker(entry)
+  }
+
+  #revoke(account: AccountRef, sealed: string): void {
+    const name = accountName(account)
+    if (this.#revoking.has(name)) return
+    const task = revokeGrantOf(account, sealed, this.#deps, this.#lost.signal)
+      .catch((error) => {
+        if (!this.#lost.signal.aborted) this.#deps.log.error({ err: error }, 'revocation ended in a fault')
+      })
+      .finally(() => this.#revoking.delete(name))
+    this.#revoking.set(name, task)
+  }
+
+  /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */
+  #failed(error: unknown): void {
+    if (this.#lost.signal.aborted) return
+    if (error instanceof StaleEpochError) this.#deps.telemetry.zombieRefused('sqlite')
+    else this.#deps.log.error({ err: error }, 'a user failed; it is taken over anew')
+    this.#lost.abort(error)
+  }
+}
+
+type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state'>
+
+/** An account without a worker waits for the user, or for its first moment. */
+function statusOf(
+  { account, record }: AccountEntry,
+  state: Worker['state'] | undefined,
+  context: StatusContext,
+): AccountStatus {
+  const base = accountStatus({
+    provider: account.provider,
+    inboxId: account.inboxId,
+    state: state ?? new AccountState(),
+    ...context,
+  })
+  const shown = { ...base, address: base.address ?? record.address }
+  if (record.reauth === null) return shown
+  const { code, at } = record.reauth
+  return {
+    ...shown,
+    state: 'needs_reauth',
+    last_error: { code, message: errorText(code), at, retry_at: null, count: 1 },
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * One process per data directory: an exclusive SQLite lock on `instance.db`, held for life and freed by the kernel when
+ * the process ends, however it ends. The file also keeps the id of the directory.
+ */
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { v4 } from 'uuid'
+import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+
+/** Tells people who holds the lock; the lock itself is the database's. */
+const PID_FILE = 'instance.pid'
+
+export type InstanceLock = Disposable & {
+  /** Stable id of the directory. */
+  directoryId: string
+}
+
+/** @throws ExitError 78 when another process uses the directory. */
+export function lockDataDirectory(dataDir: string): InstanceLock {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  const file = join(dataDir, 'instance.db')
+  const db = new Database(file, { timeout: 0 })
+  try {
+    db.pragma('locking_mode = EXCLUSIVE')
+    db.exec('BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS directory (id TEXT NOT NULL); COMMIT')
+    const found = db.prepare<[], { id: string }>('SELECT id FROM directory').get()
+    const directoryId = found?.id ?? v4()
+    if (found === undefined) db.prepare('INSERT INTO directory (id) VALUES (?)').run(directoryId)
+    chmodSync(file, 0o600)
+    writeFileSync(join(dataDir, PID_FILE), `${process.pid}\n`, { mode: 0o600 })
+    return { directoryId, [Symbol.dispose]: () => void db.close() }
+  } catch (error) {
+    db.close()
+    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY'))
+      throw new ExitError(
+        EXIT_CONFIG,
+        `${dataDir} is used by pid ${pidOf(dataDir)}; give this instance its own MAIL_DATA_DIR`,
+        { cause: error },
+      )
+    throw error
+  }
+}
+
+function pidOf(dataDir: string): string {
+  try {
+    return readFileSync(join(dataDir, PID_FILE), 'utf8').trim()
+  } catch {
+    return '(unknown)'
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * One page of one lane into the user's database: new mail, its outbox rows, the fetch queue and the moved cursors in
+ * ONE transaction of the owner's epoch. Either all of it stands there or nothing does.
+ */
+
+import { setAsideDelayMs } from '../base/backoff.ts'
+import type { AccountRef, LaneState } from '../base/model.ts'
+import type { Page } from '../provider/provider.ts'
+import { enqueue, fail, finish, remove } from '../store/fetch-queue.ts'
+import { deleteLane, putLane } from '../store/lanes.ts'
+import { storeNew } from '../store/messages.ts'
+import type { UserTx } from '../store/user-store.ts'
+
+/** A queue entry as it was taken; `seq` tells whether it was queued again meanwhile. */
+export type Taken = { id: string; seq: number; attempts: number }
+export type Committed = {
+  stored: number
+  events: number
+  enqueued: number
+  gone: number
+  lanes: LaneState[]
+  dropped: string[]
+}
+
+/** A message that the provider does not find four times, over eleven minutes, is gone. */
+const MISSING_ATTEMPTS_MAX = 4
+
+export function commitPage(
+  tx: UserTx,
+  account: AccountRef,
+  page: Page,
+  taken: readonly Taken[],
+  lanes: readonly LaneState[],
+  nowMs: number,
+): Committed {
+  const { stored, events } = storeNew(tx, account, page.messages, nowMs)
+  const gone = settleTaken(tx, account, page, taken, nowMs)
+  const enqueued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent })
+  for (const lane of lanes) putLane(tx, account, lane)
+  for (const lane of page.dropLanes) deleteLane(tx, account, lane)
+  return { stored, events, enqueued, gone, lanes: [...lanes], dropped: page.dropLanes }
+}
+
+/** What was fetched or dropped leaves the queue, unless it was queued again since it was taken. */
+function settleTaken(tx: UserTx, account: AccountRef, page: Page, taken: readonly Taken[], nowMs: number): number {
+  const byId = new Map(taken.map((entry) => [entry.id, entry]))
+  const over: Taken[] = []
+  let gone = 0
+  for (const id of [...page.messages.map((message) => message.id), ...page.drop]) {
+    const entry = byId.get(id)
+    if (entry !== undefined) over.push(entry)
+  }
+  for (const { id, reason } of page.failed) {
+    const { seq, attempts } = byId.get(id) ?? { seq: null, attempts: 0 }
+    if (seq === null) enqueue(tx, account, [id], { urgent: false })
+    else if (reason === 'missing' && attempts + 1 >= MISSING_ATTEMPTS_MAX) {
+      over.push({ id, seq, attempts })
+      gone += 1
+    } else
+      fail(tx, account, { id, seq, reason, attempts: attempts + 1, nextAtMs: nowMs + setAsideDelayMs(attempts + 1) })
+  }
+  finish(tx, account, over)
+  remove(
+    tx,
+    account,
+    page.drop.filter((id) => !byId.has(id)),
+  )
+  return gone
+}
+
+/** The lanes that a page moves, as they stand after it. A lane that is done stays done until it starts over. */
+export function movedLanes(
+  page: Page,
+  asked: LaneState,
+  all: ReadonlyMap<string, LaneState>,
+  nowMs: number,
+): LaneState[] {
+  const moved = new Map<string, LaneState>()
+  const touch = (state: LaneState): LaneState => ({ ...state, notBeforeMs: 0, failures: 0, syncedMs: nowMs })
+  for (const { lane, cursor, done } of page.lanes) {
+    const before = all.get(lane) ?? newLane(lane)
+    const next = { ...before, cursor, done: cursor === null ? done : done || before.done }
+    // Started over by another lane: counting it makes a page that is still in flight void.
+    if (cursor === null && lane !== asked.lane && all.has(lane)) next.resets += 1
+    moved.set(lane, lane === asked.lane ? touch(next) : next)
+  }
+  if (!moved.has(asked.lane)) moved.set(asked.lane, touch(asked))
+  for (const lane of page.dropLanes) moved.delete(lane)
+  return [...moved.values()]
+}
+
+export const newLane = (lane: string): LaneState => ({
+  lane,
+  cursor: null,
+  done: false,
+  notBeforeMs: 0,
+  failures: 0,
+  syncedMs: 0,
+  resets: 0,
+  resetMs: 0,
+})
+
+/** True when the page changes nothing that has to survive: then an idle poll writes nothing. */
+export function isIdle(page: Page, taken: readonly Taken[], before: ReadonlyMap<string, LaneState>): boolean {
+  return (
+    taken.length === 0 &&
+    page.messages.length + page.enqueue.ids.length + page.drop.length + page.failed.length + page.dropLanes.length ===
+      0 &&
+    page.lanes.every(
+      ({ lane, cursor, done }) => before.get(lane)?.cursor === cursor && (before.get(lane)?.done || !done),
+    )
+  )
+}

@@ -1,0 +1,191 @@
+/**
+ * A mailbox's share of the provider's quota: a weighted token bucket, a bound on requests in flight that grows with
+ * success and halves on throttling, an announced pause, and turns by priority. It never retries.
+ */
+import type { Clock } from '../base/time.ts'
+import type { Limiter, Priority } from '../provider/provider.ts'
+
+const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2 }
+/** Part of the burst that backfill leaves to the others. */
+const RESERVE = 0.25
+const CLEAN_STEP_MS = 30_000
+
+/** Tokens that refill with time; may be shared by many limiters (the quota of a project). */
+export class TokenBucket {
+  readonly capacity: number
+  #tokens: number
+  #ratePerMs: number
+  readonly #fullRatePerMs: number
+  #filledMs: number
+  #pausedUntilMs = 0
+  readonly #clock: Clock
+
+  constructor(capacity: number, ratePerMs: number, clock: Clock) {
+    this.capacity = capacity
+    this.#tokens = capacity
+    this.#ratePerMs = ratePerMs
+    this.#fullRatePerMs = ratePerMs
+    this.#clock = clock
+    this.#filledMs = clock.monoMs()
+  }
+
+  /** Milliseconds until `cost` tokens and `reserve` beyond them are there; 0 = now. */
+  waitMs(cost: number, reserve: number): number {
+    const now = this.#clock.monoMs()
+    this.#tokens = Math.min(this.capacity, this.#tokens + (now - this.#filledMs) * this.#ratePerMs)
+    this.#filledMs = now
+    const needed = Math.min(cost + reserve, this.capacity) - this.#tokens
+    return Math.max(this.#pausedUntilMs - now, needed <= 0 ? 0 : Math.ceil(needed / this.#ratePerMs))
+  }
+  take(cost: number): void {
+    this.#tokens -= cost
+  }
+  /** Nobody takes anything for `ms`; a shorter pause never ends a longer one. */
+  pause(ms: number): void {
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#clock.monoMs() + ms)
+  }
+  /** Changes the rate as a part of the configured one, for example 1/n of a shared mailbox. */
+  setShare(share: number): void {
+    this.waitMs(0, 0)
+    this.#ratePerMs = this.#fullRatePerMs * share
+  }
+}
+
+type Waiter = { cost: number; rank: number; start(): void; cancel(reason: unknown): void }
+
+export type LimiterOptions = { start: number; max: number }
+
+export class MailboxLimiter implements Limiter {
+  readonly #buckets: readonly TokenBucket[]
+  readonly #clock: Clock
+  readonly #waiting: Waiter[] = []
+  readonly #closed = new AbortController()
+  readonly #fullMax: number
+  #max: number
+  #concurrency: number
+  #inFlight = 0
+  #grownMs: number
+  #share = 1
+  #slowdown = 1
+  #timer: AbortController | null = null
+
+  /** @param buckets the mailbox's own first, then shared ones. */
+  constructor(buckets: readonly TokenBucket[], { start, max }: LimiterOptions, clock: Clock) {
+    this.#buckets = buckets
+    this.#concurrency = start
+    this.#fullMax = max
+    this.#max = max
+    this.#clock = clock
+    this.#grownMs = clock.monoMs()
+  }
+
+  async run<T>(
+    cost: number,
+    priority: Priority,
+    signal: AbortSignal,
+    request: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    await this.#turn(cost, RANK[priority], signal)
+    try {
+      const answer = await request(signal)
+      this.#grow()
+      return answer
+    } finally {
+      this.#inFlight -= 1
+      this.#pump()
+    }
+  }
+
+  /** The provider throttled the mailbox: nothing is asked for `ms`, then at half the pace. */
+  throttled(ms: number): void {
+    this.#concurrency = Math.max(1, Math.floor(this.#concurrency / 2))
+    this.#slowdown = Math.max(1 / 8, this.#slowdown / 2)
+    this.#grownMs = this.#clock.monoMs() + ms
+    this.#buckets[0]?.setShare(this.#share * this.#slowdown)
+    this.#buckets[0]?.pause(ms)
+    this.#pump()
+  }
+
+  /** How many accounts share the mailbox; each takes its part of the quota. */
+  setSharers(count: number): void {
+    const share = 1 / Math.max(1, count)
+    if (share === this.#share) return
+    this.#share = share
+    this.#max = Math.max(1, Math.floor(this.#fullMax * share))
+    this.#concurrency = Math.min(this.#concurrency, this.#max)
+    this.#buckets[0]?.setShare(this.#share * this.#slowdown)
+  }
+
+  close(): void {
+    this.#closed.abort(new Error('limiter closed'))
+    this.#timer?.abort()
+    for (const waiter of this.#waiting.splice(0)) waiter.cancel(this.#closed.signal.reason)
+  }
+
+  #turn(cost: number, rank: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    this.#closed.signal.throwIfAborted()
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        const index = this.#waiting.indexOf(waiter)
+        if (index >= 0) this.#waiting.splice(index, 1)
+        reject(signal.reason)
+        this.#pump()
+      }
+      const waiter: Waiter = {
+        cost,
+        rank,
+        start: () => {
+          signal.removeEventListener('abort', onAbort)
+          resolve()
+        },
+        cancel: (reason) => {
+          signal.removeEventListener('abort', onAbort)
+          reject(reason)
+        },
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      const place = this.#waiting.findIndex((other) => other.rank > rank)
+      this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, waiter)
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    for (;;) {
+      const next = this.#waiting[0]
+      if (next === undefined || this.#inFlight >= this.#concurrency) return
+      const reserve = next.rank === RANK.backfill ? (this.#buckets[0]?.capacity ?? 0) * RESERVE : 0
+      const wait = Math.max(...this.#buckets.map((bucket, i) => bucket.waitMs(next.cost, i === 0 ? reserve : 0)))
+      if (wait > 0) {
+        this.#pumpIn(wait)
+        return
+      }
+      this.#waiting.shift()
+      for (const bucket of this.#buckets) bucket.take(next.cost)
+      this.#inFlight += 1
+      next.start()
+    }
+  }
+
+  #pumpIn(ms: number): void {
+    this.#timer?.abort()
+    const timer = new AbortController()
+    this.#timer = timer
+    this.#clock.sleep(ms, timer.signal).then(
+      () => this.#pump(),
+      () => undefined,
+    )
+  }
+
+  /** One more in flight per full round without throttling; 5 % of the pace back every 30 s. */
+  #grow(): void {
+    const now = this.#clock.monoMs()
+    if (now - this.#grownMs < (this.#slowdown < 1 ? CLEAN_STEP_MS : 1_000)) return
+    this.#grownMs = now
+    this.#concurrency = Math.min(this.#max, this.#concurrency + 1)
+    if (this.#slowdown === 1) return
+    this.#slowdown = Math.min(1, this.#slowdown + 0.05)
+    this.#buckets[0]?.setShare(this.#share * this.#slowdown)
+  }
+}

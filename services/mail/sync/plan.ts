@@ -1,0 +1,67 @@
+/**
+ * What a mailbox does next: a pure function of its lanes, its fetch queue and the time.
+ *
+ *   lane not done            → walk it, one page after another (backfill, or a poll that has more)
+ *   polled lane done         → ask it again one interval after its last page, at once while it has more
+ *   lane that takes, ids due → fetch them
+ *   lane with notBefore      → not before
+ *
+ * Polls go before backfill, so that new mail does not wait for old mail.
+ */
+import type { LaneState } from '../base/model.ts'
+
+/** Up to this many polled lanes are all asked at each interval; beyond it all but the first take turns. */
+const POLLED_EACH_TIME = 100
+
+export type PlanInput = {
+  lanes: readonly LaneState[]
+  /** Lanes with a page in flight. */
+  running: ReadonlySet<string>
+  /** Done lanes whose last page said that there is more right now. */
+  more: ReadonlySet<string>
+  nowMs: number
+  intervalMs: number
+  maxParallel: number
+  queue: { due: number; nextAtMs: number | null }
+  polled(lane: string): boolean
+  takes(lane: string): number
+}
+export type Plan = {
+  /** Lanes to ask now, in this order. */
+  start: string[]
+  /** When to plan again if nothing happens before; null = only when something happens. */
+  waitUntilMs: number | null
+}
+
+type Due = { lane: string; atMs: number; rank: number }
+
+export function plan(input: PlanInput): Plan {
+  const polledDone = input.lanes.filter((lane) => lane.done && input.polled(lane.lane))
+  const turns = Math.max(1, Math.ceil(polledDone.length / POLLED_EACH_TIME))
+  const due = input.lanes
+    .filter((lane) => !input.running.has(lane.lane))
+    .map((lane) => dueOf(lane, input, lane === polledDone[0] ? 1 : turns))
+    .filter((entry) => entry !== null)
+  const ready = due.filter((entry) => entry.atMs <= input.nowMs).toSorted((a, b) => a.rank - b.rank || a.atMs - b.atMs)
+  const start = ready.slice(0, Math.max(0, input.maxParallel - input.running.size)).map((entry) => entry.lane)
+  const later = due.filter((entry) => entry.atMs > input.nowMs).map((entry) => entry.atMs)
+  return { start, waitUntilMs: later.length === 0 ? null : Math.min(...later) }
+}
+
+function dueOf(lane: LaneState, input: PlanInput, turns: number): Due | null {
+  if (input.takes(lane.lane) > 0) return takingLane(lane, input)
+  if (!lane.done) return { lane: lane.lane, atMs: lane.notBeforeMs, rank: 2 }
+  if (!input.polled(lane.lane)) return null
+  const nextMs = input.more.has(lane.lane) ? input.nowMs : lane.syncedMs + input.intervalMs * turns
+  return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nextMs), rank: 0 }
+}
+
+function takingLane(lane: LaneState, { queue, nowMs }: PlanInput): Due | null {
+  if (queue.due > 0) return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nowMs), rank: 1 }
+  if (queue.nextAtMs === null) return null
+  return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, queue.nextAtMs), rank: 1 }
+}
+
+/** Every walk has reached its end once since it was last started over, and nothing waits to be fetched. */
+export const backfillDone = (lanes: readonly LaneState[], waiting: number): boolean =>
+  lanes.length > 0 && waiting === 0 && lanes.every((lane) => lane.done)

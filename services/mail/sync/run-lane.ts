@@ -1,0 +1,122 @@
+/**
+ * One page of one lane: token, provider, commit. An access token that is refused is refreshed once.
+ * It throws what went wrong; the worker decides what that means.
+ */
+import type { Secret } from '#shared/secret.ts'
+import { type Call, type Page, type PageRequest, ProviderError } from '../provider/provider.ts'
+import { queuedIds, take } from '../store/fetch-queue.ts'
+import { knownIds } from '../store/messages.ts'
+import { type Committed, commitPage, isIdle, movedLanes, newLane, type Taken } from './commit-page.ts'
+import type { LaneHost } from './worker-deps.ts'
+
+/** Asks the provider for one page of the lane and commits it. */
+export async function runLane(worker: LaneHost, lane: string, signal: AbortSignal): Promise<void> {
+  const { deps, account, state } = worker
+  const asked = state.lanes.get(lane) ?? newLane(lane)
+  const taken = takeIds(worker, lane)
+  const request: PageRequest = {
+    lane,
+    cursor: asked.cursor,
+    take: taken.map((entry) => entry.id),
+    known: (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids)),
+    queued: (ids) => deps.store.read(account.userId, (db) => queuedIds(db, account, ids)),
+    cursorOf: (other) => state.lanes.get(other)?.cursor ?? null,
+  }
+  const priority = asked.done && deps.provider.polled(lane) ? 'incremental' : 'backfill'
+  const page = await withToken(worker, signal, (call) => deps.provider.page(request, { ...call, priority }))
+  signal.throwIfAborted()
+  const current = state.lanes.get(lane)
+  // The lane was started over or dropped while the page was on its way: the page is no longer part of any walk.
+  if (current === undefined || current.cursor !== asked.cursor || current.resets !== asked.resets) return
+  if (!deps.owns()) return
+  settle(worker, lane, page, taken)
+}
+
+/** Binds the account to the mailbox that its credential opens, before the first page. */
+export async function bindMailbox(worker: LaneHost, signal: AbortSignal): Promise<void> {
+  const { deps, state } = worker
+  const identity = await withToken(worker, signal, (call) => deps.provider.identify(call))
+  if (!(await deps.bind(identity))) throw new ProviderError('auth', { operation: 'identify', code: 'WRONG_MAILBOX' })
+  state.bound = true
+  state.address = identity.address
+  state.estimate = identity.totalEstimate
+}
+
+async function withToken<T>(worker: LaneHost, signal: AbortSignal, request: (call: Call) => Promise<T>): Promise<T> {
+  const { deps, account } = worker
+  const call = (accessToken: Secret): Promise<T> =>
+    request({ accessToken, limiter: deps.limiter, priority: 'backfill', signal })
+  const token = await deps.tokens.accessToken(account, { refresh: 'if-needed' }, signal)
+  try {
+    return await call(token)
+  } catch (error) {
+    if (!(error instanceof ProviderError) || error.kind !== 'auth') throw error
+    return await call(await deps.tokens.accessToken(account, { refresh: 'force', rejected: token }, signal))
+  }
+}
+
+function takeIds({ deps, account }: LaneHost, lane: string): Taken[] {
+  const count = deps.provider.takes(lane)
+  return count === 0 ? [] : deps.store.read(account.userId, (db) => take(db, account, deps.clock.wallMs(), count))
+}
+
+function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Taken[]): void {
+  const { deps, account, state } = worker
+  const nowMs = deps.clock.wallMs()
+  const before = state.lanes.get(lane) ?? newLane(lane)
+  const idle = isIdle(page, taken, state.lanes) && state.fault === null
+  const lanes = movedLanes(page, before, state.lanes, nowMs)
+  if (page.skipped > 0) deps.telemetry.itemsSkipped(account.provider, page.skipped)
+  if (page.totalEstimate !== undefined) state.estimate = page.totalEstimate
+  if (page.more) state.more.add(lane)
+  else state.more.delete(lane)
+  if (idle) {
+    for (const each of lanes) state.lanes.set(each.lane, each)
+    return
+  }
+  const committed = commit(worker, lane, page, taken, lanes, nowMs)
+  if (committed.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
+    worker.refreshQueue()
+  if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
+  if (committed.gone > 0) deps.telemetry.messagesGone(account.provider, committed.gone)
+  deps.committed(committed.stored === 0)
+  if (page.throttled !== undefined) throw new ProviderError('throttled', page.throttled)
+}
+
+/** State in memory follows the transaction, never runs ahead of it. */
+function commit(
+  worker: LaneHost,
+  lane: string,
+  page: Page,
+  taken: readonly Taken[],
+  lanes: ReturnType<typeof movedLanes>,
+  nowMs: number,
+): Committed {
+  const { deps, account, epoch, state } = worker
+  const saved = {
+    fault: state.fault,
+    faultLane: state.faultLane,
+    syncCursor: state.syncCursor,
+    lanes: new Map(state.lanes),
+  }
+  try {
+    return deps.store.commit(account.userId, epoch, (tx) => {
+      const committed = commitPage(tx, account, page, taken, lanes, nowMs)
+      for (const each of lanes) state.lanes.set(each.lane, each)
+      for (const dropped of page.dropLanes) state.lanes.delete(dropped)
+      state.succeeded(lane)
+      state.syncCursor = page.syncCursor ?? state.syncCursor
+      state.stored += committed.stored
+      state.progressed(nowMs)
+      worker.putStatus(tx, nowMs)
+      return committed
+    })
+  } catch (error) {
+    state.fault = saved.fault
+    state.faultLane = saved.faultLane
+    state.syncCursor = saved.syncCursor
+    state.lanes.clear()
+    for (const [name, value] of saved.lanes) state.lanes.set(name, value)
+    throw error
+  }
+}

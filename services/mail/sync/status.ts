@@ -1,0 +1,111 @@
+/** The answer of `mail.status` for one account, from what its worker and its relay know. Pure. */
+
+import type { AccountStatus, AccountState as State } from '#shared/contract.ts'
+import { ACCOUNT_ERRORS, type AccountErrorCode, ERRORS } from '#shared/errors.ts'
+import { type ProviderName, toSeconds } from '../base/model.ts'
+import type { AccountState, Fault } from './account-state.ts'
+import { backfillDone } from './plan.ts'
+
+export type OutboxStatus = {
+  pending: number
+  oldestTsMs: number | null
+  error: AccountErrorCode | null
+  streamReset: boolean
+}
+export type StatusInput = {
+  provider: ProviderName
+  inboxId: string
+  state: AccountState
+  outbox: OutboxStatus
+  polled(lane: string): boolean
+  nowMs: number
+  intervalMs: number
+  instance: string
+}
+
+const OUTBOX_AGE_MAX_MS = 60_000
+const POLLS_MISSED_MAX = 3
+
+export const errorText = (code: string): string =>
+  code in ACCOUNT_ERRORS
+    ? ACCOUNT_ERRORS[code as keyof typeof ACCOUNT_ERRORS]
+    : code in ERRORS
+      ? ERRORS[code as keyof typeof ERRORS].message
+      : code
+
+export function accountStatus(input: StatusInput): AccountStatus {
+  const { state, outbox, nowMs } = input
+  const fault = currentFault(input)
+  const done = backfillDone([...state.lanes.values()], state.waiting)
+  const polls = [...state.lanes.values()].filter((lane) => input.polled(lane.lane)).map((lane) => lane.syncedMs)
+  const lastMs = state.lastSyncedMs()
+  return {
+    provider: input.provider,
+    inbox_id: input.inboxId,
+    address: state.address,
+    state: stateOf(input, fault, done),
+    progress: progressOf(input, done),
+    last_synced_at: lastMs === 0 ? null : toSeconds(lastMs),
+    next_sync_at: polls.length === 0 ? null : toSeconds(Math.max(nowMs, Math.min(...polls) + input.intervalMs)),
+    outbox: {
+      pending: outbox.pending,
+      oldest_age_s: outbox.oldestTsMs === null ? null : Math.max(0, toSeconds(nowMs - outbox.oldestTsMs)),
+    },
+    set_aside: state.setAside,
+    last_error:
+      fault === null
+        ? null
+        : {
+            code: fault.code,
+            message: errorText(fault.code),
+            at: toSeconds(fault.atMs),
+            retry_at: fault.retryAtMs === null ? null : toSeconds(fault.retryAtMs),
+            count: fault.count,
+          },
+    stream_reset: outbox.streamReset,
+    instance: input.instance,
+    live: true,
+  }
+}
+
+/** The account's own fault first, then what keeps its mail from the stream, then what is set aside, then silence. */
+function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput): Fault | null {
+  const now = { atMs: nowMs, retryAtMs: null, count: 1 }
+  if (state.fault !== null) return state.fault
+  if (outbox.error !== null) return { code: outbox.error, ...now }
+  if (outbox.oldestTsMs !== null && nowMs - outbox.oldestTsMs > OUTBOX_AGE_MAX_MS)
+    return { code: 'NATS_UNAVAILABLE', ...now }
+  if (state.setAside > 0) return { code: 'MESSAGE_SET_ASIDE', ...now, count: state.setAside }
+  const oldest = state.oldestPollMs(polled)
+  if (oldest !== null && nowMs - oldest > POLLS_MISSED_MAX * intervalMs * turnsOf(state, polled))
+    return { code: 'PROVIDER_DOWN', ...now }
+  return null
+}
+
+/** Above 100 polled lanes they take turns. */
+const turnsOf = (state: AccountState, polled: (lane: string) => boolean): number =>
+  Math.max(1, Math.ceil([...state.lanes.keys()].filter(polled).length / 100))
+
+function stateOf({ state, nowMs }: StatusInput, fault: Fault | null, done: boolean): State {
+  if (state.ended !== null) return state.ended
+  if (state.throttledUntilMs > nowMs) return 'throttled'
+  if (fault?.code === 'SHARED_MAILBOX') return 'throttled'
+  if (fault !== null) return 'retrying'
+  if (!state.bound || state.lanes.size === 0) return 'connecting'
+  return done ? 'live' : 'backfilling'
+}
+
+function progressOf({ state, nowMs }: StatusInput, done: boolean): AccountStatus['progress'] {
+  const listed = [...state.lanes.values()].every((lane) => lane.done) && state.lanes.size > 0
+  const total = listed ? state.stored + state.waiting + state.setAside : state.estimate
+  const rate = done ? null : state.ratePerS(nowMs)
+  const left = total === null ? null : Math.max(0, total - state.stored)
+  const part = total === null ? null : total === 0 ? 100 : Math.floor((state.stored / total) * 100)
+  return {
+    done: state.stored,
+    total_estimate: total === null ? null : Math.max(total, state.stored),
+    percent: done ? 100 : part === null ? null : Math.min(99, part),
+    rate_per_s: rate,
+    eta_s: done || left === null || rate === null || rate <= 0 ? null : Math.ceil(left / rate),
+  }
+}

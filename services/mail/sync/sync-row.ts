@@ -1,0 +1,38 @@
+/** The row of `provider_sync_state` for what a worker knows: the state's word in upper case, times in epoch seconds. Pure. */
+import { toSeconds } from '../base/model.ts'
+import type { SyncState } from '../store/sync-state.ts'
+import type { AccountState } from './account-state.ts'
+import { backfillDone } from './plan.ts'
+import { errorText } from './status.ts'
+
+/** From so many faults in a row on the row says ERROR; sync goes on slowly all the same. */
+const ERROR_RETRIES = 8
+
+export function syncRow(state: AccountState, nowMs: number): SyncState {
+  const { fault } = state
+  const lastMs = state.lastSyncedMs()
+  return {
+    cursor: state.syncCursor,
+    lastSyncedAt: lastMs === 0 ? null : toSeconds(lastMs),
+    status: wordOf(state, nowMs),
+    lastError:
+      fault === null
+        ? null
+        : {
+            code: fault.code,
+            message: errorText(fault.code),
+            at: toSeconds(fault.atMs),
+            retry_at: fault.retryAtMs === null ? null : toSeconds(fault.retryAtMs),
+            count: fault.count,
+          },
+    retryCount: fault?.count ?? 0,
+    updatedAt: toSeconds(nowMs),
+  }
+}
+
+function wordOf(state: AccountState, nowMs: number): string {
+  if (state.ended !== null) return state.ended.toUpperCase()
+  if (state.throttledUntilMs > nowMs) return 'THROTTLED'
+  if (state.fault !== null) return state.fault.count >= ERROR_RETRIES ? 'ERROR' : 'RETRYING'
+  return backfillDone([...state.lanes.values()], state.waiting) ? 'LIVE' : 'BACKFILLING'
+}

@@ -1,0 +1,49 @@
+/** What a worker is given, and what it shows to the operations that run its lanes. Types only. */
+import type { AccountErrorCode } from '#shared/errors.ts'
+import type { Log } from '#shared/log.ts'
+import type { AccountRef, Epoch } from '../base/model.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import type { Clock } from '../base/time.ts'
+import type { MailProvider } from '../provider/provider.ts'
+import type { UserStore, UserTx } from '../store/user-store.ts'
+import type { TokenProvider } from '../token/tokens.ts'
+import type { AccountState } from './account-state.ts'
+import type { MailboxLimiter } from './limiter.ts'
+
+export type WorkerDeps = {
+  provider: MailProvider
+  limiter: MailboxLimiter
+  tokens: TokenProvider
+  store: UserStore
+  clock: Clock
+  log: Log
+  telemetry: Telemetry
+  intervalMs: number
+  /** Asked before every effect; politeness, not safety. */
+  owns(): boolean
+  /** How many connected accounts share the mailbox, this one included. */
+  sharers(): number
+  /** Writes mailbox and address into the account's record if none stand there; false = another mailbox stands there. */
+  bind(identity: { mailbox: string; address: string | null }): Promise<boolean>
+  /** The record says so already. */
+  bound: { mailbox: string | null; address: string | null }
+  /** Writes into the account's record that the user must sign in again. */
+  reauth(code: AccountErrorCode): Promise<void>
+  /** Mail was stored: a hint for the relay. `cursorOnly` = only a position moved. */
+  committed(cursorOnly: boolean): void
+  /** The whole provider project is throttled. */
+  projectThrottled(delayMs: number): void
+  random(): number
+}
+
+/** A worker as its operations see it. */
+export type LaneHost = {
+  readonly account: AccountRef
+  readonly epoch: Epoch
+  readonly deps: WorkerDeps
+  readonly state: AccountState
+  /** Writes the row of `provider_sync_state`. */
+  putStatus(tx: UserTx, nowMs: number): void
+  /** Reads the depth of the fetch queue again. */
+  refreshQueue(): void
+}

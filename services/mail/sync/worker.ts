@@ -1,0 +1,230 @@
+/**
+ * One mailbox: token → page → commit → plan → wait, until the signal aborts or only the user can help.
+ * It owns the account's lanes and moves them in one transaction per page. It never publishes and never decides who owns whom.
+ *
+ *   connecting → backfilling → live          any → throttled | retrying → back
+ *   any → needs_reauth | paused (the loop ends; a new credential starts a new worker)
+ */
+import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
+import { Wake } from '../base/wake.ts'
+import { DiskError } from '../store/disk-errors.ts'
+import { queueDepth } from '../store/fetch-queue.ts'
+import { putLane, readLanes } from '../store/lanes.ts'
+import { countStored } from '../store/messages.ts'
+import { putSyncState, readSyncState } from '../store/sync-state.ts'
+import { StaleEpochError, type UserTx } from '../store/user-store.ts'
+import { AccountState } from './account-state.ts'
+import { newLane } from './commit-page.ts'
+import { judge, type Verdict } from './judge.ts'
+import { plan } from './plan.ts'
+import { bindMailbox, runLane } from './run-lane.ts'
+import { syncRow } from './sync-row.ts'
+import type { LaneHost, WorkerDeps } from './worker-deps.ts'
+
+/** Lanes of one mailbox that may be asked at the same time. */
+const PARALLEL_MAX = 3
+/** A worker that nothing wakes looks again after this long. */
+const IDLE_MS = 60_000
+
+export class Worker implements LaneHost {
+  readonly state = new AccountState()
+  readonly account: AccountRef
+  readonly epoch: Epoch
+  readonly deps: WorkerDeps
+  readonly #wake = new Wake()
+  readonly #running = new Map<string, Promise<void>>()
+  #crash: unknown = null
+  #queueNextMs: number | null = null
+  #queueDue = 0
+
+  constructor(account: AccountRef, epoch: Epoch, deps: WorkerDeps) {
+    this.account = account
+    this.epoch = epoch
+    this.deps = deps
+  }
+
+  /**
+   * Runs until the signal aborts (resolves), the account ends (resolves), or the epoch is stale (rejects).
+   * In-flight calls are aborted with the signal and awaited.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = new AbortController()
+    const both = AbortSignal.any([signal, stop.signal])
+    try {
+      this.#load()
+      while (!both.aborted && this.state.ended === null) {
+        if (this.#crash !== null) throw this.#crash
+        await this.#step(both)
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    } finally {
+      stop.abort(new Error('worker stopped'))
+      await Promise.allSettled(this.#running.values())
+    }
+    if (this.#crash !== null && !signal.aborted) throw this.#crash
+  }
+
+  #load(): void {
+    const { store, clock } = this.deps
+    const nowMs = clock.wallMs()
+    store.read(this.account.userId, (db) => {
+      for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, lane)
+      this.state.stored = countStored(db, this.account)
+      this.state.syncCursor = readSyncState(db, this.account)?.cursor ?? null
+    })
+    if (this.state.lanes.size === 0)
+      this.state.lanes.set(this.deps.provider.firstLane, newLane(this.deps.provider.firstLane))
+    this.state.throttledUntilMs = Math.max(
+      0,
+      ...[...this.state.lanes.values()].map((lane) => lane.notBeforeMs).filter((ms) => ms > nowMs),
+    )
+    if (this.state.throttledUntilMs > nowMs) this.deps.limiter.throttled(this.state.throttledUntilMs - nowMs)
+    this.state.bound = this.deps.bound.mailbox !== null
+    this.state.address = this.deps.bound.address
+    this.refreshQueue()
+  }
+
+  async #step(signal: AbortSignal): Promise<void> {
+    const { clock, provider } = this.deps
+    if (!this.deps.owns()) {
+      await this.#wake.wait(250, clock, signal)
+      return
+    }
+    this.deps.limiter.setSharers(this.deps.sharers())
+    if (!this.state.bound && !this.#running.has('')) this.#start('', signal)
+    const nowMs = clock.wallMs()
+    const next = plan({
+      lanes: this.state.bound ? [...this.state.lanes.values()] : [],
+      running: new Set(this.#running.keys()),
+      more: this.state.more,
+      nowMs,
+      intervalMs: this.deps.intervalMs,
+      maxParallel: PARALLEL_MAX,
+      queue: { due: this.#dueNow(nowMs), nextAtMs: this.#queueNextMs },
+      polled: (lane) => provider.polled(lane),
+      takes: (lane) => provider.takes(lane),
+    })
+    for (const lane of next.start) this.#start(lane, signal)
+    if (next.start.length === 0)
+      await this.#wake.wait(Math.min(IDLE_MS, (next.waitUntilMs ?? Number.POSITIVE_INFINITY) - nowMs), clock, signal)
+  }
+
+  /** Runs one page beside the loop; the lane '' binds the account before its first page. */
+  #start(lane: string, signal: AbortSignal): void {
+    const task = (lane === '' ? bindMailbox(this, signal) : runLane(this, lane, signal))
+      .catch((error) => this.#failed(lane, error, signal))
+      .catch((error) => {
+        this.#crash ??= error
+      })
+      .finally(() => {
+        this.#running.delete(lane)
+        this.#wake.ring()
+      })
+    this.#running.set(lane, task)
+  }
+
+  async #failed(lane: string, error: unknown, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
+    if (error instanceof StaleEpochError) throw error
+    const { clock, telemetry, log } = this.deps
+    const nowMs = clock.wallMs()
+    const before = this.state.lanes.get(lane) ?? newLane(lane)
+    const verdict = judge(error, before, nowMs, this.deps.sharers() > 1, this.deps.random())
+    telemetry.syncFailed(this.account.provider, verdict.code)
+    log[verdict.code === 'INTERNAL' ? 'error' : 'warn'](
+      { err: error, lane, verdict: verdict.do, code: verdict.code },
+      'a page failed',
+    )
+    await this.#carryOut(verdict, lane === '' ? null : before, nowMs)
+    if (lane === '' && 'delayMs' in verdict) await clock.sleep(verdict.delayMs, signal)
+  }
+
+  async #carryOut(verdict: Verdict, lane: LaneState | null, nowMs: number): Promise<void> {
+    const { state } = this
+    const retryAtMs = 'delayMs' in verdict ? nowMs + verdict.delayMs : null
+    state.failed(verdict.code, verdict.do === 'throttle' ? null : (lane?.lane ?? null), nowMs, retryAtMs)
+    switch (verdict.do) {
+      case 'retry':
+        if (lane !== null)
+          this.#putLanes([{ ...lane, failures: lane.failures + 1, notBeforeMs: nowMs + verdict.delayMs }], nowMs)
+        break
+      case 'restart':
+        if (lane === null) break
+        this.deps.telemetry.cursorExpired(this.account.provider)
+        this.#putLanes(
+          [
+            {
+              ...lane,
+              cursor: verdict.cursor,
+              done: false,
+              failures: 0,
+              notBeforeMs: nowMs + verdict.delayMs,
+              resets: lane.resets + 1,
+              resetMs: nowMs,
+            },
+          ],
+          nowMs,
+        )
+        break
+      case 'throttle':
+        this.deps.telemetry.throttled(this.account.provider)
+        state.throttledUntilMs = Math.max(state.throttledUntilMs, nowMs + verdict.delayMs)
+        this.deps.limiter.throttled(verdict.delayMs)
+        if (verdict.scope === 'project') this.deps.projectThrottled(verdict.delayMs)
+        this.#putLanes(
+          [...state.lanes.values()].map((each) => ({
+            ...each,
+            notBeforeMs: Math.max(each.notBeforeMs, state.throttledUntilMs),
+          })),
+          nowMs,
+        )
+        break
+      case 'reauth':
+        await this.deps.reauth(verdict.code)
+        this.#end('needs_reauth', nowMs)
+        break
+      case 'pause':
+        this.#end('paused', nowMs)
+        break
+      default:
+        verdict satisfies never
+    }
+  }
+
+  #end(how: 'needs_reauth' | 'paused', nowMs: number): void {
+    this.state.ended = how
+    this.#putLanes([], nowMs)
+  }
+
+  /** Lanes and status into the database; what the disk refuses stays in memory, where it does its work until a restart. */
+  #putLanes(lanes: readonly LaneState[], nowMs: number): void {
+    for (const lane of lanes) this.state.lanes.set(lane.lane, lane)
+    try {
+      this.deps.store.commit(this.account.userId, this.epoch, (tx) => {
+        for (const lane of lanes) putLane(tx, this.account, lane)
+        this.putStatus(tx, nowMs)
+      })
+    } catch (error) {
+      if (!(error instanceof DiskError)) throw error
+      this.deps.log.error({ err: error }, 'the disk refuses the status')
+    }
+  }
+
+  putStatus(tx: UserTx, nowMs: number): void {
+    putSyncState(tx, this.account, syncRow(this.state, nowMs))
+  }
+
+  /** Reads the depth of the fetch queue: after each page that changed it. */
+  refreshQueue(): void {
+    const depth = this.deps.store.read(this.account.userId, (db) => queueDepth(db, this.account))
+    this.state.waiting = depth.waiting
+    this.state.setAside = depth.setAside
+    this.#queueDue = depth.waiting
+    this.#queueNextMs = depth.nextAtMs
+  }
+
+  #dueNow(nowMs: number): number {
+    return this.#queueDue + (this.#queueNextMs !== null && this.#queueNextMs <= nowMs ? 1 : 0)
+  }
+}
