@@ -7,7 +7,10 @@ const START = Date.UTC(2026, 5, 1)
 
 function ledgerAt(start: number) {
   let now = start
-  const clock = { now: () => now, advance: (ms: number) => void (now += ms) }
+  const advance = (ms: number): void => {
+    now += ms
+  }
+  const clock = { now: () => now, advance }
   return { clock, ledger: createLedger('2026-05', clock, 0) }
 }
 
