@@ -13,7 +13,7 @@ export interface Grant {
   revoked: boolean
 }
 
-export interface AuthOptions {
+interface AuthOptions {
   clock: Clock
   seed: number
   /** Life of an access token in seconds. */

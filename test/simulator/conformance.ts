@@ -45,7 +45,7 @@ function badIntegers(value: unknown): string[] {
   })
 }
 
-export interface Conformance {
+interface Conformance {
   /** Hand this to `startSimulator({ onAnswer })`. Distorted answers are not judged. */
   onAnswer: (route: string, answer: Answer, fault: string | undefined) => void
   checked: () => Record<string, number>

@@ -101,7 +101,7 @@ function people(key: number, i: number, salt: number, count: number, nonAscii: b
   return Array.from({ length: count }, (_, at) => person(key, i, salt + at, nonAscii))
 }
 
-export interface ContentSource {
+interface ContentSource {
   key: number
   share: Mix
   owner: Person

@@ -49,7 +49,7 @@ function resolve(method: string, path: string): Known | null {
   return graph ? { kind: 'graph', provider: 'microsoft', route: graph } : null
 }
 
-export interface Outcome {
+interface Outcome {
   answer: Answer
   fault: Fault | undefined
   /** To be called when the answer has left, or the client is gone. */

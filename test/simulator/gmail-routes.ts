@@ -144,7 +144,7 @@ function change(
   return { status: 200, body: { id, threadId, labelIds } }
 }
 
-export interface GmailContext {
+interface GmailContext {
   paging: Paging
   nowMs: number
 }

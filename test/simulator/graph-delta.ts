@@ -27,7 +27,7 @@ interface Token {
   afterMs: number | null
 }
 
-export interface DeltaRequest {
+interface DeltaRequest {
   folder: number
   /** Path of the delta function without query, absolute. */
   self: string

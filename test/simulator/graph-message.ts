@@ -7,7 +7,7 @@ import { headersOf } from './headers.ts'
 import type { Person } from './types.ts'
 
 /** What OData adds to every item. */
-export interface Annotations {
+interface Annotations {
   '@odata.type'?: string
   '@odata.etag'?: string
   '@removed'?: { reason: 'deleted' | 'changed' }

@@ -47,14 +47,14 @@ interface Prefer {
   applied: string
 }
 
-export function parsePrefer(header: string | undefined): Prefer {
+function parsePrefer(header: string | undefined): Prefer {
   const immutable = /\bIdType\s*=\s*"?ImmutableId"?/i.test(header ?? '')
   const size = /\bodata\.maxpagesize\s*=\s*(\d+)/i.exec(header ?? '')
   const applied = [...(immutable ? ['IdType="ImmutableId"'] : []), ...(size ? [`odata.maxpagesize=${size[1]}`] : [])]
   return { immutable, pageSize: size ? Math.max(1, Number(size[1])) : null, applied: applied.join(', ') }
 }
 
-export interface GraphContext {
+interface GraphContext {
   states: SyncStates
   origin: string
   /** Most items of a page, whatever `Prefer` asks for. */

@@ -24,7 +24,7 @@ function quotedPrintable(text: string): string {
 }
 
 /** Encoded words; `style` picks B, Q, split words with folding, a split inside a character, or raw UTF-8. */
-export function encodeWords(text: string, style: number): string {
+function encodeWords(text: string, style: number): string {
   if (!NEEDS_ENCODING.test(text)) return text
   switch (style % 6) {
     case 0:
@@ -58,7 +58,7 @@ function mailboxText(who: Person, style: number): string {
 }
 
 /** An address list as RFC 5322 writes it: sometimes folded, sometimes as a group. */
-export function addressList(list: readonly Person[], style: number): string {
+function addressList(list: readonly Person[], style: number): string {
   const parts = list.map((who, at) => mailboxText(who, style + at))
   if (style % 11 === 3 && parts.length > 1) return `Team: ${parts.join(', ')};`
   return parts.join(style % 3 === 0 ? ',\r\n\t' : ', ')

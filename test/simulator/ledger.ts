@@ -43,7 +43,7 @@ const GRAPH_CONCURRENCY = 4
 /** Asking again too early moves the time later. */
 const PENALTY_MS = 5000
 
-export interface MailboxUse {
+interface MailboxUse {
   /** Units (Google) in the last minute, requests (Microsoft) in the last ten. */
   used: number
   peak: number

@@ -13,7 +13,7 @@ export interface GraphPage {
   '@odata.nextLink'?: string
   '@odata.deltaLink'?: string
 }
-export interface GraphItem {
+interface GraphItem {
   id: string
   subject?: string | null
   isRead?: boolean
