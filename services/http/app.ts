@@ -39,7 +39,7 @@ export async function runBridge(
     await aborted(signal)
     await server.close()
   } finally {
-    await drainNats(nc)
+    await drainNats(nc, log)
     await status
   }
 }

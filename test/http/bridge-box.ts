@@ -35,7 +35,7 @@ export async function bridgeBox(): Promise<BridgeBox> {
     log,
     AbortSignal.timeout(10_000),
   )
-  stack.defer(() => drainNats(nc))
+  stack.defer(() => drainNats(nc, log))
   const verifier = createJwtVerifier({ jwksUrl: auth.jwksUrl, issuer: auth.url, audience: auth.url })
   const service = await startStandIn(nc, verifier)
   const config = readHttpConfig({

@@ -1,0 +1,164 @@
+/**
+ * What every command of mailctl shares: environment, output, NATS connection, the user it acts for, its end.
+ * Exit codes: 0 done, 1 failed, 2 wrong usage.
+ */
+import { readFileSync } from 'node:fs'
+import { type Command, CommanderError, InvalidArgumentError } from 'commander'
+import { v7 } from 'uuid'
+import { type OperationCall, type Replies, requestOperation } from '#shared/control-client.ts'
+import { type Env, type EnvName, readEnv } from '#shared/env.ts'
+import { AppError, errorBody } from '#shared/errors.ts'
+import { ExitError } from '#shared/lifecycle.ts'
+import { createLog } from '#shared/log.ts'
+import { connectNats, drainNats, type NatsConnection, PermissionViolationError } from '#shared/nats.ts'
+import { inboxPrefix, type OperationName } from '#shared/subjects.ts'
+import { createOutput, type Output, plain } from './output.ts'
+
+/** What goes wrong is told by the error; a log would mix with the result. */
+const silent = createLog('mailctl', 'silent')
+const CONNECT_WAIT_MS = 2_000
+const INPUT_MAX_BYTES = 64 * 1024
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+/** A failure whose text is the whole story; it never holds a secret. */
+export class CliFailure extends Error {
+  override readonly name = 'CliFailure'
+}
+
+export type GlobalOptions = { json?: boolean }
+export type CallerOptions = { user?: string; jwt?: string }
+
+export class Cli implements AsyncDisposable {
+  readonly env: Env
+  readonly out: Output
+  readonly signal: AbortSignal
+  #nc: NatsConnection | undefined
+
+  constructor(env: Env, out: Output, signal: AbortSignal) {
+    this.env = env
+    this.out = out
+    this.signal = signal
+  }
+
+  /** The connection, made at its first use. @throws ExitError when NATS cannot be reached or refuses us. */
+  async nats(): Promise<NatsConnection> {
+    const { env } = this
+    this.#nc ??= await connectNats(
+      {
+        url: env.NATS_URL,
+        user: env.NATS_USER,
+        password: env.NATS_PASSWORD?.reveal(),
+        creds: env.NATS_CREDS === undefined ? undefined : readFileSync(env.NATS_CREDS),
+        name: 'mailctl',
+        inboxPrefix: inboxPrefix(env.NATS_USER),
+        waitMs: CONNECT_WAIT_MS,
+      },
+      silent,
+      this.signal,
+    )
+    return this.#nc
+  }
+
+  /** Asks the service for one operation, as the user that the options name. */
+  async request<N extends OperationName>(operation: N, caller: CallerOptions, body: unknown): Promise<Replies[N]> {
+    const call: OperationCall = { body, requestId: v7(), signal: this.signal, ...(await whoOf(caller)) }
+    return await requestOperation(await this.nats(), operation, call)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#nc !== undefined) await drainNats(this.#nc, silent)
+  }
+}
+
+async function whoOf({ user, jwt }: CallerOptions): Promise<{ asUser: string } | { jwt: string }> {
+  if ((user === undefined) === (jwt === undefined)) throw new UsageError('give either --user or --jwt')
+  if (user !== undefined) return { asUser: user }
+  const given = jwt ?? ''
+  const token = /^[\w-]+\.[\w-]+\.[\w-]*$/.test(given) ? given : (await readInput(given)).trim()
+  // What is no header value must not reach the headers; whether it is a JWT is the service's to say.
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new CliFailure('--jwt: that is no token')
+  return { jwt: token }
+}
+
+/** Text of a file, or of stdin when the name is `-`. @throws CliFailure, UsageError on a terminal without input */
+export async function readInput(file: string): Promise<string> {
+  try {
+    if (file !== '-') return readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new CliFailure(`cannot read ${file}`, { cause })
+  }
+  if (process.stdin.isTTY) throw new UsageError('nothing on stdin: name a file, or pipe into mailctl')
+  let text = ''
+  for await (const chunk of process.stdin) {
+    text += String(chunk)
+    if (text.length > INPUT_MAX_BYTES) throw new CliFailure('stdin is larger than 64 KiB')
+  }
+  return text
+}
+
+/** Adds the options that say for whom a command acts. */
+export const withCaller = (command: Command): Command =>
+  command
+    .option('-u, --user <id>', 'act for this user over mail.as.* (NATS permissions decide; NATS_USER=service)')
+    .option('--jwt <file>', "act with this user's JWT: a file, - for stdin, or the token itself")
+
+export function seconds(text: string): number {
+  const n = Number(text)
+  if (!Number.isFinite(n) || n <= 0 || n > 86_400) throw new InvalidArgumentError('seconds, more than 0')
+  return n
+}
+
+/** Runs one command: builds its Cli, prints what went wrong, returns the exit code. */
+export async function runCommand(
+  options: GlobalOptions,
+  needs: readonly EnvName[],
+  signal: AbortSignal,
+  command: (cli: Cli) => Promise<number>,
+): Promise<number> {
+  const out = createOutput(options.json === true)
+  try {
+    await using cli = new Cli(environment(needs), out, signal)
+    return await command(cli)
+  } catch (error) {
+    return report(error, out, signal)
+  }
+}
+
+function environment(needs: readonly EnvName[]): Env {
+  try {
+    return readEnv('cli', needs)
+  } catch (error) {
+    throw error instanceof ExitError ? new UsageError(error.message) : error
+  }
+}
+
+function report(error: unknown, out: Output, signal: AbortSignal): number {
+  if (signal.aborted) return 0
+  if (error instanceof AppError) {
+    const { error: body } = errorBody(error, '')
+    out.data({ error: body })
+    if (out.json) return 1
+    out.note(`${out.paint('red', '✖')} ${body.code}: ${body.message}\n  ${body.hint}`)
+    if (Object.keys(body.details).length > 0) out.note(`  ${plain(JSON.stringify(body.details))}`)
+    return 1
+  }
+  const [message, code] = failureOf(error)
+  out.data({ error: { code: code === 2 ? 'USAGE' : 'FAILED', message } })
+  if (!out.json) out.note(`${out.paint('red', '✖')} ${message}`)
+  return code
+}
+
+function failureOf(thrown: unknown): [message: string, exitCode: number] {
+  const refused = thrown instanceof Error && thrown.cause instanceof PermissionViolationError
+  const error = refused ? thrown.cause : thrown
+  if (error instanceof UsageError || error instanceof CommanderError) return [error.message, 2]
+  if (error instanceof ExitError || error instanceof CliFailure) return [error.message, 1]
+  if (error instanceof PermissionViolationError)
+    return [
+      `this NATS user may not ${error.operation} ${plain(error.subject)}: set NATS_USER and NATS_PASSWORD to a user that may`,
+      1,
+    ]
+  return [error instanceof Error ? `${error.name}: ${plain(error.message)}` : 'failed', 1]
+}

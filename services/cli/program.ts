@@ -1,0 +1,52 @@
+/** The command line of mailctl as a table of commands. It knows how a command is started, not what it does. */
+import { Command, CommanderError } from 'commander'
+import type { EnvName } from '#shared/env.ts'
+import packageJson from '../../package.json' with { type: 'json' }
+import { type Cli, runCommand } from './cli.ts'
+import { addConnect } from './commands/connect.ts'
+import { addDisconnect } from './commands/disconnect.ts'
+import { addDoctor } from './commands/doctor.ts'
+import { addLogin } from './commands/login.ts'
+import { addMicro } from './commands/micro.ts'
+import { addStatus } from './commands/status.ts'
+import { addTail } from './commands/tail.ts'
+
+type Action<O> = (cli: Cli, args: (string | undefined)[], options: O) => Promise<number> | Promise<void>
+/** Makes an action of commander from a command: the environment it needs, and what it does. */
+export type Start = <O>(needs: readonly EnvName[], action: Action<O>) => (...args: unknown[]) => Promise<void>
+
+const HELP = `
+Environment: NATS_URL, NATS_USER, NATS_PASSWORD (or NATS_CREDS) say where and as whom; see .env.example.
+Exit codes: 0 done, 1 failed, 2 wrong usage.`
+
+/** Runs one command line and returns its exit code. */
+export async function runProgram(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  let code = 0
+  const program = new Command('mailctl')
+    .description('operate mail-sync: connect mailboxes, watch their sync, look into what runs')
+    .version(packageJson.version)
+    .option('--json', 'results as JSON on stdout, one value per line')
+    .addHelpText('after', HELP)
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+  const start: Start =
+    (needs, action) =>
+    async (...args) => {
+      const command = args.at(-1)
+      if (!(command instanceof Command)) throw new TypeError('commander passes the command last')
+      const options = command.optsWithGlobals()
+      code = await runCommand(options, needs, signal, async (cli) => {
+        const done = await action(cli, command.args, options as Parameters<typeof action>[2])
+        return typeof done === 'number' ? done : 0
+      })
+    }
+  for (const add of [addLogin, addConnect, addStatus, addDisconnect, addTail, addMicro, addDoctor]) add(program, start)
+  try {
+    await program.parseAsync([...argv], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    // Help and version, asked for, are a success; commander has written the rest.
+    return error.exitCode === 0 ? 0 : 2
+  }
+  return code
+}
