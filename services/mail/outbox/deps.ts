@@ -1,0 +1,64 @@
+/** What the parts of the outbox are given and what they tell. Types only. */
+import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type { Log } from '#shared/log.ts'
+import type { Clock } from '../base/time.ts'
+import type { UserStore } from '../store/user-store.ts'
+
+type Parts = {
+  js: JetStreamClient
+  /** With a request timeout of one to two seconds. */
+  jsm: JetStreamManager
+  store: UserStore
+  clock: Clock
+  log: Log
+}
+export type NewStreamConfig = {
+  /** What becomes of published mail when JetStream was lost. */
+  onNewStream: 'skip' | 'republish'
+  /** How long the stream keeps events, ms; with `republish`, younger mail is published again. */
+  retentionMs: number
+}
+export type ReconcileDeps = Parts & NewStreamConfig
+
+export type ReconcileResult = {
+  /** Sequence of the newest message on the subject; 0 when it is empty. The next publish expects it. */
+  last: number
+  /** Events of ours that were read. */
+  readEvents: number
+  /** Messages that are no events of ours. */
+  foreign: number
+  /** Outbox rows that turned out to be on the stream. */
+  marked: number
+  /** Events that wait again because the stream has lost them. */
+  republished: number
+  /** The stream was made anew since the last look. */
+  streamReset: boolean
+  /** The stream had lost acknowledged messages. */
+  rolledBack: boolean
+}
+
+export type RelayHooks = {
+  /** For telemetry: `count` events are on the stream, `latencyMs` after they were stored. */
+  onPublished?(userId: string, count: number, latencyMs: number): void
+  /** Everything up to outbox row `lastId` is on the stream. A hint. */
+  onDrained?(userId: string, lastId: number): void
+  onReconciled?(userId: string, result: ReconcileResult): void
+}
+export type RelayDeps = Parts & {
+  /** @param keepMs how long published rows are kept. */
+  config: NewStreamConfig & { keepMs: number }
+  hooks?: RelayHooks
+  /** Switches protections off, so that tests can show what they protect from. Never set in the service. */
+  controls?: { expectSequence?: false; readBack?: false }
+}
+
+export type RelayStatus = {
+  /** Rows that are not on the stream yet. */
+  pending: number
+  /** When the oldest of them was stored, epoch ms. */
+  oldestTsMs: number | null
+  /** Why they wait; null when they are under way. */
+  error: 'STREAM_FULL' | 'NATS_UNAVAILABLE' | 'DISK_FULL' | null
+  /** The stream was found to be new, or to have lost events, since this database was made. */
+  streamReset: boolean
+}

@@ -1,0 +1,42 @@
+/**
+ * Brings outbox rows onto the stream: one loop per user, a bounded number of them at work at the same time.
+ * The table is the truth, `wake` only a hint. It owns no lease and fetches no mail.
+ */
+import PQueue from 'p-queue'
+import type { Epoch } from '../base/model.ts'
+import type { RelayDeps } from './deps.ts'
+import { RelayRun } from './relay-run.ts'
+
+export type { RelayDeps, RelayHooks, RelayStatus } from './deps.ts'
+export type { RelayRun } from './relay-run.ts'
+
+/** Users whose rows are published at the same time; each has one publish in flight. */
+const PARALLEL_USERS = 64
+
+export class Relay {
+  readonly #deps: RelayDeps
+  readonly #turns = new PQueue({ concurrency: PARALLEL_USERS })
+  readonly #runs = new Set<RelayRun>()
+
+  constructor(deps: RelayDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * Publishes the user's rows until the signal aborts; the publish in flight is then finished and marked.
+   * The user's database has been adopted by `epoch`.
+   * @param owns asked before each publish; false pauses.
+   */
+  start(userId: string, epoch: Epoch, owns: () => boolean, signal: AbortSignal): RelayRun {
+    const run = new RelayRun({ userId, epoch, owns, signal, turns: this.#turns, deps: this.#deps })
+    this.#runs.add(run)
+    const forget = (): void => void this.#runs.delete(run)
+    run.done.then(forget, forget)
+    return run
+  }
+
+  /** Lets every user compare the stream with what is stored before the next publish; to be called at each reconnect. */
+  recheck(): void {
+    for (const run of this.#runs) run.recheck()
+  }
+}

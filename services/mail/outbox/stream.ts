@@ -1,0 +1,154 @@
+/**
+ * The stream EMAIL_EVENTS: made when absent, kept at the configured limits, refused when it could lose or change events.
+ * It reads and writes no event.
+ */
+import {
+  DiscardPolicy,
+  JetStreamApiCodes,
+  JetStreamApiError,
+  type JetStreamManager,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+} from '@nats-io/jetstream'
+import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import { EVENT_STREAM, EVENT_STREAM_SUBJECT, UNCAPTURED_SUBJECTS } from '#shared/subjects.ts'
+
+export type EventStreamConfig = { retentionDays: number; dedupeWindowMs: number; maxBytes: number }
+
+const NS_PER_MS = 1_000_000
+const MS_PER_DAY = 86_400_000
+/** Servers of this API level have atomic batches. */
+const ATOMIC_LEVEL = 2
+const STREAM_NAME_IN_USE = 10058
+/** "insufficient storage", "storage resources exceeded", "account resources exceeded" */
+const NO_ROOM = new Set([10002, 10023, 10047, 10028])
+
+/** What events rely on. The server leaves fields out that are off or empty. */
+const RELIED_ON = {
+  subjects: [EVENT_STREAM_SUBJECT],
+  storage: StorageType.File,
+  retention: RetentionPolicy.Limits,
+  discard: DiscardPolicy.New,
+  discard_new_per_subject: false,
+  max_msgs: -1,
+  max_msgs_per_subject: -1,
+  max_msg_size: -1,
+  no_ack: false,
+  sealed: false,
+  deny_delete: true,
+  allow_direct: true,
+  allow_rollup_hdrs: false,
+} as const
+/** Fields that must not be there at all: messages would come from elsewhere or change their subject. */
+const ABSENT = ['mirror', 'sources', 'subject_transform'] as const
+
+/**
+ * Makes sure that the stream is there and what events need. Replicas, placement and compression are the operator's.
+ * @throws ExitError 78 naming field, found and wanted, or that JetStream is off or too small.
+ */
+export async function ensureEventStream(
+  jsm: JetStreamManager,
+  config: EventStreamConfig,
+): Promise<{ createdMs: number }> {
+  const level = (await accountInfo(jsm)).api.level ?? 0
+  const limits = {
+    max_age: config.retentionDays * MS_PER_DAY * NS_PER_MS,
+    duplicate_window: config.dedupeWindowMs * NS_PER_MS,
+    max_bytes: config.maxBytes,
+  }
+  const found = (await infoOf(jsm)) ?? (await create(jsm, limits, level))
+  refuseDifference(found.config)
+  const differs = Object.entries(limits).some(
+    ([field, wanted]) => found.config[field as keyof typeof limits] !== wanted,
+  )
+  // Read back: an older server silently drops what it does not know.
+  const info = differs ? await readBack(jsm, limits) : found
+  return { createdMs: Date.parse(info.created) }
+}
+
+/**
+ * Refuses to go on when a stream captures requests: it would store refresh tokens.
+ * @throws ExitError 78
+ */
+export async function refuseCapturedSubjects(jsm: JetStreamManager): Promise<void> {
+  await accountInfo(jsm)
+  for (const subject of UNCAPTURED_SUBJECTS) {
+    const [name] = await jsm.streams.names(subject).next()
+    if (name !== undefined)
+      throw new ExitError(
+        EXIT_CONFIG,
+        `stream ${name} captures ${subject} and would store refresh tokens: take mail.> out of its subjects`,
+      )
+  }
+}
+
+async function accountInfo(jsm: JetStreamManager): ReturnType<JetStreamManager['getAccountInfo']> {
+  try {
+    return await jsm.getAccountInfo()
+  } catch (error) {
+    if (error instanceof Error && error.name === 'JetStreamNotEnabled')
+      throw new ExitError(EXIT_CONFIG, 'JetStream is off on this NATS server: start nats-server with -js', {
+        cause: error,
+      })
+    throw error
+  }
+}
+
+async function infoOf(jsm: JetStreamManager): Promise<StreamInfo | null> {
+  try {
+    return await jsm.streams.info(EVENT_STREAM)
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return null
+    throw error
+  }
+}
+
+async function create(jsm: JetStreamManager, limits: Partial<StreamConfig>, level: number): Promise<StreamInfo> {
+  const atomic = level >= ATOMIC_LEVEL ? { allow_atomic: true } : {}
+  try {
+    await jsm.streams.add({ name: EVENT_STREAM, ...RELIED_ON, subjects: [EVENT_STREAM_SUBJECT], ...limits, ...atomic })
+  } catch (error) {
+    // Another instance was quicker; what it made is compared like any other.
+    if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NAME_IN_USE) throw noRoom(error, limits)
+  }
+  return await jsm.streams.info(EVENT_STREAM)
+}
+
+async function readBack(jsm: JetStreamManager, limits: Partial<StreamConfig>): Promise<StreamInfo> {
+  try {
+    await jsm.streams.update(EVENT_STREAM, limits)
+  } catch (error) {
+    throw noRoom(error, limits)
+  }
+  const info = await jsm.streams.info(EVENT_STREAM)
+  for (const [field, wanted] of Object.entries(limits))
+    if (info.config[field as keyof StreamConfig] !== wanted)
+      throw difference(field, info.config[field as keyof StreamConfig], wanted)
+  return info
+}
+
+function noRoom(error: unknown, limits: Partial<StreamConfig>): unknown {
+  if (!(error instanceof JetStreamApiError) || !NO_ROOM.has(error.code)) return error
+  return new ExitError(
+    EXIT_CONFIG,
+    `NATS has no room for stream ${EVENT_STREAM} of ${limits.max_bytes} bytes: raise max_file_store and max_file, or lower MAIL_STREAM_MAX_BYTES`,
+    { cause: error },
+  )
+}
+
+function refuseDifference(config: StreamConfig): void {
+  for (const [field, wanted] of Object.entries(RELIED_ON)) {
+    const found = config[field as keyof typeof RELIED_ON] ?? false
+    if (JSON.stringify(found) !== JSON.stringify(wanted)) throw difference(field, found, wanted)
+  }
+  for (const field of ABSENT)
+    if (config[field] !== undefined && config[field] !== null) throw difference(field, config[field], 'none')
+}
+
+const difference = (field: string, found: unknown, wanted: unknown): ExitError =>
+  new ExitError(
+    EXIT_CONFIG,
+    `stream ${EVENT_STREAM}: ${field} is ${JSON.stringify(found)}, ${JSON.stringify(wanted)} is needed`,
+  )

@@ -1,0 +1,100 @@
+/**
+ * Reading one user's subject back from the stream. Single messages come from the stream's leader, because a replica
+ * may lag behind what was acknowledged. It writes nothing and judges nothing.
+ */
+import { randomUUID } from 'node:crypto'
+import {
+  AckPolicy,
+  type Consumer,
+  DeliverPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+} from '@nats-io/jetstream'
+import { EVENT_STREAM } from '#shared/subjects.ts'
+
+export type LogMessage = { seq: number; subject: string; data: Uint8Array }
+export type LogFacts = {
+  /** Creation time of the stream, epoch ms: a stream made anew has another one. */
+  createdMs: number
+  firstSeq: number
+  lastSeq: number
+}
+
+const BATCH = 200
+/** A read that gets nothing for so long has failed; the caller starts again from what it has stored. */
+const SILENCE_MS = 3_000
+/** How long the server keeps a reader that died. */
+const READER_LIFE_NS = 30_000_000_000
+
+export class SubjectLog {
+  readonly #js: JetStreamClient
+  readonly #jsm: JetStreamManager
+  readonly subject: string
+
+  constructor(js: JetStreamClient, jsm: JetStreamManager, subject: string) {
+    this.#js = js
+    this.#jsm = jsm
+    this.subject = subject
+  }
+
+  async facts(): Promise<LogFacts> {
+    const info = await this.#jsm.streams.info(EVENT_STREAM)
+    return { createdMs: Date.parse(info.created), firstSeq: info.state.first_seq, lastSeq: info.state.last_seq }
+  }
+
+  /** The message at a sequence, of whatever subject; null when there is none. */
+  async at(seq: number): Promise<LogMessage | null> {
+    return await this.#jsm.streams.getMessage(EVENT_STREAM, { seq })
+  }
+
+  /** Sequence of the newest message on the subject; 0 when it is empty. */
+  async end(): Promise<number> {
+    const message = await this.#jsm.streams.getMessage(EVENT_STREAM, { last_by_subj: this.subject })
+    return message?.seq ?? 0
+  }
+
+  /**
+   * The subject from `from` to at least `to`, in order and without a gap, in batches.
+   * @throws Error when the server falls silent or a message got lost on the way; what was yielded before is right.
+   */
+  async *read(from: number, to: number, signal: AbortSignal): AsyncGenerator<LogMessage[]> {
+    signal.throwIfAborted()
+    const info = await this.#jsm.consumers.add(EVENT_STREAM, {
+      name: `mail-read-${randomUUID()}`,
+      filter_subject: this.subject,
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: Math.max(from, 1),
+      ack_policy: AckPolicy.None,
+      inactive_threshold: READER_LIFE_NS,
+      mem_storage: true,
+      num_replicas: 1,
+    })
+    try {
+      const reader = this.#js.consumers.getConsumerFromInfo(info)
+      let [seq, delivered, pending] = [from - 1, 0, info.num_pending]
+      while (seq < to) {
+        signal.throwIfAborted()
+        const batch = await fetchBatch(reader, Math.min(BATCH, Math.max(pending, 1)))
+        for (const message of batch) {
+          if (message.info.deliverySequence !== ++delivered) throw new Error('a message got lost while reading back')
+          seq = message.seq
+          pending = message.info.pending
+        }
+        if (batch.length === 0) throw new Error(`the stream fell silent while reading back, at ${seq} of ${to}`)
+        yield batch
+      }
+    } finally {
+      await this.#jsm.consumers.delete(EVENT_STREAM, info.name).catch(() => {
+        // The server removes it by itself after READER_LIFE_NS.
+      })
+    }
+  }
+}
+
+async function fetchBatch(reader: Consumer, count: number): Promise<JsMsg[]> {
+  const batch: JsMsg[] = []
+  const messages = await reader.fetch({ max_messages: count, expires: SILENCE_MS })
+  for await (const message of messages) batch.push(message)
+  return batch
+}
