@@ -1,6 +1,7 @@
 /**
  * Writes `test/simulator/schema/vendor.json`: JSON Schema of the vendors' own types of Gmail and Graph answers.
- * Run it after an update of `googleapis` or `@microsoft/microsoft-graph-types`:  node scripts/simulator-schema.ts
+ * Run it after an update of `googleapis` or `@microsoft/microsoft-graph-types`, and format what it wrote:
+ *   node scripts/simulator-schema.ts && npx biome format --write --config-path=.biome.json test/simulator/schema
  */
 import { writeFileSync } from 'node:fs'
 import { createGenerator, type Schema } from 'ts-json-schema-generator'
