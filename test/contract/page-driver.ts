@@ -129,11 +129,14 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     },
     /** The next interval: polled lanes are asked again, messages set aside are due again. */
     async poll(): Promise<void> {
+      this.interval()
+      await this.run()
+    },
+    interval(): void {
       const provider = make()
       for (const [lane, entry] of Object.entries(state.lanes)) if (provider.polled(lane)) entry.done = false
       state.queue.push(...Object.keys(state.aside))
       state.aside = {}
-      await this.run()
     },
   }
 }

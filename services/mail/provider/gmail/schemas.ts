@@ -3,15 +3,7 @@ import * as v from 'valibot'
 import { token } from '../answer.ts'
 
 /** uint64 as decimal text; a third-party emulator sends 21 digits, so nothing here assumes 64 bits. */
-const HistoryId = v.union([
-  v.pipe(v.string(), v.regex(/^\d{1,32}$/)),
-  v.pipe(
-    v.number(),
-    v.safeInteger(),
-    v.minValue(0),
-    v.transform((id) => String(id)),
-  ),
-])
+const HistoryId = v.pipe(v.string(), v.regex(/^\d{1,32}$/))
 const Labels = v.fallback(v.array(v.string()), [])
 
 export const Profile = v.object({
