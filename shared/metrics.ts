@@ -8,16 +8,15 @@ import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
 
 export { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
-const PREFIX = 'mailsync_'
 /** A sample as Prometheus writes it: name, labels in braces, no value. */
 const FLAT_NAME = /^mailsync_[a-z0-9_]+(?:\{[a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\\\n]*")*\})?$/
 
 /** A registry of its own, so that several programs can live in one test process. */
 export const createRegistry = (): Registry => new Registry()
 
-/** Memory, CPU and event-loop lag of this process, once per process. */
-export const collectProcessMetrics = (registry: Registry): void =>
-  collectDefaultMetrics({ register: registry, prefix: PREFIX })
+/** Memory, CPU and event-loop lag of this process. The bridge passes on the names of instances, so its own differ. */
+export const collectProcessMetrics = (registry: Registry, prefix: 'mailsync_' | 'mailsync_http_'): void =>
+  collectDefaultMetrics({ register: registry, prefix })
 
 /** All samples of a registry as `name{label="value"}` → number, as an instance puts them into its STATS. */
 export async function flatMetrics(registry: Registry): Promise<Record<string, number>> {

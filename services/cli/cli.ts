@@ -98,6 +98,10 @@ export async function readInput(file: string): Promise<string> {
   return text
 }
 
+type Action<O> = (cli: Cli, args: (string | undefined)[], options: O) => Promise<number> | Promise<void>
+/** Makes an action of commander from a command: the environment it needs, and what it does. */
+export type Start = <O>(needs: readonly EnvName[], action: Action<O>) => (...args: unknown[]) => Promise<void>
+
 /** Adds the options that say for whom a command acts. */
 export const withCaller = (command: Command): Command =>
   command

@@ -1,19 +1,15 @@
 /** The command line of mailctl as a table of commands. It knows how a command is started, not what it does. */
 import { Command, CommanderError } from 'commander'
-import type { EnvName } from '#shared/env.ts'
 import packageJson from '../../package.json' with { type: 'json' }
-import { type Cli, runCommand } from './cli.ts'
+import { runCommand, type Start } from './cli.ts'
 import { addConnect } from './commands/connect.ts'
+import { addContract } from './commands/contract.ts'
 import { addDisconnect } from './commands/disconnect.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addLogin } from './commands/login.ts'
 import { addMicro } from './commands/micro.ts'
 import { addStatus } from './commands/status.ts'
 import { addTail } from './commands/tail.ts'
-
-type Action<O> = (cli: Cli, args: (string | undefined)[], options: O) => Promise<number> | Promise<void>
-/** Makes an action of commander from a command: the environment it needs, and what it does. */
-export type Start = <O>(needs: readonly EnvName[], action: Action<O>) => (...args: unknown[]) => Promise<void>
 
 const HELP = `
 Environment: NATS_URL, NATS_USER, NATS_PASSWORD (or NATS_CREDS) say where and as whom; see .env.example.
@@ -40,7 +36,8 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
         return typeof done === 'number' ? done : 0
       })
     }
-  for (const add of [addLogin, addConnect, addStatus, addDisconnect, addTail, addMicro, addDoctor]) add(program, start)
+  for (const add of [addLogin, addConnect, addStatus, addDisconnect, addTail, addMicro, addDoctor, addContract])
+    add(program, start)
   try {
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {

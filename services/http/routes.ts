@@ -93,8 +93,13 @@ function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName
     return c.json(reply as Record<string, unknown>)
   }
   // A query takes the place of a body: unknown keys are refused there as well.
-  if (http.method === 'GET') app.get(http.path, (c) => forward(c, () => c.req.query()))
-  else app.post(http.path, limit, (c) => forward(c, () => readBody(c)))
+  if (http.method === 'GET') app.get(http.path, (c) => forward(c, () => c.req.query()).catch(rethrow))
+  else app.post(http.path, limit, (c) => forward(c, () => readBody(c)).catch(rethrow))
+}
+
+/** When a client goes away its signal carries a text, and hono handles only errors. */
+function rethrow(thrown: unknown): never {
+  throw toAppError(thrown)
 }
 
 /** @throws AppError UNSUPPORTED_MEDIA_TYPE, BAD_JSON */

@@ -2,7 +2,7 @@
  * Metrics of the bridge: its own, and those of each instance from `$SRV.STATS`, asked at most every five seconds.
  * Labels are routes and codes, never paths as sent, never users.
  */
-import { Counter, createRegistry, flatName, Histogram, type Registry, withLabel } from '#shared/metrics.ts'
+import { Counter, collectProcessMetrics, createRegistry, flatName, Histogram, withLabel } from '#shared/metrics.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { type InstanceStats, instanceName, statsOfInstances } from '#shared/service-view.ts'
 
@@ -10,7 +10,6 @@ const CACHE_MS = 5_000
 const WAIT_MS = 1_000
 
 export type HttpTelemetry = {
-  registry: Registry
   /** One answered request. `route` is a path of the table or `other`. */
   answered(request: { method: string; route: string; status: number; code: string | null; seconds: number }): void
   /** Text of `/metrics`. */
@@ -19,6 +18,7 @@ export type HttpTelemetry = {
 
 export function createHttpTelemetry(nc: NatsConnection): HttpTelemetry {
   const registry = createRegistry()
+  collectProcessMetrics(registry, 'mailsync_http_')
   const requests = new Histogram({
     name: 'mailsync_http_request_seconds',
     help: 'Time from request to answer',
@@ -34,7 +34,6 @@ export function createHttpTelemetry(nc: NatsConnection): HttpTelemetry {
   })
   let cached: { atMs: number; text: Promise<string> } | undefined
   return {
-    registry,
     answered({ method, route, status, code, seconds }) {
       requests.observe({ method, route, status }, seconds)
       if (code !== null) errors.inc({ code })

@@ -1,4 +1,5 @@
 /** A nats-server with its roles, a stand-in service on it, and the environment of mailctl for a role. */
+import type { JwtVerifier } from '#shared/jwt.ts'
 import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { type StandIn, startStandIn } from '../http/stand-in.ts'
@@ -12,7 +13,8 @@ export type CliBox = {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-export async function cliBox(): Promise<CliBox> {
+/** Without a verifier the stand-in serves mail.as.* only. */
+export async function cliBox(verifier: JwtVerifier | null = null): Promise<CliBox> {
   await using stack = new AsyncDisposableStack()
   const nats = stack.use(await startNatsServer())
   const log = createLog('test', 'silent')
@@ -24,7 +26,7 @@ export async function cliBox(): Promise<CliBox> {
     connections.defer(() => drainNats(nc, log))
     return nc
   }
-  const service = await startStandIn(await connect('mailsync'), null)
+  const service = await startStandIn(await connect('mailsync'), verifier)
   const parts = stack.move()
   return {
     nats,

@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { type EmailReceived, eventId } from '#shared/event.ts'
+import { createJwtVerifier } from '#shared/jwt.ts'
 import { EVENT_STREAM, EVENT_STREAM_SUBJECT, eventSubject } from '#shared/subjects.ts'
+import { startBetterAuth } from '../support/better-auth.ts'
 import { until } from '../support/until.ts'
 import { type CliBox, cliBox } from './cli-box.ts'
 import { mailctl, startMailctl } from './mailctl.ts'
@@ -66,6 +68,23 @@ test('an error of the service is shown with its hint, and with --json as its bod
   assert.match(shown.err, /^✖ BAD_REQUEST: The request does not fit its schema\.\n {2}See details/)
   const json = await mailctl([...args, '--json'], box.env('service'))
   assert.deepEqual([json.code, JSON.parse(json.out).error.code, json.err], [1, 'BAD_REQUEST', ''])
+})
+
+test("with the user's own JWT, from stdin or a file, no permission to act for users is needed", async (t) => {
+  await using auth = await startBetterAuth()
+  const verifier = createJwtVerifier({ jwksUrl: auth.jwksUrl, issuer: auth.url, audience: auth.url })
+  await using box = await cliBox(verifier)
+  const ada = await auth.signUp('ada@example.com')
+  const bridge = box.env('bridge')
+  const piped = await mailctl(['status', '--jwt', '-'], bridge, `${await ada.jwt()}\n`)
+  assert.deepEqual(piped, { code: 0, out: `${ada.userId}: no mailbox connected\n`, err: '' })
+  const dir = await mkdtemp(join(tmpdir(), 'mail-sync-cli-'))
+  t.after(() => rm(dir, { recursive: true }))
+  await writeFile(join(dir, 'jwt'), ada.sessionToken)
+  const opaque = await mailctl(['status', '--jwt', join(dir, 'jwt')], bridge)
+  assert.equal(opaque.code, 1)
+  assert.match(opaque.err, /^✖ TOKEN_NOT_A_JWT: .*\n {2}Fetch a JWT from \/api\/auth\/token/)
+  assert.ok(!opaque.err.includes(ada.sessionToken))
 })
 
 test('a NATS user without the permission is told which one is missing', async () => {

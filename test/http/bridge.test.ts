@@ -150,6 +150,22 @@ test('a service that does not answer is a TIMEOUT at the deadline of the contrac
   never.resolve()
 })
 
+test('a client that goes away ends its wait and is no error of the service', async (t) => {
+  t.after(() => {
+    box.service.before = () => undefined
+  })
+  const seen = box.service.seen.length
+  const hold = Promise.withResolvers<void>()
+  box.service.before = () => hold.promise
+  const leave = new AbortController()
+  const left = ask('/mail/status', { signal: leave.signal })
+  await until('the request is in flight', () => box.service.seen.length > seen)
+  leave.abort()
+  await assert.rejects(left, { name: 'AbortError' })
+  await until('its wait has ended', async () => /status="499"/.test(await (await ask('/metrics')).text()))
+  hold.resolve()
+})
+
 test('answers carry security headers and are not stored', async () => {
   const { headers } = await ask('/mail/status')
   assert.equal(headers.get('x-content-type-options'), 'nosniff')

@@ -2,8 +2,7 @@
 import type { Command } from 'commander'
 import * as v from 'valibot'
 import { PROVIDERS } from '#shared/contract.ts'
-import { type CallerOptions, type Cli, CliFailure, readInput, UsageError, withCaller } from '../cli.ts'
-import type { Start } from '../program.ts'
+import { type CallerOptions, type Cli, CliFailure, readInput, type Start, UsageError, withCaller } from '../cli.ts'
 
 /** As token endpoints answer it; what else they send is left out. */
 const TokenAnswer = v.object({

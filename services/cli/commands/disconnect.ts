@@ -1,7 +1,6 @@
 /** mailctl disconnect: stops the sync of one inbox. The mail data stays. */
 import type { Command } from 'commander'
-import { type CallerOptions, type Cli, withCaller } from '../cli.ts'
-import type { Start } from '../program.ts'
+import { type CallerOptions, type Cli, type Start, withCaller } from '../cli.ts'
 import { providerOf } from './connect.ts'
 
 type Options = CallerOptions & { inbox?: string }

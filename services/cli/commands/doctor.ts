@@ -12,9 +12,8 @@ import {
   checkVersion,
   type Finding,
 } from '../checks.ts'
-import type { Cli } from '../cli.ts'
+import type { Cli, Start } from '../cli.ts'
 import { plain } from '../output.ts'
-import type { Start } from '../program.ts'
 
 export function addDoctor(program: Command, start: Start): void {
   program

@@ -1,7 +1,6 @@
 /** mailctl login: signs a person in at the provider, then connects the mailbox. */
 import { type Command, InvalidArgumentError } from 'commander'
-import { type CallerOptions, type Cli, seconds, UsageError, withCaller } from '../cli.ts'
-import type { Start } from '../program.ts'
+import { type CallerOptions, type Cli, type Start, seconds, UsageError, withCaller } from '../cli.ts'
 import { signIn, signInOf } from '../sign-in.ts'
 import { connect, providerOf } from './connect.ts'
 

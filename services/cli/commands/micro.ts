@@ -7,9 +7,8 @@ import {
   instanceName,
   statsOfInstances,
 } from '#shared/service-view.ts'
-import { type Cli, CliFailure } from '../cli.ts'
+import { type Cli, CliFailure, type Start } from '../cli.ts'
 import { plain, table } from '../output.ts'
-import type { Start } from '../program.ts'
 
 const WAIT_MS = 1_000
 

@@ -2,9 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { AccountStatus, StatusReply } from '#shared/contract.ts'
-import { type CallerOptions, type Cli, seconds, withCaller } from '../cli.ts'
+import { type CallerOptions, type Cli, type Start, seconds, withCaller } from '../cli.ts'
 import { duration, type Output, type Paint, plain, table } from '../output.ts'
-import type { Start } from '../program.ts'
 
 const BAR_WIDTH = 20
 type Options = CallerOptions & { watch?: boolean; interval: number }

@@ -5,9 +5,8 @@ import * as v from 'valibot'
 import { EmailReceived } from '#shared/event.ts'
 import { decodeJson } from '#shared/nats-answer.ts'
 import { EVENT_STREAM, EVENT_SUBJECT_ALL, eventSubject, inboxPrefix } from '#shared/subjects.ts'
-import type { Cli } from '../cli.ts'
+import type { Cli, Start } from '../cli.ts'
 import { type Output, plain } from '../output.ts'
-import type { Start } from '../program.ts'
 
 type Options = { from: 'new' | 'all'; count?: number }
 

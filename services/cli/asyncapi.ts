@@ -1,0 +1,99 @@
+/** AsyncAPI 3 of what runs over NATS, derived from the contract and the event's schema. Nothing is stated twice. */
+import { toJsonSchema } from '@valibot/to-json-schema'
+import { CONTRACT, type Operation } from '#shared/contract.ts'
+import { EmailReceived } from '#shared/event.ts'
+import {
+  EVENT_STREAM,
+  EVENT_TYPE,
+  HEADER_AUTHORIZATION,
+  HEADER_ERROR,
+  HEADER_ERROR_CODE,
+  HEADER_REQUEST_ID,
+  OPERATIONS,
+  QUEUE,
+} from '#shared/subjects.ts'
+
+type Json = Record<string, unknown>
+const draft07 = (schema: Operation['request'], typeMode: 'input' | 'output'): Json => {
+  const { $schema: _, ...rest } = toJsonSchema(schema, { target: 'draft-07', typeMode })
+  return rest
+}
+const textHeaders = (descriptions: Record<string, string>): Json => ({
+  type: 'object',
+  properties: Object.fromEntries(
+    Object.entries(descriptions).map(([name, description]) => [name, { type: 'string', description }]),
+  ),
+})
+
+function requestChannel(operation: Operation): Json {
+  return {
+    address: operation.subject,
+    description: `${operation.description} Errors: ${operation.errors.join(', ')}.`,
+    messages: {
+      request: {
+        headers: textHeaders({
+          [HEADER_AUTHORIZATION]: 'Bearer and the JWT of the user',
+          [HEADER_REQUEST_ID]: 'id of the request in logs and errors',
+        }),
+        payload: draft07(operation.request, 'input'),
+        examples: [{ payload: operation.example.request }],
+      },
+    },
+  }
+}
+
+function replyChannel(operation: Operation): Json {
+  return {
+    address: null,
+    messages: {
+      reply: {
+        headers: textHeaders({
+          [HEADER_ERROR_CODE]: 'set when the reply is an error: its HTTP status',
+          [HEADER_ERROR]: 'text of the error',
+        }),
+        payload: draft07(operation.reply, 'output'),
+        examples: [{ payload: operation.example.reply }],
+      },
+    },
+  }
+}
+
+/** The document that `mailctl contract` prints. */
+export function asyncApi(version: string): Json {
+  const operations = OPERATIONS.map((name) => CONTRACT[name])
+  const event = {
+    address: `user.{user}.${EVENT_TYPE}`,
+    description: `Each mail of a user exactly once, in the order in which it was stored; stream ${EVENT_STREAM}.`,
+    parameters: { user: { description: 'user id; bytes outside A-Z a-z 0-9 _ - are written =XX' } },
+    messages: {
+      event: {
+        headers: textHeaders({ 'Nats-Msg-Id': 'event_id' }),
+        payload: draft07(EmailReceived, 'output'),
+      },
+    },
+  }
+  return {
+    asyncapi: '3.0.0',
+    info: { title: 'mail-sync', version, license: { name: 'Apache-2.0' } },
+    defaultContentType: 'application/json',
+    channels: {
+      ...Object.fromEntries(operations.map((operation) => [operation.name, requestChannel(operation)])),
+      ...Object.fromEntries(operations.map((operation) => [`${operation.name}Reply`, replyChannel(operation)])),
+      emailReceived: event,
+    },
+    operations: {
+      ...Object.fromEntries(
+        operations.map(({ name }) => [
+          name,
+          {
+            action: 'receive',
+            channel: { $ref: `#/channels/${name}` },
+            bindings: { nats: { queue: QUEUE } },
+            reply: { channel: { $ref: `#/channels/${name}Reply` } },
+          },
+        ]),
+      ),
+      publishEmail: { action: 'send', channel: { $ref: '#/channels/emailReceived' } },
+    },
+  }
+}

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { test } from 'node:test'
+import { Ajv } from 'ajv'
+import { CONTRACT } from '#shared/contract.ts'
+import { OPERATIONS } from '#shared/subjects.ts'
+import { mailctl } from './mailctl.ts'
+
+type Payload = { payload: object }
+type Document = { channels: Record<string, { address: string | null; messages: Record<string, Payload> }> }
+
+const specification = createRequire(import.meta.url).resolve('@asyncapi/specs/schemas/3.0.0-without-$id.json')
+
+test('mailctl contract prints AsyncAPI 3 that its specification accepts, with the examples of the contract', async () => {
+  const ran = await mailctl(['contract'], {})
+  assert.equal(ran.code, 0, ran.err)
+  const document = JSON.parse(ran.out) as Document
+  const ajv = new Ajv({ strict: false, validateFormats: false, allErrors: true })
+  const valid = ajv.compile(JSON.parse(await readFile(specification, 'utf8')))
+  assert.ok(valid(document), ajv.errorsText(valid.errors))
+  assert.equal(valid({ ...document, channels: 7 }), false, 'the control: the specification refuses something')
+  for (const name of OPERATIONS) {
+    const [request, reply] = [document.channels[name], document.channels[`${name}Reply`]]
+    assert.equal(request?.address, CONTRACT[name].subject)
+    assert.ok(
+      ajv.validate(request.messages.request?.payload ?? false, CONTRACT[name].example.request),
+      ajv.errorsText(),
+    )
+    assert.ok(ajv.validate(reply?.messages.reply?.payload ?? false, CONTRACT[name].example.reply), ajv.errorsText())
+  }
+})
