@@ -1,0 +1,113 @@
+/**
+ * The Gmail adapter on a Gmail by other people (`emulate`), which neither we nor our simulator wrote. It has no getProfile:
+ * a small proxy answers that from watch(). Its page tokens are offsets and its history ids have 21 digits.
+ */
+import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { it } from 'node:test'
+import { createEmulator } from 'emulate'
+import { createHttp } from '../../services/mail/base/http.ts'
+import { createGmail } from '../../services/mail/provider/gmail/adapter.ts'
+import { createDriver } from './page-driver.ts'
+
+const EMAIL = 'ada@example.com'
+const API = '/gmail/v1/users/me'
+const AUTH = { authorization: 'Bearer any', 'content-type': 'application/json' }
+
+/** Forwards everything but the profile. */
+async function profileProxy(target: () => string) {
+  const server = createServer(async (request, response) => {
+    if (request.url?.startsWith(`${API}/profile`)) {
+      const body = JSON.stringify({ topicName: 'projects/p/topics/t' })
+      const watch = await fetch(`${target()}${API}/watch`, { method: 'POST', headers: AUTH, body })
+      const { historyId } = (await watch.json()) as { historyId: string }
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ emailAddress: EMAIL, historyId }))
+      return
+    }
+    const answer = await fetch(`${target()}${request.url}`, { headers: AUTH })
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
+    response.end(Buffer.from(await answer.arrayBuffer()))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    port,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    },
+  }
+}
+
+async function freePort(): Promise<number> {
+  await using borrowed = await profileProxy(() => '')
+  return borrowed.port
+}
+
+const LABELS = [['INBOX', 'UNREAD'], ['SENT'], ['INBOX'], ['SPAM'], ['DRAFT'], ['Receipts'], ['TRASH']]
+const isEvent = (labels: readonly string[]) => !labels.some((label) => ['SPAM', 'DRAFT', 'TRASH'].includes(label))
+
+it('backfills an independent emulator exactly, while mail comes and goes between the pages', async () => {
+  const seeded = Array.from({ length: 1_300 }, (_, i) => ({
+    id: `m${String(i).padStart(5, '0')}`,
+    user_email: EMAIL,
+    from: `Person ${i} <p${i}@example.org>`,
+    to: EMAIL,
+    subject: `Mail ${i}`,
+    body_text: 'Hello',
+    label_ids: LABELS[i % LABELS.length] ?? [],
+  }))
+  const emulator = await createEmulator({
+    service: 'google',
+    port: await freePort(),
+    seed: { google: { users: [{ email: EMAIL, name: 'Ada' }], messages: seeded } },
+  })
+  try {
+    await using proxy = await profileProxy(() => emulator.url)
+    await using http = createHttp()
+    const driver = createDriver(() => createGmail({ baseUrl: proxy.url, getUnits: 20, http }), 'any')
+    const expected = new Set(seeded.filter(({ label_ids }) => isEvent(label_ids)).map(({ id }) => id))
+    const deleted = new Set<string>()
+    const added = new Set<string>()
+    let turn = 0
+    await driver.run(async (lane) => {
+      if (lane !== 'enum' || ++turn > 3) return
+      for (const { id } of seeded.slice(-40 * turn, -40 * turn + 30)) {
+        const gone = await fetch(`${emulator.url}${API}/messages/${id}`, { method: 'DELETE', headers: AUTH })
+        assert.ok(gone.ok)
+        deleted.add(id)
+      }
+      const raw = Buffer.from('From: new@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHi').toString(
+        'base64url',
+      )
+      const body = JSON.stringify({ raw, labelIds: ['INBOX'] })
+      const answer = await fetch(`${emulator.url}${API}/messages`, { method: 'POST', headers: AUTH, body })
+      added.add(((await answer.json()) as { id: string }).id)
+    })
+    await driver.poll()
+
+    const ids = driver.emitted.map(({ id }) => id)
+    assert.equal(new Set(ids).size, ids.length)
+    const stayed = [...expected].filter((id) => !deleted.has(id))
+    assert.deepEqual(
+      [...stayed, ...added].filter((id) => !ids.includes(id)),
+      [],
+      'lost',
+    )
+    assert.deepEqual(
+      ids.filter((id) => !expected.has(id) && !added.has(id)),
+      [],
+      'not to be emitted',
+    )
+    const [one = ''] = added
+    const fresh = driver.emitted.find(({ id }) => id === one)
+    assert.equal(fresh?.subject, 'Grüße')
+    assert.equal(fresh?.sender, 'new@example.org')
+    assert.ok((driver.state().syncCursor ?? '').length > 20)
+  } finally {
+    await emulator.close()
+  }
+})
