@@ -10,6 +10,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   type Stats,
   writeFileSync,
 } from 'node:fs'
@@ -92,7 +93,8 @@ function createFile(file: string, kind: DatabaseKind): void {
   if (kind === 'user' && statusOf(`${file}-wal`) === null) {
     // Renamed into place, because half a template would be a damaged database.
     const draft = `${file}.new`
-    writeFileSync(draft, userTemplate(), { mode: FILE_MODE })
+    rmSync(draft, { force: true })
+    writeFileSync(draft, userTemplate(), { mode: FILE_MODE, flag: 'wx' })
     renameSync(draft, file)
   } else {
     closeSync(openSync(file, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, FILE_MODE))

@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache'
 import type { Log } from '#shared/log.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
+import { systemClock } from '../base/time.ts'
 import { readMeta, setEpoch } from './meta.ts'
 import type { UserReader, UserTx } from './prepared.ts'
 import { CorruptError, type Database, DiskError, onDisk, openDatabase } from './sqlite.ts'
@@ -32,6 +33,8 @@ export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
 
 type Handle = { database: Database; tx: UserTx; reader: UserReader }
 const MAX_HANDLES = 256
+
+const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
 
 export class UserStore {
   readonly #dataDir: string
@@ -74,12 +77,13 @@ export class UserStore {
   setAside(userId: string): string | null {
     this.release(userId)
     const file = this.fileOf(userId)
-    const aside = `${file}.corrupt-${Date.now()}`
     return onDisk(file, () => {
+      if (!exists(file)) return null
+      let stamp = systemClock.wallMs()
+      while (exists(`${file}.corrupt-${stamp}`)) stamp++
+      const aside = `${file}.corrupt-${stamp}`
       // The WAL first: alone beside a new database it would be replayed into it.
-      for (const suffix of ['-wal', '-shm', ''])
-        if (lstatSync(file + suffix, { throwIfNoEntry: false }) !== undefined) renameSync(file + suffix, aside + suffix)
-      if (lstatSync(aside, { throwIfNoEntry: false }) === undefined) return null
+      for (const suffix of ['-wal', '-shm', '']) if (exists(file + suffix)) renameSync(file + suffix, aside + suffix)
       this.#log.error({ from: file, to: aside }, 'a user database was set aside')
       return aside
     })
@@ -140,7 +144,7 @@ export class UserStore {
     if (known !== undefined) return known
     const file = this.fileOf(userId)
     // Only a term makes a file: one that a mere look had made would pass for a lost disk.
-    if (missing === 'refuse' && onDisk(file, () => lstatSync(file, { throwIfNoEntry: false })) === undefined)
+    if (missing === 'refuse' && !onDisk(file, () => exists(file)))
       throw new DiskError('CANNOT_OPEN', `${file} is not there`)
     const database = openDatabase({ file, kind: 'user', synchronous: 'NORMAL' })
     const handle: Handle = { database, tx: { userId, db: database.db }, reader: { userId, db: database.db } }

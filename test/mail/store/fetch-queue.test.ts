@@ -44,7 +44,7 @@ test('a message that left an empty queue and came back is not mistaken for the o
   commit(box, (tx) => enqueue(tx, ACCOUNT, ['a'], { urgent: false }))
   commit(box, (tx) => {
     finish(tx, ACCOUNT, under)
-    for (const entry of under) fail(tx, ACCOUNT, { ...entry, attempts: 1, nextAtMs: 99_000 })
+    for (const entry of under) fail(tx, ACCOUNT, { ...entry, reason: 'refused', attempts: 1, nextAtMs: 99_000 })
   })
   assert.deepEqual(taken(box), ['a'])
 })
@@ -54,17 +54,17 @@ test('a message that cannot be read waits its time and is in nobody’s way', as
   commit(box, (tx) => enqueue(tx, ACCOUNT, ['bad', 'b', 'c'], { urgent: false }))
   const [bad] = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 1))
   assert.ok(bad !== undefined)
-  commit(box, (tx) => fail(tx, ACCOUNT, { ...bad, attempts: 1, nextAtMs: 6_000 }))
+  commit(box, (tx) => fail(tx, ACCOUNT, { ...bad, reason: 'unreadable', attempts: 1, nextAtMs: 6_000 }))
   assert.deepEqual(taken(box), ['b', 'c'])
   box.store.read('ada', (db) => {
-    assert.deepEqual(queueDepth(db, ACCOUNT), { waiting: 3, setAside: 1, nextAtMs: 0 })
+    assert.deepEqual(queueDepth(db, ACCOUNT), { entries: 3, waiting: 2, setAside: 1, nextAtMs: 6_000 })
     assert.deepEqual(queuedIds(db, ACCOUNT, ['bad', 'x']), new Set(['bad']))
   })
   commit(box, (tx) => remove(tx, ACCOUNT, ['b', 'c', 'not there']))
   assert.deepEqual(taken(box), [])
   assert.deepEqual(
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
-    { waiting: 1, setAside: 1, nextAtMs: 6_000 },
+    { entries: 1, waiting: 0, setAside: 1, nextAtMs: 6_000 },
   )
   assert.deepEqual(
     box.store.read('ada', (db) => take(db, ACCOUNT, 6_000, 1)).map(({ attempts }) => attempts),
@@ -77,10 +77,22 @@ test('a message that cannot be read waits its time and is in nobody’s way', as
   )
 })
 
+test('a message that the provider did not find is not counted as set aside', async () => {
+  await using box = adopted()
+  commit(box, (tx) => enqueue(tx, ACCOUNT, ['gone'], { urgent: false }))
+  const [gone] = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 1))
+  assert.ok(gone !== undefined)
+  commit(box, (tx) => fail(tx, ACCOUNT, { ...gone, reason: 'missing', attempts: 1, nextAtMs: 6_000 }))
+  assert.deepEqual(
+    box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
+    { entries: 1, waiting: 0, setAside: 0, nextAtMs: 6_000 },
+  )
+})
+
 test('an empty queue has no next time', async () => {
   await using box = adopted()
   assert.deepEqual(
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
-    { waiting: 0, setAside: 0, nextAtMs: null },
+    { entries: 0, waiting: 0, setAside: 0, nextAtMs: null },
   )
 })

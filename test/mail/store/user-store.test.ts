@@ -141,6 +141,8 @@ test('a damaged file is reported, set aside whole and rebuilt; nothing is delete
   assert.equal(store.inspect('ada'), 'absent')
   assert.equal(store.setAside('ada'), null)
   assert.deepEqual(store.adopt('ada', EPOCH), { previous: null, fresh: true })
+  assert.notEqual(store.setAside('ada'), aside)
+  assert.equal(statSync(aside ?? '').size, garbage.length, 'the first one is still what it was')
 })
 
 test('damage inside the file shows as CorruptError at the read that meets it', async () => {
