@@ -25,6 +25,7 @@ CREATE TABLE `fetch_queue` (
 	`inbox_id` text NOT NULL,
 	`provider_message_id` text NOT NULL,
 	`attempts` integer DEFAULT 0 NOT NULL,
+	`reason` text,
 	`next_at_ms` integer DEFAULT 0 NOT NULL,
 	`urgent` integer NOT NULL
 );

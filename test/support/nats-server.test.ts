@@ -18,7 +18,7 @@ async function connectAs(clients: AsyncDisposableStack, server: NatsServer, role
   const login = role === undefined ? {} : { user: role, password: server.passwords[role] }
   const options = { url: server.url, name: 'test', inboxPrefix: `_INBOX_${role ?? 'open'}`, waitMs: 2_000, ...login }
   const nc = await connectNats(options, createLog('test', 'silent'), AbortSignal.timeout(10_000))
-  clients.defer(() => drainNats(nc))
+  clients.defer(() => drainNats(nc, createLog('test', 'silent')))
   return nc
 }
 

@@ -35,7 +35,7 @@ export function createProviders(config: Config, clock: Clock): Providers {
   const grantHttp = createHttp({ clock, ...GRANT_HTTP })
   const byName = {
     google: createGmail({ baseUrl: config.gmail.baseUrl, getUnits: config.gmail.getUnits, http, clock }),
-    microsoft: createOutlook({ baseUrl: config.graph.baseUrl, http, clock }),
+    microsoft: createOutlook({ baseUrl: config.graph.baseUrl, http }),
   }
   const clients = grantClients(config, grantHttp)
   const gmailProject = new TokenBucket(

@@ -92,9 +92,9 @@ export class Checkpointer {
     return this.#deps.store.read(this.#userId, (db) => ({
       lanes: Object.fromEntries(
         this.#deps.accounts().map((account) => {
-          const { waiting, setAside } = queueDepth(db, account)
+          const { entries } = queueDepth(db, account)
           const lanes = readLanes(db, account)
-          return [laneKey(account), waiting + setAside === 0 ? lanes : this.#withoutQueue(account, lanes)]
+          return [laneKey(account), entries === 0 ? lanes : this.#withoutQueue(account, lanes)]
         }),
       ),
       lastId: outboxDepth(db).lastId,

@@ -262,13 +262,17 @@ export class Supervisor {
     await this.session.drain().catch((error) => log.warn({ err: error }, 'the others could not be told'))
     await this.#moves.onIdle()
     for (const [userId, tenure] of this.#tenures) this.#move(userId, () => this.#release(userId, tenure))
-    const late = clock
-      .sleep(Math.max(0, deadline - clock.monoMs()), AbortSignal.timeout(times.drainMs * 2))
-      .then(() => 'late' as const)
-    if ((await Promise.race([this.#moves.onIdle(), late])) === 'late') {
+    const inTime = new AbortController()
+    const late = clock.sleep(Math.max(0, deadline - clock.monoMs()), inTime.signal).then(
+      () => true,
+      () => false,
+    )
+    if (await Promise.race([this.#moves.onIdle().then(() => false), late])) {
       log.error({ users: this.#tenures.size }, 'drain limit reached; the rest is taken over after the silence')
       await Promise.allSettled([...this.#tenures.values()].map((tenure) => tenure.drop(new Error('drain limit'))))
     }
+    inTime.abort(new Error('drained'))
+    await late
   }
 
   async #closeSession(): Promise<void> {

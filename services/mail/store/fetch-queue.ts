@@ -2,7 +2,7 @@
  * Ids of messages that still have to be fetched. An entry is told by its `seq`, which is never used twice:
  * a message that was enqueued again while it was fetched stays in the queue.
  */
-import { and, asc, count, eq, lte, min, sql } from 'drizzle-orm'
+import { and, asc, count, eq, lte, sql } from 'drizzle-orm'
 import { PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
@@ -10,11 +10,20 @@ import { fetchQueue as q } from './schema/user.ts'
 
 export type Taken = { id: string; seq: number; attempts: number }
 export type QueueDepth = {
+  entries: number
+  /** Entries that were never tried. */
   waiting: number
-  /** Entries that have failed at least once. */
+  /** Entries that came and could not be taken in. One that the provider did not find is probably deleted: not counted. */
   setAside: number
-  /** When the next entry is due, epoch ms (in the past when one is due now); null when the queue is empty. */
+  /** When the next failed entry is due, epoch ms (in the past when one is due now); null when none has failed. */
   nextAtMs: number | null
+}
+export type Failure = {
+  id: string
+  seq: number
+  reason: 'missing' | 'refused' | 'unreadable'
+  attempts: number
+  nextAtMs: number
 }
 
 const { placeholder } = sql
@@ -51,9 +60,10 @@ const selectIds = prepareRead((db) =>
 const selectDepth = prepareRead((db) =>
   db
     .select({
-      waiting: count(),
-      setAside: sql<number>`coalesce(sum(${q.attempts} > 0), 0)`,
-      nextAtMs: min(q.nextAtMs),
+      entries: count(),
+      waiting: sql<number>`coalesce(sum(${q.attempts} = 0), 0)`,
+      setAside: sql<number>`coalesce(sum(${q.attempts} > 0 AND ${q.reason} <> 'missing'), 0)`,
+      nextAtMs: sql<number | null>`min(CASE WHEN ${q.attempts} > 0 THEN ${q.nextAtMs} END)`,
     })
     .from(q)
     .where(ofAccount)
@@ -96,15 +106,11 @@ export function remove(tx: UserTx, account: AccountRef, ids: readonly string[]):
 }
 
 /** Sets one taken entry aside until `nextAtMs`; nothing happens when it was enqueued again in the meantime. */
-export function fail(
-  tx: UserTx,
-  _account: AccountRef,
-  entry: { id: string; seq: number; attempts: number; nextAtMs: number },
-): void {
+export function fail(tx: UserTx, _account: AccountRef, entry: Failure): void {
   // A message that could not be read goes behind those never tried.
   tx.db
     .update(q)
-    .set({ attempts: entry.attempts, nextAtMs: entry.nextAtMs, urgent: false })
+    .set({ attempts: entry.attempts, reason: entry.reason, nextAtMs: entry.nextAtMs, urgent: false })
     .where(eq(q.seq, entry.seq))
     .run()
 }
@@ -117,5 +123,5 @@ export function queuedIds(reader: UserReader, account: AccountRef, ids: readonly
 }
 
 export function queueDepth(reader: UserReader, account: AccountRef): QueueDepth {
-  return selectDepth(reader).get(keyOf(account)) ?? { waiting: 0, setAside: 0, nextAtMs: null }
+  return selectDepth(reader).get(keyOf(account)) ?? { entries: 0, waiting: 0, setAside: 0, nextAtMs: null }
 }

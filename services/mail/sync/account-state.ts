@@ -25,6 +25,8 @@ export class AccountState {
   /** As the provider estimates; null = unknown. */
   estimate: number | null = null
   waiting = 0
+  /** Entries of the fetch queue: tried or not. */
+  queued = 0
   setAside = 0
   fault: Fault | null = null
   /** Lane whose fault it is; null = the whole account. */

@@ -51,13 +51,15 @@ function settleTaken(tx: UserTx, account: AccountRef, page: Page, taken: readonl
     if (entry !== undefined) over.push(entry)
   }
   for (const { id, reason } of page.failed) {
-    const { seq, attempts } = byId.get(id) ?? { seq: null, attempts: 0 }
-    if (seq === null) enqueue(tx, account, [id], { urgent: false })
-    else if (reason === 'missing' && attempts + 1 >= MISSING_ATTEMPTS_MAX) {
-      over.push({ id, seq, attempts })
+    const entry = byId.get(id)
+    if (entry === undefined) enqueue(tx, account, [id], { urgent: false })
+    else if (reason === 'missing' && entry.attempts + 1 >= MISSING_ATTEMPTS_MAX) {
+      over.push(entry)
       gone += 1
-    } else
-      fail(tx, account, { id, seq, reason, attempts: attempts + 1, nextAtMs: nowMs + setAsideDelayMs(attempts + 1) })
+    } else {
+      const attempts = entry.attempts + 1
+      fail(tx, account, { ...entry, reason, attempts, nextAtMs: nowMs + setAsideDelayMs(attempts) })
+    }
   }
   finish(tx, account, over)
   remove(

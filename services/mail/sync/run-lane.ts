@@ -20,7 +20,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     take: taken.map((entry) => entry.id),
     known: (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids)),
     queued: (ids) => deps.store.read(account.userId, (db) => queuedIds(db, account, ids)),
-    cursorOf: (other) => state.lanes.get(other)?.cursor ?? null,
+    cursorOf: (other) => state.lanes.get(other)?.cursor,
   }
   const priority = asked.done && deps.provider.polled(lane) ? 'incremental' : 'backfill'
   const page = await withToken(worker, signal, (call) => deps.provider.page(request, { ...call, priority }))

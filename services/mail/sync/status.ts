@@ -97,7 +97,7 @@ function stateOf({ state, nowMs }: StatusInput, fault: Fault | null, done: boole
 
 function progressOf({ state, nowMs }: StatusInput, done: boolean): AccountStatus['progress'] {
   const listed = [...state.lanes.values()].every((lane) => lane.done) && state.lanes.size > 0
-  const total = listed ? state.stored + state.waiting + state.setAside : state.estimate
+  const total = listed ? state.stored + state.queued : state.estimate
   const rate = done ? null : state.ratePerS(nowMs)
   const left = total === null ? null : Math.max(0, total - state.stored)
   const part = total === null ? null : total === 0 ? 100 : Math.floor((state.stored / total) * 100)

@@ -219,6 +219,7 @@ export class Worker implements LaneHost {
   refreshQueue(): void {
     const depth = this.deps.store.read(this.account.userId, (db) => queueDepth(db, this.account))
     this.state.waiting = depth.waiting
+    this.state.queued = depth.entries
     this.state.setAside = depth.setAside
     this.#queueDue = depth.waiting
     this.#queueNextMs = depth.nextAtMs
