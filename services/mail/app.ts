@@ -153,12 +153,14 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
       trusted: broker.trusted,
       metrics: () => flatMetrics(telemetry.registry),
     })
-    service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))
+    void service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))
     const watching = broker.watch(
       {
         connected: () => {
           relay.recheck()
-          background.run(mirror.restore(stop).catch((error) => log.warn({ err: error }, 'accounts could not be checked yet')))
+          background.run(
+            mirror.restore(stop).catch((error) => log.warn({ err: error }, 'accounts could not be checked yet')),
+          )
         },
         renewed: async (names) => {
           log.error({ names }, 'buckets were lost and made anew')

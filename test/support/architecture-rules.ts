@@ -32,6 +32,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'services/cli': ['shared'],
 }
 const APP = 'services/mail/app.ts'
+/** The composition root in parts. */
+const APP_PARTS = 'services/mail/app/'
 
 /** Packages that only some files may import. A place that ends in "/" is a folder. */
 const PACKAGE_PLACES: readonly { packages: RegExp; places: readonly string[]; scope: RegExp }[] = [
@@ -75,7 +77,7 @@ function target(path: string, specifier: string): string | undefined {
 }
 
 function partOf(path: string): string | undefined {
-  if (path === APP) return APP
+  if (path === APP || path.startsWith(APP_PARTS)) return APP
   return Object.keys(MAY_IMPORT).find((part) => path === part || path.startsWith(`${part}/`))
 }
 

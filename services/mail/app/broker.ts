@@ -15,7 +15,7 @@ import {
 } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
-import type { Clock } from '../base/time.ts'
+import { type Clock, pause } from '../base/time.ts'
 import { Buckets } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
@@ -103,7 +103,7 @@ async function watchBroker(
   const following = followStatus(nc, log, { connected: () => reconnected.abort(), disconnected: () => undefined })
   following.catch((error) => log.error({ err: error }, 'NATS status ended'))
   while (!signal.aborted) {
-    await clock.sleep(VERIFY_MS, AbortSignal.any([signal, reconnected.signal])).catch(() => undefined)
+    await pause(clock, VERIFY_MS, AbortSignal.any([signal, reconnected.signal]))
     const back = reconnected.signal.aborted
     reconnected = new AbortController()
     while (!signal.aborted && !nc.isClosed()) {
@@ -114,7 +114,7 @@ async function watchBroker(
       } catch (error) {
         if (error instanceof Error && error.name === 'ExitError') throw error
         log.debug({ err: error }, 'NATS is not ready yet')
-        await clock.sleep(RETRY_MS, AbortSignal.any([signal, reconnected.signal])).catch(() => undefined)
+        await pause(clock, RETRY_MS, AbortSignal.any([signal, reconnected.signal]))
       }
     }
   }

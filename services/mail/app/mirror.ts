@@ -40,7 +40,9 @@ export function mirrorCredentials({ accounts, tokens, auth, broker, log }: Mirro
       }
       const { restored } = await restoreRecords(tokens, records, broker.buckets.get('accounts').createdMs, signal)
       for (const account of auth.dirtyAccounts()) {
-        await tokens.pushDirty(account, signal).catch((error) => log.warn({ err: error }, 'a refreshed token could not be pushed yet'))
+        await tokens
+          .pushDirty(account, signal)
+          .catch((error) => log.warn({ err: error }, 'a refreshed token could not be pushed yet'))
       }
       if (restored > 0) log.warn({ restored }, 'accounts were brought back from auth.db')
     },

@@ -25,3 +25,12 @@ export const systemClock: Clock = {
     }
   },
 }
+
+/** Sleeps like the clock, but an aborted signal only ends the pause: for loops that look at the signal themselves. */
+export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(ms, signal)
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+}

@@ -1,5 +1,5 @@
 /** A bell: whoever waits goes on when it rings, at the deadline, or with the signal. A ring while nobody waits is kept. */
-import type { Clock } from './time.ts'
+import { type Clock, pause } from './time.ts'
 
 export class Wake {
   #rung = false
@@ -10,24 +10,20 @@ export class Wake {
     this.#ring?.()
   }
 
-  /** Resolves at the next ring or after `ms`; rejects with the reason of the signal. */
-  async wait(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted()
-    if (!this.#rung) {
-      const done = new AbortController()
-      const rung = new Promise<void>((resolve) => {
-        this.#ring = resolve
-      })
-      const slept = clock.sleep(ms, AbortSignal.any([signal, done.signal]))
-      try {
-        await Promise.race([rung, slept])
-      } finally {
-        this.#ring = null
-        done.abort()
-        await slept.catch(() => undefined)
-      }
+  /** Resolves at the next ring, after `ms`, or when the signal aborts: the caller looks at the signal. */
+  async rest(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
+    if (!this.#rung && !signal.aborted) {
+      const rung = new AbortController()
+      this.#ring = () => rung.abort()
+      await pause(clock, ms, AbortSignal.any([signal, rung.signal]))
+      this.#ring = null
     }
     this.#rung = false
+  }
+
+  /** As `rest`, but rejects with the reason of the signal. */
+  async wait(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
+    await this.rest(ms, clock, signal)
     signal.throwIfAborted()
   }
 }

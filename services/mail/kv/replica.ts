@@ -3,7 +3,7 @@
  * It decides nothing: it parses, keeps the latest revision of each key and tells listeners.
  */
 import type { Log } from '#shared/log.ts'
-import type { Clock } from '../base/time.ts'
+import { type Clock, pause } from '../base/time.ts'
 import type { Revised } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
 
@@ -70,7 +70,7 @@ export class Replica<T> {
         if (!signal.aborted) this.#log.debug({ err: error, bucket: bucket().name }, 'watch ended')
       }
       this.#fresh = false
-      if (!signal.aborted) await this.#clock.sleep(RESTART_MS, signal).catch(() => undefined)
+      await pause(this.#clock, RESTART_MS, signal)
     }
   }
 

@@ -67,7 +67,7 @@ export class Checkpointer {
     const { clock } = this.#deps
     while (!signal.aborted) {
       const waitMs = this.#captured === null ? this.#dueMs - clock.monoMs() : RETRY_MS
-      if (waitMs > 0) await this.#wake.wait(waitMs, clock, signal).catch((error) => this.#unlessAborted(error, signal))
+      if (waitMs > 0) await this.#wake.rest(waitMs, clock, signal)
       if (signal.aborted) return
       if (this.#captured === null && clock.monoMs() >= this.#dueMs) {
         this.#dueMs = Number.POSITIVE_INFINITY
@@ -81,10 +81,6 @@ export class Checkpointer {
   async flush(): Promise<void> {
     this.#captured = this.#capture()
     await this.#writeIfPublished()
-  }
-
-  #unlessAborted(error: unknown, signal: AbortSignal): void {
-    if (!signal.aborted) throw error
   }
 
   /** Lanes and the newest outbox row in one read transaction. */

@@ -6,7 +6,7 @@
  */
 import { v7 } from 'uuid'
 import type { Log } from '#shared/log.ts'
-import type { Clock } from '../base/time.ts'
+import { type Clock, pause } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import type { SessionRecord } from '../kv/lease-records.ts'
@@ -73,9 +73,7 @@ export class Session {
       } catch (error) {
         if (!signal.aborted) this.#logger.warn({ err: error }, 'heartbeat failed')
       }
-      await this.#clock
-        .sleep(this.#state === 'closed' ? this.#times.requestMs : this.#times.heartbeatMs, signal)
-        .catch(() => undefined)
+      await pause(this.#clock, this.#state === 'closed' ? this.#times.requestMs : this.#times.heartbeatMs, signal)
     }
   }
 

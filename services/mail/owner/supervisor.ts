@@ -7,7 +7,7 @@ import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
 import { parseAccountKey } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
-import type { Clock } from '../base/time.ts'
+import { type Clock, pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
@@ -46,6 +46,7 @@ export class Supervisor {
   #allDirty = true
   #members = new Map<string, string>()
   #joinedMs = Number.NEGATIVE_INFINITY
+  readonly #stopping = new AbortController()
   #draining = false
 
   constructor(deps: SupervisorDeps) {
@@ -73,7 +74,7 @@ export class Supervisor {
       while (!signal.aborted) {
         await this.#observer.scan().catch((error) => log.debug({ err: error }, 'scan failed'))
         this.#evaluate()
-        await this.#wake.wait(times.scanMs, clock, signal).catch(() => undefined)
+        await this.#wake.rest(times.scanMs, clock, signal)
       }
       await this.#handOver()
     } finally {
@@ -133,7 +134,10 @@ export class Supervisor {
   }
 
   #evaluateUser(userId: string): void {
-    if (this.#moving.has(userId)) return this.#recheck(userId)
+    if (this.#moving.has(userId)) {
+      this.#recheck(userId)
+      return
+    }
     const tenure = this.#tenures.get(userId)
     const mine = desiredOwner(userId, this.#members.keys()) === this.session.name
     if (tenure !== undefined) {
@@ -209,7 +213,7 @@ export class Supervisor {
       if (error instanceof RevisionConflict || error instanceof StaleEpochError)
         log.debug({ err: error }, 'somebody else was first')
       else log.warn({ err: error }, 'take-over failed; it is tried again')
-      await clock.sleep(RETRY_MS, AbortSignal.timeout(RETRY_MS * 2)).catch(() => undefined)
+      await pause(clock, RETRY_MS, this.#stopping.signal)
     }
   }
 
@@ -258,6 +262,7 @@ export class Supervisor {
   async #handOver(): Promise<void> {
     const { clock, times, log } = this.#deps
     this.#draining = true
+    this.#stopping.abort(new Error('draining'))
     const deadline = clock.monoMs() + times.drainMs
     await this.session.drain().catch((error) => log.warn({ err: error }, 'the others could not be told'))
     await this.#moves.onIdle()
