@@ -3,7 +3,7 @@
  * Endpoint metadata, HTTP routes, OpenAPI, AsyncAPI and the tables of the documents derive from it.
  */
 import * as v from 'valibot'
-import { ERRORS, type ErrorCode } from './errors.ts'
+import type { ErrorCode } from './errors.ts'
 import { type OperationName, requestSubject } from './subjects.ts'
 
 export const REQUEST_MAX_BYTES = 64 * 1024
@@ -184,5 +184,3 @@ export const CONTRACT: Record<OperationName, Operation> = {
 
 /** Errors that only the HTTP bridge can answer. */
 export const HTTP_ERRORS = ['NOT_FOUND', 'METHOD_NOT_ALLOWED', 'UNSUPPORTED_MEDIA_TYPE'] as const satisfies ErrorCode[]
-
-export const statusOf = (code: ErrorCode): number => ERRORS[code].status

@@ -7,7 +7,7 @@ import { connect, credsAuthenticator, type NatsConnection, type NodeConnectionOp
 import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from './lifecycle.ts'
 import type { Log } from './log.ts'
 
-export type { Msg, MsgHdrs, NatsConnection, Subscription } from 'nats'
+export type { Msg, NatsConnection } from 'nats'
 export { headers, NoRespondersError, PermissionViolationError, RequestError, TimeoutError } from 'nats'
 
 export const NATS_MIN_VERSION = '2.10.0'

@@ -33,7 +33,6 @@ export const requestSubject = (operation: OperationName): string => `${GROUP}.${
 /** `mail.as.<token>.<operation>`: for trusted services; NATS permissions decide who may publish it. */
 export const asSubject = (userId: string, operation: OperationName): string =>
   `${GROUP}.as.${encodeUser(userId)}.${operation}`
-export const AS_SUBJECT_ALL = (operation: OperationName): string => `${GROUP}.as.*.${operation}`
 /** `mail.at.<sid>.status`: one instance asks another. */
 export const atStatusSubject = (sid: string): string => `${GROUP}.at.${sid}.status`
 
