@@ -27,7 +27,7 @@ export type Bench = AsyncDisposable & { sim: Simulator; driver: Driver; http: Ht
 
 /** @param n seeded mails. */
 export async function bench(
-  subject: Subject,
+  subject: Pick<Subject, 'provider' | 'make'>,
   n: number,
   options: SimulatorOptions & { deadlineMs?: number } = {},
 ): Promise<Bench> {

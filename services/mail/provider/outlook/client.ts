@@ -96,7 +96,8 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
   /** A link of an answer or of a stored cursor as path and query. @throws UrlRefused */
   const pathOf = (link: string): string => {
     const { pathname, search } = safeProviderUrl(link, gate)
-    return pathname.slice(gate.pathPrefix.length - 1) + search
+    // The SDK takes "https://" anywhere in a path for the start of the address.
+    return (pathname.slice(gate.pathPrefix.length - 1) + search).replaceAll('://', '%3A//')
   }
   const locationOf = (headers: Headers): string | undefined => {
     const location = headers.get('location') ?? ''

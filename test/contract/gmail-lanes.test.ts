@@ -1,0 +1,122 @@
+/** What is special about Gmail: positions that expire, ids collected in passes, and what each step costs. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Clock } from '../../services/mail/base/time.ts'
+import { createGmail } from '../../services/mail/provider/gmail/adapter.ts'
+import { assertTruth, bench, type Subject, USER } from './bench.ts'
+
+const GMAIL: Pick<Subject, 'provider' | 'make'> = {
+  provider: 'google',
+  make: (sim, http) => createGmail({ baseUrl: sim.env.MAIL_GMAIL_BASE_URL, getUnits: 20, http }),
+}
+const world = { user: USER, provider: 'google' } as const
+type Box = Awaited<ReturnType<typeof bench>>
+const asked = (box: Box, from = 0) => {
+  const counts: Record<string, number> = {}
+  for (const { route } of box.sim.log().slice(from)) counts[route] = (counts[route] ?? 0) + 1
+  return counts
+}
+
+describe('the lanes of Gmail', () => {
+  it('take the position before anything is listed', async () => {
+    await using box = await bench(GMAIL, 5)
+    await box.driver.step('history')
+    assert.deepEqual(asked(box), { 'gmail.profile': 1 })
+    const { lanes, syncCursor, totalEstimate } = box.driver.state()
+    assert.deepEqual(Object.keys(lanes), ['history', 'enum', 'drain'])
+    assert.match(syncCursor ?? '', /^\d+$/)
+    assert.equal(totalEstimate, 5)
+    const late = box.sim.mutate({ type: 'deliver', ...world })
+    box.driver.interval()
+    await box.driver.step('history')
+    assert.deepEqual(box.driver.state().queue, [late])
+  })
+
+  it('list the ids of a large mailbox twice, those of one page once, and get each message once', async () => {
+    await using large = await bench(GMAIL, 620)
+    await large.driver.run()
+    // Drafts and chats are fetched to find out what they are; nothing else is left over.
+    assert.deepEqual(asked(large)['gmail.messages.list'], 4)
+    await using small = await bench(GMAIL, 60)
+    await small.driver.run()
+    assert.deepEqual(asked(small)['gmail.messages.list'], 1)
+  })
+
+  it('ask once at an idle poll, for two units', async () => {
+    await using box = await bench(GMAIL, 20)
+    await box.driver.run()
+    const from = box.sim.log().length
+    const before = structuredClone(box.driver.state())
+    await box.driver.poll()
+    assert.deepEqual(asked(box, from), { 'gmail.history.list': 1 })
+    assert.deepEqual(box.driver.state(), before)
+  })
+
+  it('fetch nothing that is stored when the position was forgotten', async () => {
+    await using box = await bench(GMAIL, 60)
+    await box.driver.run()
+    const dropped = (asked(box)['gmail.messages.get'] ?? 0) - box.driver.emitted.length
+    const from = box.sim.log().length
+    box.sim.faults.add({ match: { route: 'gmail.history.list', nth: 1 }, fault: { type: 'expireHistory' } })
+    await box.driver.poll()
+    assert.equal(box.driver.seen.gone, 1)
+    assert.equal(asked(box, from)['gmail.messages.get'] ?? 0, dropped)
+  })
+
+  it('start the passes again after a refused page token, the history walk where it began', async () => {
+    await using box = await bench(GMAIL, 620)
+    await box.driver.step('history')
+    await box.driver.step('enum')
+    box.sim.faults.add({ match: { route: 'gmail.messages.list', nth: 1 }, fault: { type: 'badPageToken' } })
+    await assert.rejects(box.driver.ask('enum'), { kind: 'gone' })
+    box.sim.faults.clear()
+
+    for (let i = 0; i < 501; i++) box.sim.mutate({ type: 'deliver', ...world })
+    const start = box.driver.state().lanes.history?.cursor
+    box.driver.interval()
+    await box.driver.step('history')
+    assert.equal(box.driver.state().lanes.history?.done, false)
+    box.sim.faults.add({ match: { route: 'gmail.history.list', nth: 1 }, fault: { type: 'badPageToken' } })
+    await box.driver.step('history')
+    assert.equal(box.driver.state().lanes.history?.cursor, start)
+    box.sim.faults.clear()
+    await box.driver.run()
+    assertTruth(box.sim, box.driver, 'google')
+  })
+
+  it('do not use a page token that is older than an hour', async () => {
+    let wallMs = 1_000_000
+    const clock: Clock = { wallMs: () => wallMs, monoMs: () => wallMs, sleep: () => Promise.resolve() }
+    const subject: typeof GMAIL = {
+      provider: 'google',
+      make: (sim, http) => createGmail({ baseUrl: sim.env.MAIL_GMAIL_BASE_URL, getUnits: 20, http, clock }),
+    }
+    await using box = await bench(subject, 620)
+    await box.driver.step('history')
+    await box.driver.step('enum')
+    wallMs += 3_600_001
+    await box.driver.step('enum')
+    const urls = box.sim.log().filter(({ route }) => route === 'gmail.messages.list')
+    assert.deepEqual(
+      urls.map(({ url }) => url.includes('pageToken=')),
+      [false, false],
+    )
+    await box.driver.run()
+    assertTruth(box.sim, box.driver, 'google')
+  })
+
+  it('drop from the queue what was deleted, and put what is new in front', async () => {
+    await using box = await bench(GMAIL, 60)
+    await box.driver.step('history')
+    await box.driver.step('enum')
+    const [first = '', second = ''] = box.driver.state().queue
+    box.sim.mutate({ type: 'delete', id: second, ...world })
+    const added = box.sim.mutate({ type: 'deliver', ...world })
+    const draft = box.sim.mutate({ type: 'draftSave', ...world })
+    box.driver.interval()
+    await box.driver.step('history')
+    const { queue } = box.driver.state()
+    assert.deepEqual(queue.slice(0, 2), [added, first])
+    assert.ok(!queue.includes(second) && !queue.includes(draft))
+  })
+})
