@@ -33,6 +33,8 @@ export function gmailMeta(message: GmailMessage): MessageMeta {
   }
   const all = (name: HeaderName): string[] => values.get(name.toLowerCase()) ?? []
   const people = (name: HeaderName): string[] => all(name).flatMap(addressList)
+  // `Doe, John <j@x.org>` without quotes is a name cut in two, not two senders.
+  const senders = people('From')
   const headers: Record<string, string> = {}
   for (const name of HEADERS) if (all(name).length > 0) headers[name] = all(name).join('\n')
   const { internalDate } = message
@@ -41,7 +43,7 @@ export function gmailMeta(message: GmailMessage): MessageMeta {
     threadId: message.threadId,
     msgDate: internalDate === null || internalDate === '' ? null : epochSeconds(Number(internalDate)),
     subject: headerText(all('Subject')[0] ?? ''),
-    sender: people('From')[0] ?? '',
+    sender: senders.find((one) => one.includes('@')) ?? senders[0] ?? '',
     to: people('To'),
     cc: people('Cc'),
     bcc: people('Bcc'),
