@@ -26,7 +26,7 @@ export async function reconcile(
 ): Promise<ReconcileResult> {
   const { store } = deps
   const commit = <T>(fn: (tx: UserTx) => T): T => store.commit(userId, epoch, fn)
-  const subjectLog = new SubjectLog(deps.js, deps.jsm, eventSubject(userId))
+  const subjectLog = new SubjectLog(deps.js, deps.jsm, eventSubject(userId), deps.log)
   const result = {
     last: 0,
     readEvents: 0,

@@ -11,6 +11,7 @@ import {
   type JetStreamManager,
   type JsMsg,
 } from '@nats-io/jetstream'
+import type { Log } from '#shared/log.ts'
 import { EVENT_STREAM } from '#shared/subjects.ts'
 
 export type LogMessage = { seq: number; subject: string; data: Uint8Array }
@@ -30,11 +31,13 @@ const READER_LIFE_NS = 30_000_000_000
 export class SubjectLog {
   readonly #js: JetStreamClient
   readonly #jsm: JetStreamManager
+  readonly #log: Log
   readonly subject: string
 
-  constructor(js: JetStreamClient, jsm: JetStreamManager, subject: string) {
+  constructor(js: JetStreamClient, jsm: JetStreamManager, subject: string, log: Log) {
     this.#js = js
     this.#jsm = jsm
+    this.#log = log
     this.subject = subject
   }
 
@@ -85,8 +88,9 @@ export class SubjectLog {
         yield batch
       }
     } finally {
-      await this.#jsm.consumers.delete(EVENT_STREAM, info.name).catch(() => {
+      await this.#jsm.consumers.delete(EVENT_STREAM, info.name).catch((error) => {
         // The server removes it by itself after READER_LIFE_NS.
+        this.#log.debug({ err: error }, 'a reader of the stream could not be removed')
       })
     }
   }

@@ -3,7 +3,7 @@
  * It translates SQLite and file system codes; it never decides what to do about them.
  */
 
-export type DiskFault = 'DISK_FULL' | 'READ_ONLY' | 'CANNOT_OPEN' | 'IO' | 'NOT_A_FILE' | 'NEWER_SCHEMA'
+export type DiskFault = 'DISK_FULL' | 'READ_ONLY' | 'CANNOT_OPEN' | 'IO' | 'NOT_A_FILE' | 'NEWER_SCHEMA' | 'FOREIGN'
 
 /** The disk or the file refuses; the data is not known to be damaged. DISK_FULL heals by itself once there is room. */
 export class DiskError extends Error {

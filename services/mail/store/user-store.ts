@@ -28,7 +28,7 @@ export class StaleEpochError extends Error {
   }
 }
 
-/** `absent`: no file. `empty`: a file that no term has adopted yet. `corrupt`: damaged, or somebody else's. */
+/** `absent`: no file. `empty`: a file that no term has adopted yet. `corrupt`: damaged. */
 export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
 
 type Handle = { database: Database; tx: UserTx; reader: UserReader }
@@ -55,7 +55,7 @@ export class UserStore {
     return join(this.#dataDir, 'users', encodeUser(userId), 'events.db')
   }
 
-  /** What is on the disk; creates nothing. @throws DiskError when the path is no regular file or cannot be opened. */
+  /** What is on the disk; creates nothing. @throws DiskError when it is no regular file, cannot be opened, or is another user's. */
   inspect(userId: string): FileState {
     const file = this.fileOf(userId)
     const status = onDisk(file, () => lstatSync(file, { throwIfNoEntry: false }))
@@ -162,7 +162,7 @@ export class UserStore {
   #metaOf(reader: UserReader): ReturnType<typeof readMeta> {
     const found = readMeta(reader)
     if (found !== null && found.userId !== reader.userId)
-      throw new CorruptError(`the database in ${dirname(this.fileOf(reader.userId))} belongs to another user`)
+      throw new DiskError('FOREIGN', `the database in ${dirname(this.fileOf(reader.userId))} belongs to another user`)
     return found
   }
 }
