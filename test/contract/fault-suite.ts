@@ -141,4 +141,47 @@ export function faultSuite(subject: Subject): void {
     assert.ok(error instanceof ProviderError)
     assert.equal(error.kind, 'auth')
   })
+
+  it('ends with exactly the right mail when one answer in ten is spoilt in some way', async () => {
+    const FIELDS = [
+      'id',
+      'messages',
+      'nextPageToken',
+      'message',
+      'value',
+      '@odata.nextLink',
+      'payload',
+      'isDraft',
+      'parentFolderId',
+    ]
+    const spoilt: Fault[] = [
+      ...TRANSPORT.map(([fault]) => fault).filter(({ type }) => !['403scope', 'hang', 'slow'].includes(type)),
+      ...FIELDS.map((field): Fault => ({ type: 'dropField', field })),
+      ...(['dupItems', 'shuffle', 'partialItems', 'messagesOnly', 'badPageToken'] as const).map(
+        (type): Fault => ({ type }),
+      ),
+      ...subject.expire,
+    ]
+    await using rough = await bench(subject, 620, { paging: 'offset', pageSizeGraph: 30 })
+    for (const fault of spoilt) rough.sim.faults.add({ match: { p: 0.1 / spoilt.length }, fault })
+    const spoil = async (work: () => Promise<void>) => {
+      for (let attempts = 0; attempts < 500; attempts++) {
+        const error = await work().catch((thrown: unknown) => thrown)
+        if (error === undefined) return
+        assert.ok(error instanceof ProviderError && error.kind !== 'auth', String(error))
+      }
+      assert.fail('it does not come to an end')
+    }
+    await spoil(() => rough.driver.run())
+    const ids = Array.from({ length: 30 }, () => rough.sim.mutate({ type: 'deliver', user: USER, provider }))
+    for (let polls = 0; polls < 4; polls++) {
+      rough.driver.interval()
+      await spoil(() => rough.driver.run())
+    }
+    rough.sim.faults.clear()
+    await rough.driver.poll()
+    const have = new Set(rough.driver.emitted.map(({ id }) => id))
+    assert.ok(ids.every((id) => have.has(id)))
+    assertTruth(rough.sim, rough.driver, provider)
+  })
 }

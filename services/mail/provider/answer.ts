@@ -38,3 +38,12 @@ export function noAnswer(operation: string, cause: unknown, signal: AbortSignal)
   }
   return new ProviderError('transient', { operation, code: 'NO_ANSWER' }, { cause })
 }
+
+/**
+ * Single items without an id are passed over; a page in which nothing at all can be read is a broken answer.
+ * @throws ProviderError transient
+ */
+export function refuseUnreadablePage(operation: string, page: { readable: number; skipped: number }): void {
+  if (page.readable > 0 || page.skipped === 0) return
+  throw new ProviderError('transient', { operation, status: 200, code: 'BAD_SHAPE' })
+}

@@ -17,7 +17,8 @@ export type Turn = Pick<Call, 'accessToken' | 'signal'>
 
 /** Parts of a message that are asked for; everything else stays at Google. */
 const FIELDS = 'id,threadId,labelIds,snippet,internalDate,payload/headers'
-const PAGE_SIZE = 500
+/** Ids and history records per page; the most that Gmail gives, for the same cost. */
+export const PAGE_SIZE = 500
 
 const textHeaders = (headers: Record<string, unknown>): Headers =>
   new Headers(Object.entries(headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])))

@@ -4,10 +4,10 @@
  */
 import * as v from 'valibot'
 import type { Clock } from '../../base/time.ts'
-import { checked } from '../answer.ts'
+import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
-import type { GmailClient } from './client.ts'
+import { type GmailClient, PAGE_SIZE } from './client.ts'
 import { type HistoryCursor, readEnum, readHistory, write } from './cursors.ts'
 import { forgotPosition } from './errors.ts'
 import { isExcluded } from './normalize.ts'
@@ -56,18 +56,22 @@ function refuseLoop(operation: string, asked: string | undefined, next: string |
 
 type Wish = { id: string; what: 'fetch' | 'drop' }
 
-function wishesOf(raw: unknown): { wishes: Wish[]; skipped: number } {
+/** What one record asks for; how many of its entries could be read, and how many not. */
+function wishesOf(raw: unknown): { wishes: Wish[]; readable: number; skipped: number } {
   const wishes: Wish[] = []
+  let readable = 0
   let skipped = 0
   const each = (list: readonly unknown[] | undefined, take: (change: v.InferOutput<typeof HistoryChange>) => void) => {
     for (const entry of list ?? []) {
       const change = v.safeParse(HistoryChange, entry)
-      if (change.success) take(change.output)
-      else skipped++
+      if (change.success) {
+        readable++
+        take(change.output)
+      } else skipped++
     }
   }
   const record = v.safeParse(HistoryRecord, raw)
-  if (!record.success) return { wishes, skipped: 1 }
+  if (!record.success) return { wishes, readable, skipped: 1 }
   const { messages, messagesAdded, messagesDeleted, labelsAdded, labelsRemoved } = record.output
   each(messagesAdded, ({ message }) => {
     if (!isExcluded(message.labelIds)) wishes.push({ id: message.id, what: 'fetch' })
@@ -83,7 +87,7 @@ function wishesOf(raw: unknown): { wishes: Wish[]; skipped: number } {
       ({ message }) => wishes.push({ id: message.id, what: 'fetch' }),
     )
   }
-  return { wishes, skipped }
+  return { wishes, readable, skipped }
 }
 
 const newer = (a: string, b: string): string => (BigInt(a) > BigInt(b) ? a : b)
@@ -101,12 +105,15 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
   refuseLoop('gmail.history.list', pageToken, next)
 
   const last = new Map<string, Wish['what']>()
+  let readable = 0
   let skipped = 0
   for (const record of answer.history ?? []) {
     const read = wishesOf(record)
+    readable += read.readable
     skipped += read.skipped
     for (const { id, what } of read.wishes) last.set(id, what)
   }
+  refuseUnreadablePage('gmail.history.list', { readable, skipped })
   const ids = (what: Wish['what']) => [...last].flatMap(([id, wish]) => (wish === what ? [id] : []))
   const known = request.known(ids('fetch'))
   const mark = first ?? answer.historyId
@@ -141,17 +148,19 @@ async function enumPage(client: GmailClient, request: PageRequest, call: Call, c
     if (v.is(MessageId, entry)) listed.add(entry.id)
     else skipped++
   }
-  // A whole page without one readable id is not the provider's list but something else.
-  if (listed.size === 0 && skipped > 0) checked(MessageId, null, 'gmail.messages.list')
+  refuseUnreadablePage('gmail.messages.list', { readable: listed.size, skipped })
   const all = [...listed]
   const known = request.known(all)
   const queued = request.queued(all)
   const ids = all.filter((id) => !known.has(id) && !queued.has(id))
   const found = fresh + ids.length
 
-  // One page cannot have lost anything between two pages.
-  const isSinglePage = next === undefined && pageToken === undefined
-  const isOver = next === undefined && (isSinglePage || found === 0 || pass >= MAX_PASSES)
+  // One page that is not full cannot have lost anything to the next.
+  const isSinglePage = pageToken === undefined && listed.size < PAGE_SIZE
+  // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
+  const looksCut = answer.messages === undefined && Number(answer.resultSizeEstimate) > 0
+  const foundAll = !looksCut && (isSinglePage || found === 0)
+  const isOver = next === undefined && (foundAll || pass >= MAX_PASSES)
   const again = { pass: pass + 1, fresh: 0 }
   const cursor = next === undefined ? again : { pass, fresh: found, page: next, atMs: clock.wallMs() }
   return {

@@ -3,6 +3,7 @@
  * answers so. A move is a removal here and an arrival there under the same id: neither says "new mail". It stores nothing.
  */
 import * as v from 'valibot'
+import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type LaneUpdate, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import type { GraphClient, Turn } from './client.ts'
@@ -86,6 +87,7 @@ async function foldersPage(client: GraphClient, request: PageRequest, call: Call
       throw new ProviderError('transient', { operation: 'graph.mailFolders.delta', status: 200, code: 'BAD_SHAPE' })
     } else skipped++
   }
+  refuseUnreadablePage('graph.mailFolders.delta', { readable: answer.value.length - skipped, skipped })
   if (!answer.isEnd) {
     const next = writeFolders({ link: answer.link, tree: cursor.tree, next: [...tree.values()] })
     return { ...emptyPage(), lanes: [{ lane: FOLDERS, cursor: next, done: false }], more: true, skipped }
@@ -107,6 +109,7 @@ async function foldersPage(client: GraphClient, request: PageRequest, call: Call
 function readItems(value: readonly unknown[]) {
   const whole = new Map<string, GraphMessage>()
   const partial = new Set<string>()
+  let readable = 0
   let skipped = 0
   for (const raw of value) {
     const item = v.safeParse(Item, raw)
@@ -114,13 +117,14 @@ function readItems(value: readonly unknown[]) {
       skipped++
       continue
     }
+    readable++
     // Where it went, or whether it is gone, is told elsewhere.
     if (item.output['@removed'] !== undefined) continue
     const message = v.safeParse(Message, raw)
     if (message.success) whole.set(message.output.id, message.output)
     else partial.add(item.output.id)
   }
-  return { whole, partial: [...partial].filter((id) => !whole.has(id)), skipped }
+  return { whole, partial: [...partial].filter((id) => !whole.has(id)), readable, skipped }
 }
 
 async function folderPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
@@ -132,7 +136,8 @@ async function folderPage(client: GraphClient, request: PageRequest, call: Call)
     if (isNotFound(error)) return { ...emptyPage(), dropLanes: [request.lane] }
     throw error
   }
-  const { whole, partial, skipped } = readItems(answer.value)
+  const { whole, partial, readable, skipped } = readItems(answer.value)
+  refuseUnreadablePage('graph.messages.delta', { readable, skipped })
   const known = request.known([...whole.keys(), ...partial])
   const label = labelOf(storedTree(request), folder)
   return {
