@@ -13,7 +13,7 @@ import { mirrorCredentials } from './app/mirror.ts'
 import { controlPorts } from './app/ports.ts'
 import { createProviders } from './app/providers.ts'
 import { createWorker } from './app/workers.ts'
-import type { Config } from './base/config.ts'
+import { type Config, readConfig } from './base/config.ts'
 import { createTelemetry, type Telemetry } from './base/telemetry.ts'
 import { type Clock, systemClock } from './base/time.ts'
 import { connect } from './control/connect.ts'
@@ -44,6 +44,15 @@ export type AppOptions = {
   controls?: Controls
   ready?: (info: { instance: string }) => void
 }
+
+/** The service as the environment describes it. @throws ExitError 78 with one line per fault. */
+export const appFromEnvironment =
+  (log: Log): App =>
+  (signal) => {
+    const config = readConfig()
+    log.level = config.logLevel
+    return createApp({ config, log })(signal)
+  }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
 export function createApp({ config, log, clock = systemClock, controls = {}, ready }: AppOptions): App {

@@ -27,7 +27,6 @@ export type SandboxOptions = {
   nats?: NatsServer
   betterAuth?: boolean
 }
-export type Instance = InProcess | InstanceProcess
 
 export async function sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const stack = new AsyncDisposableStack()

@@ -21,7 +21,7 @@ import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { DiskError, onDisk } from './disk-errors.ts'
 
-export { CorruptError, DiskError, type DiskFault, onDisk } from './disk-errors.ts'
+export { CorruptError, DiskError, onDisk } from './disk-errors.ts'
 
 export type DatabaseKind = 'user' | 'auth'
 export type Drizzle = BetterSQLite3Database
