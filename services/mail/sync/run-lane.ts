@@ -77,10 +77,21 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
   const committed = commit(worker, lane, page, taken, lanes, nowMs)
   if (committed.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
     worker.refreshQueue()
+  if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
   if (committed.gone > 0) deps.telemetry.messagesGone(account.provider, committed.gone)
   deps.committed(committed.stored === 0)
   if (page.throttled !== undefined) throw new ProviderError('throttled', page.throttled)
+}
+
+/**
+ * New mail was just listed, so the provider is there: a lane that fetches waits no longer for the one message that made
+ * it back off. An announced pause of the whole mailbox stays.
+ */
+function letFetch({ deps, state }: LaneHost, nowMs: number): void {
+  for (const lane of state.lanes.values())
+    if (deps.provider.takes(lane.lane) > 0 && lane.notBeforeMs > nowMs && state.throttledUntilMs <= nowMs)
+      state.lanes.set(lane.lane, { ...lane, notBeforeMs: 0 })
 }
 
 /** State in memory follows the transaction, never runs ahead of it. */
