@@ -64,6 +64,30 @@ async function readBounded(body: AsyncIterable<Uint8Array> | null, maxBytes: num
   return Buffer.concat(chunks, size)
 }
 
+type Exchange = { agent: Agent; maxBytes: number; signal: AbortSignal }
+
+async function exchange(url: URL, request: HttpRequest, { agent, maxBytes, signal }: Exchange): Promise<Response> {
+  const { method = 'GET', headers = {}, body } = request
+  const answer = await undiciFetch(url, {
+    method,
+    headers,
+    ...(body !== undefined && { body }),
+    signal,
+    redirect: 'manual',
+    dispatcher: agent,
+  })
+  if (answer.status >= 300 && answer.status < 400 && answer.status !== 304) {
+    await answer.body?.cancel()
+    throw new HttpError('REDIRECT', url)
+  }
+  const bytes = await readBounded(answer.body, maxBytes, () => new HttpError('TOO_LARGE', url))
+  // The platform's own Response: libraries test `instanceof Headers` against the global class.
+  return new Response(NO_BODY.has(answer.status) ? null : bytes, {
+    status: answer.status,
+    headers: [...answer.headers],
+  })
+}
+
 /** The shared client. Dispose it once nothing sends any more; requests under way then fail as CLOSED. */
 export function createHttp(options: HttpOptions = {}): Http {
   const { clock = systemClock, deadlineMs = 30_000, connectMs = 5_000 } = options
@@ -77,28 +101,6 @@ export function createHttp(options: HttpOptions = {}): Http {
     keepAliveTimeout: 30_000,
   })
   let closed = false
-
-  const exchange = async (url: URL, request: HttpRequest, signal: AbortSignal): Promise<Response> => {
-    const { method = 'GET', headers = {}, body } = request
-    const answer = await undiciFetch(url, {
-      method,
-      headers,
-      ...(body !== undefined && { body }),
-      signal,
-      redirect: 'manual',
-      dispatcher: agent,
-    })
-    if (answer.status >= 300 && answer.status < 400 && answer.status !== 304) {
-      await answer.body?.cancel()
-      throw new HttpError('REDIRECT', url)
-    }
-    const bytes = await readBounded(answer.body, maxBytes, () => new HttpError('TOO_LARGE', url))
-    // The platform's own Response: libraries test `instanceof Headers` against the global class.
-    return new Response(NO_BODY.has(answer.status) ? null : bytes, {
-      status: answer.status,
-      headers: [...answer.headers],
-    })
-  }
 
   return {
     async fetch(url, request) {
@@ -115,7 +117,7 @@ export function createHttp(options: HttpOptions = {}): Http {
         () => undefined,
       )
       try {
-        return await exchange(url, request, stop.signal)
+        return await exchange(url, request, { agent, maxBytes, signal: stop.signal })
       } catch (error) {
         request.signal.throwIfAborted()
         if (error instanceof HttpError) throw error

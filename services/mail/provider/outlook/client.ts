@@ -82,6 +82,23 @@ async function jsonOf(response: Response): Promise<unknown> {
   }
 }
 
+/** A link of an answer or of a stored cursor as path and query. @throws UrlRefused */
+function pathOf(link: string, gate: ProviderGate): string {
+  const { pathname, search } = safeProviderUrl(link, gate)
+  // The SDK takes "https://" anywhere in a path for the start of the address.
+  return (pathname.slice(gate.pathPrefix.length - 1) + search).replaceAll('://', '%3A//')
+}
+
+/** Where Graph says a walk has to start again, if that may be followed. */
+function locationOf(headers: Headers, gate: ProviderGate): string | undefined {
+  try {
+    return safeProviderUrl(headers.get('location') ?? '', gate).href
+  } catch (error) {
+    if (error instanceof UrlRefused) return undefined
+    throw error
+  }
+}
+
 export type GraphClient = ReturnType<typeof createGraphClient>
 
 export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Http }) {
@@ -92,22 +109,6 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     defaultVersion: parts.at(-1) ?? '',
     middleware: [authorize(), send(http, gate)],
   })
-
-  /** A link of an answer or of a stored cursor as path and query. @throws UrlRefused */
-  const pathOf = (link: string): string => {
-    const { pathname, search } = safeProviderUrl(link, gate)
-    // The SDK takes "https://" anywhere in a path for the start of the address.
-    return (pathname.slice(gate.pathPrefix.length - 1) + search).replaceAll('://', '%3A//')
-  }
-  const locationOf = (headers: Headers): string | undefined => {
-    const location = headers.get('location') ?? ''
-    try {
-      return safeProviderUrl(location, gate).href
-    } catch (error) {
-      if (error instanceof UrlRefused) return undefined
-      throw error
-    }
-  }
 
   const request = async (operation: string, turn: Turn, path: string, sentLink = false): Promise<unknown> => {
     const options = new TurnOptions(turn)
@@ -120,7 +121,7 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     const { status, headers } = response
     const body = await jsonOf(response)
     if (status === 200) return body
-    const location = locationOf(headers)
+    const location = locationOf(headers, gate)
     throw graphError({ operation, status, headers, body, sentLink, ...(location !== undefined && { location }) })
   }
   const ask = async <Schema extends v.GenericSchema>(
@@ -135,7 +136,7 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
   const walk = async (operation: string, turn: Turn, start: string, link: string | null) => {
     let path = start
     try {
-      if (link !== null) path = pathOf(link)
+      if (link !== null) path = pathOf(link, gate)
     } catch (cause) {
       throw new ProviderError('gone', { operation, code: 'FOREIGN_LINK' }, { cause })
     }
@@ -143,7 +144,7 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     const next = answer['@odata.nextLink']
     const end = answer['@odata.deltaLink']
     try {
-      pathOf(next ?? end ?? '')
+      pathOf(next ?? end ?? '', gate)
     } catch (cause) {
       throw new ProviderError('transient', { operation, status: 200, code: 'FOREIGN_LINK' }, { cause })
     }
