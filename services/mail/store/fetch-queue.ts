@@ -13,6 +13,8 @@ export type QueueDepth = {
   entries: number
   /** Entries that were never tried. */
   waiting: number
+  /** Those of them that go before all others. */
+  urgent: number
   /** Entries that came and could not be taken in. One that the provider did not find is probably deleted: not counted. */
   setAside: number
   /** When the next failed entry is due, epoch ms (in the past when one is due now); null when none has failed. */
@@ -62,6 +64,7 @@ const selectDepth = prepareRead((db) =>
     .select({
       entries: count(),
       waiting: sql<number>`coalesce(sum(${q.attempts} = 0), 0)`,
+      urgent: sql<number>`coalesce(sum(${q.attempts} = 0 AND ${q.urgent}), 0)`,
       setAside: sql<number>`coalesce(sum(${q.attempts} > 0 AND ${q.reason} <> 'missing'), 0)`,
       nextAtMs: sql<number | null>`min(CASE WHEN ${q.attempts} > 0 THEN ${q.nextAtMs} END)`,
     })
@@ -123,5 +126,5 @@ export function queuedIds(reader: UserReader, account: AccountRef, ids: readonly
 }
 
 export function queueDepth(reader: UserReader, account: AccountRef): QueueDepth {
-  return selectDepth(reader).get(keyOf(account)) ?? { entries: 0, waiting: 0, setAside: 0, nextAtMs: null }
+  return selectDepth(reader).get(keyOf(account)) ?? { entries: 0, waiting: 0, urgent: 0, setAside: 0, nextAtMs: null }
 }

@@ -3,7 +3,8 @@
  *
  *   lane not done            → walk it, one page after another (backfill, or a poll that has more)
  *   polled lane done         → ask it again one interval after its last page, at once while it has more
- *   lane that takes, ids due → fetch them
+ *   lane that takes, ids due → fetch them; while ids are still being listed only the urgent ones, because what is fetched
+ *                              and is no event would be listed, and fetched, in every pass
  *   lane with notBefore      → not before
  *
  * Polls go before backfill, so that new mail does not wait for old mail.
@@ -22,7 +23,8 @@ export type PlanInput = {
   nowMs: number
   intervalMs: number
   maxParallel: number
-  queue: { due: number; nextAtMs: number | null }
+  /** Entries that are due, those of them that are urgent, and when the next failed one is due. */
+  queue: { due: number; urgent: number; nextAtMs: number | null }
   polled(lane: string): boolean
   takes(lane: string): number
 }
@@ -56,9 +58,11 @@ function dueOf(lane: LaneState, input: PlanInput, turns: number): Due | null {
   return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nextMs), rank: 0 }
 }
 
-function takingLane(lane: LaneState, { queue, nowMs }: PlanInput): Due | null {
-  if (queue.due > 0) return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nowMs), rank: 1 }
-  if (queue.nextAtMs === null) return null
+function takingLane(lane: LaneState, { lanes, queue, nowMs, polled, takes }: PlanInput): Due | null {
+  const listing = lanes.some((other) => !other.done && !polled(other.lane) && takes(other.lane) === 0)
+  if ((listing ? queue.urgent : queue.due) > 0)
+    return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nowMs), rank: 1 }
+  if (queue.nextAtMs === null || (listing && queue.nextAtMs <= nowMs)) return null
   return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, queue.nextAtMs), rank: 1 }
 }
 

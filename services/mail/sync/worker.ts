@@ -36,6 +36,7 @@ export class Worker implements LaneHost {
   #crash: unknown = null
   #queueNextMs: number | null = null
   #queueDue = 0
+  #queueUrgent = 0
 
   constructor(account: AccountRef, epoch: Epoch, deps: WorkerDeps) {
     this.account = account
@@ -101,7 +102,7 @@ export class Worker implements LaneHost {
       nowMs,
       intervalMs: this.deps.intervalMs,
       maxParallel: PARALLEL_MAX,
-      queue: { due: this.#dueNow(nowMs), nextAtMs: this.#queueNextMs },
+      queue: { due: this.#dueNow(nowMs), urgent: this.#queueUrgent, nextAtMs: this.#queueNextMs },
       polled: (lane) => provider.polled(lane),
       takes: (lane) => provider.takes(lane),
     })
@@ -222,6 +223,7 @@ export class Worker implements LaneHost {
     this.state.queued = depth.entries
     this.state.setAside = depth.setAside
     this.#queueDue = depth.waiting
+    this.#queueUrgent = depth.urgent
     this.#queueNextMs = depth.nextAtMs
   }
 
