@@ -1,6 +1,7 @@
 /**
- * Declares silent sessions dead. Silence is only counted while this instance is live itself and its watch is fresh;
- * death is decided in the log, by a compare-and-set at the very revision that was seen to be silent.
+ * Declares silent sessions dead, and those of an earlier process on the own data directory at once: a restart waits for
+ * nothing. Silence is only counted while this instance is live itself and its watch is fresh; death is decided in the
+ * log, by a compare-and-set at the very revision that was seen.
  */
 import type { Log } from '#shared/log.ts'
 import type { Clock } from '../base/time.ts'
@@ -53,7 +54,7 @@ export class Observer {
     try {
       if (record.state === 'dead') {
         if (silentMs > DEAD_KEPT_MS) await this.#leases.removeSession(sid, revision)
-      } else if (silentMs > this.#times.silenceMs) {
+      } else if (silentMs > this.#times.silenceMs || this.#session.succeeds(sid, record)) {
         await this.#leases.writeSession(
           sid,
           { ...record, state: 'dead', by: this.#session.sid },
@@ -62,7 +63,7 @@ export class Observer {
         )
         this.#log.warn(
           { sid, instance: record.name, silentMs: Math.round(silentMs) },
-          'a silent instance was declared dead',
+          'an instance that is gone was declared dead',
         )
       }
     } catch (error) {

@@ -63,6 +63,14 @@ export class Session {
   }
 
   /**
+   * A session that this process took the data directory over from: of the same name and directory, whose lock this
+   * process holds, so it can only be that of a dead one.
+   */
+  succeeds(sid: string, { name, directory }: SessionRecord): boolean {
+    return sid !== this.#sid && name === this.#identity.name && directory === this.#identity.directory
+  }
+
+  /**
    * Heartbeats until the signal aborts; opens a new session whenever there is none.
    * Never rejects for a fault of NATS: without acknowledgement the term simply runs out.
    */
@@ -106,20 +114,6 @@ export class Session {
     this.#state = 'live'
     this.#extend(sent)
     this.#logger.info({ sid, instance: this.#identity.name }, 'session opened')
-    await this.#buryPredecessors()
-  }
-
-  /** Who holds the lock of the data directory knows that no older process of this directory lives. */
-  async #buryPredecessors(): Promise<void> {
-    for (const { sid, record, revision } of [...this.#log.sessions.values()]) {
-      if (sid === this.#sid || record.state === 'dead') continue
-      if (record.name !== this.#identity.name || record.directory !== this.#identity.directory) continue
-      try {
-        await this.#log.writeSession(sid, { ...record, state: 'dead', by: this.#sid }, revision, this.#times.requestMs)
-      } catch (error) {
-        if (!(error instanceof RevisionConflict)) throw error
-      }
-    }
   }
 
   async #beat(): Promise<void> {
