@@ -9,6 +9,7 @@ import type { NatsConnection } from '#shared/nats.ts'
 import type { Controls } from '../../../services/mail/app.ts'
 import type { InstanceProcess } from '../../support/instance.ts'
 import { eventsOf } from '../../support/ledger.ts'
+import { startNatsServer } from '../../support/nats-server.ts'
 import { startProxy, type TcpProxy } from '../../support/proxy.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
@@ -22,13 +23,16 @@ const isAck = (chunk: Buffer): boolean => /\{"stream":"EMAIL_EVENTS",\s*"seq":/.
 
 async function behindProxy() {
   const stack = new AsyncDisposableStack()
+  // The sandbox ends first: its instances need the proxy to hand over.
+  const nats = stack.use(await startNatsServer())
+  const proxy = stack.use(await startProxy(nats.port))
   const box = stack.use(
     await sandbox({
+      nats,
       simulator: { seed: SEED },
       env: { MAIL_DEDUPE_WINDOW_MS: String(WINDOW_MS), MAIL_LEASE_SILENCE_MS: '1000' },
     }),
   )
-  const proxy = stack.use(await startProxy(box.nats.port))
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   const url = { NATS_URL: `nats://127.0.0.1:${proxy.port}` }
   return { box, proxy, nc, ops, url, [Symbol.asyncDispose]: () => stack.disposeAsync() }
