@@ -4,6 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import {
   connectNats,
@@ -15,7 +16,8 @@ import {
 } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
-import { type Clock, pause } from '../base/time.ts'
+import type { Clock } from '../base/time.ts'
+import { Wake } from '../base/wake.ts'
 import { Buckets } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
@@ -23,6 +25,8 @@ import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
 const RETRY_MS = 1_000
+/** How long a server that came back may take to be what we need. */
+const PATIENCE_MS = 30_000
 const LOOPBACK = /^(?:127\.|\[?::1\]?|localhost)/
 
 export type Broker = AsyncDisposable & {
@@ -99,23 +103,32 @@ async function watchBroker(
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  let reconnected = new AbortController()
-  const following = followStatus(nc, log, { connected: () => reconnected.abort(), disconnected: () => undefined })
+  const bell = new Wake()
+  let isBack = false
+  let patienceEndsMs = Number.POSITIVE_INFINITY
+  const connected = (): void => {
+    isBack = true
+    patienceEndsMs = clock.monoMs() + PATIENCE_MS
+    bell.ring()
+  }
+  const following = followStatus(nc, log, { connected, disconnected: () => undefined })
   following.catch((error) => log.error({ err: error }, 'NATS status ended'))
-  while (!signal.aborted) {
-    await pause(clock, VERIFY_MS, AbortSignal.any([signal, reconnected.signal]))
-    const back = reconnected.signal.aborted
-    reconnected = new AbortController()
-    while (!signal.aborted && !nc.isClosed()) {
-      try {
-        await verify()
-        if (back) on.connected()
-        break
-      } catch (error) {
-        if (error instanceof Error && error.name === 'ExitError') throw error
-        log.debug({ err: error }, 'NATS is not ready yet')
-        await pause(clock, RETRY_MS, AbortSignal.any([signal, reconnected.signal]))
-      }
+  for (let waitMs = VERIFY_MS; !signal.aborted && !nc.isClosed(); ) {
+    await bell.rest(waitMs, clock, signal)
+    if (signal.aborted) return
+    try {
+      await verify()
+      waitMs = VERIFY_MS
+      patienceEndsMs = Number.POSITIVE_INFINITY
+      if (isBack) on.connected()
+      isBack = false
+    } catch (error) {
+      // A server that is just starting answers as one without JetStream does; a closed connection was too old.
+      if (error instanceof ExitError && (nc.isClosed() || clock.monoMs() > patienceEndsMs)) throw error
+      if (error instanceof ExitError && patienceEndsMs === Number.POSITIVE_INFINITY)
+        patienceEndsMs = clock.monoMs() + PATIENCE_MS
+      log.debug({ err: error }, 'NATS is not ready yet')
+      waitMs = RETRY_MS
     }
   }
 }
