@@ -48,7 +48,7 @@ function takeOut(to: string): string {
   for (const { doc, language, file, text } of allDocs().flatMap(blocksOf)) {
     if (!['ts', 'js', 'tsx', 'typescript', 'javascript'].includes(language)) continue
     assert.ok(file?.endsWith('.ts'), `${doc}: an example without a name is not checked`)
-    writeFileSync(join(to, file), text, { flag: 'wx' })
+    if (file !== undefined) writeFileSync(join(to, file), text, { flag: 'wx' })
   }
   return to
 }

@@ -100,7 +100,9 @@ test('the table of metrics is what an instance registers', async () => {
 })
 
 test('the table of names is what shared/subjects.ts builds', () => {
-  const names = new Set<string>(Object.values(subjects).filter((value): value is string => typeof value === 'string'))
+  const names = new Set(
+    Object.values(subjects).flatMap((value) => (typeof value === 'string' ? [value as string] : [])),
+  )
   // Parts of names, the event type and the headers are no names of the broker.
   for (const part of [subjects.GROUP, subjects.EVENT_TYPE]) names.delete(part)
   for (const [key, value] of Object.entries(subjects)) if (key.startsWith('HEADER_')) names.delete(String(value))

@@ -8,6 +8,7 @@ import { once } from 'node:events'
 import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import type { BetterAuthServer } from './better-auth.ts'
 import { type Sandbox, sandbox } from './sandbox.ts'
 import { until } from './until.ts'
@@ -15,6 +16,7 @@ import { until } from './until.ts'
 const ROOT = join(import.meta.dirname, '../..')
 /** Not part of a clone. */
 const NOT_CLONED = new Set(['.git', '.env', 'data', 'coverage', '.mail-sync'])
+const NATS_COMMAND = new URL('./docs-nats.ts', import.meta.url)
 const MAILS = 5
 const COMMAND_DEADLINE_MS = 60_000
 
@@ -55,7 +57,7 @@ export class DocsWorld implements AsyncDisposable {
     writeFileSync(join(this.clone, '.env'), '')
     symlinkSync(join(this.box.nats.dir, 'nats.env'), join(this.clone, 'data/nats/nats.env'))
     const nats = join(this.clone, 'bin/nats')
-    writeFileSync(nats, `#!/bin/sh\nexec node '${join(import.meta.dirname, 'docs-nats.ts')}' "$@"\n`)
+    writeFileSync(nats, `#!/bin/sh\nexec node '${fileURLToPath(NATS_COMMAND)}' "$@"\n`)
     chmodSync(nats, 0o755)
   }
 
@@ -122,8 +124,12 @@ export class DocsWorld implements AsyncDisposable {
 
   /** In a process group of its own, so that what the script starts ends with it. */
   #spawn(script: string, env: NodeJS.ProcessEnv): ChildProcess {
-    const options = { cwd: this.clone, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] } as const
-    return spawn('/bin/bash', ['-euo', 'pipefail', '-c', script], options)
+    return spawn('/bin/bash', ['-euo', 'pipefail', '-c', script], {
+      cwd: this.clone,
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
