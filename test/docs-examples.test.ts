@@ -16,6 +16,7 @@ import { memoryAdapter } from 'better-auth/adapters/memory'
 import { toNodeHandler } from 'better-auth/node'
 import { genericOAuth, jwt } from 'better-auth/plugins'
 import type { NatsConnection } from '#shared/nats.ts'
+import { statsOfInstances } from '#shared/service-view.ts'
 import { allDocs, blocksOf } from './support/docs.ts'
 import { DocsWorld } from './support/docs-world.ts'
 import { until } from './support/until.ts'
@@ -120,6 +121,7 @@ describe('the examples of the documents', () => {
     await using stack = new AsyncDisposableStack()
     const google = await serve(stack, (url, request, response) => answerAsGoogle(tokens, url, request, response))
     const service = await world.box.connection('service')
+    const before = await handedOver(service)
     const web = await serve(stack, (_url, request, response) => handler(request, response))
     const auth = betterAuth({
       baseURL: web,
@@ -155,8 +157,18 @@ describe('the examples of the documents', () => {
       accounts.map(({ provider, inbox_id, progress }) => [provider, inbox_id, progress.done]),
       [['google', 'primary', 3]],
     )
+    // Signing in again changes the account: it is handed over again, which changes nothing.
+    assert.equal(await signInWith(web), userId)
+    await until('the account was handed over twice', async () => (await handedOver(service)) === before + 2)
+    await world.box.allLive(service, [userId])
   })
 })
+
+/** How many times `mail.as.*.connect` was asked. */
+async function handedOver(nc: NatsConnection): Promise<number> {
+  const endpoints = (await statsOfInstances(nc, 1_000)).flatMap((instance) => instance.endpoints)
+  return endpoints.find(({ name }) => name === 'as-connect')?.num_requests ?? 0
+}
 
 type Handler = (url: URL, request: IncomingMessage, response: ServerResponse) => unknown
 

@@ -1,10 +1,10 @@
 /**
- * The documents against the code, both ways: what the code has stands in its table, what stands in a table the code has.
- * Commands and examples are run by docs-commands.test.ts.
+ * The tables of the documents against the code, both ways: what the code has stands in its table, what stands in a table
+ * the code has. A table is found by the comment `<!-- table: name -->` above it.
  */
 import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync } from 'node:fs'
-import { dirname, join, normalize } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import * as v from 'valibot'
 import { ACCOUNT_STATES, CONTRACT } from '#shared/contract.ts'
@@ -15,19 +15,8 @@ import { createLog } from '#shared/log.ts'
 import * as subjects from '#shared/subjects.ts'
 import { envExample } from '../scripts/env-example.ts'
 import { createTelemetry } from '../services/mail/base/telemetry.ts'
-import { MAKE_KEY_COMMAND } from '../services/mail/token/keys.ts'
-import {
-  allDocs,
-  anchorsOf,
-  blocksOf,
-  codeIn,
-  codesIn,
-  inlineCodesOf,
-  linksOf,
-  proseOf,
-  readDoc,
-  tableOf,
-} from './support/docs.ts'
+import { mailctl } from './cli/mailctl.ts'
+import { blocksOf, codeIn, codesIn, readDoc, tableOf } from './support/docs.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
@@ -50,20 +39,6 @@ test('.env.example is what scripts/env-example.ts makes', () => {
   assert.equal(read('.env.example'), envExample(), 'run: node scripts/env-example.ts')
 })
 
-test('every variable that a document names exists', () => {
-  const others = /^MAIL_(?:SYNC_)?$/
-  const named = allDocs().flatMap(
-    ({ text }) => text.match(/\b(?:MAIL|NATS|HTTP|BETTER_AUTH|GOOGLE|MICROSOFT)_[A-Z0-9_]+\b/g) ?? [],
-  )
-  const examples = ['BETTER_AUTH_URL', 'BETTER_AUTH_SECRET', 'NATS_SERVER', 'MAIL_SYNC_INTERVAL_MS']
-  const passwords = [...read('nats.conf').matchAll(/\$(NATS_\w+)/g)].map(([, name]) => name)
-  const errors = [...Object.keys(ERRORS), ...Object.keys(ACCOUNT_ERRORS)]
-  const unknown = new Set(named.filter((name) => !others.test(name)))
-  for (const name of [...Object.keys(ENV), ...examples, ...passwords, ...errors])
-    if (name !== undefined) unknown.delete(name)
-  assert.deepEqual(sorted(unknown), [])
-})
-
 test('the tables of error codes are those of the code, with status, text and remedy', () => {
   assert.deepEqual(
     tableOf(readDoc('docs/http.md'), 'errors'),
@@ -73,13 +48,6 @@ test('the tables of error codes are those of the code, with status, text and rem
     tableOf(readDoc('docs/operations.md'), 'account-errors'),
     Object.entries(ACCOUNT_ERRORS).map(([code, text]) => [`\`${code}\``, text]),
   )
-})
-
-test('every error code that a document names exists', () => {
-  const known = new Set([...Object.keys(ERRORS), ...Object.keys(ACCOUNT_ERRORS), ...Object.keys(ENV)])
-  const words = ['EMAIL_EVENTS', 'NATS_SERVER', 'GOOGLE_', 'SIGTERM']
-  const named = allDocs().flatMap((doc) => inlineCodesOf(doc).filter((code) => /^[A-Z]+(?:_[A-Z]+)+$/.test(code)))
-  assert.deepEqual(sorted(new Set(named.filter((code) => !known.has(code) && !words.includes(code)))), [])
 })
 
 test('the table of states is that of the contract', () => {
@@ -135,6 +103,22 @@ test('the table of routes is what the bridge serves', () => {
   const operations = Object.values(CONTRACT).map(({ http }) => `${http.method} ${http.path}`)
   const documented = tableOf(readDoc('docs/http.md'), 'routes').map(([route = '']) => codeIn(route))
   assert.deepEqual(sorted(documented), sorted([...served, ...operations]))
+})
+
+test('the table of mailctl is its help', async () => {
+  const help = (await mailctl(['--help'], {})).out
+  const list = /^Commands:\n([\s\S]*?)\n\n/m.exec(help)?.[1] ?? ''
+  // Long descriptions go on in the next line, further in.
+  const lines = list.replace(/\n {10,}/g, ' ').split('\n')
+  const commands = lines.flatMap((line) => {
+    const [, usage = '', description = ''] = /^ {2}(\S.*?) {2,}(\S.*)$/.exec(line) ?? []
+    return usage.startsWith('help') ? [] : [[usage.replace(' [options]', ''), description]]
+  })
+  const documented = tableOf(readDoc('docs/cli.md'), 'commands')
+  assert.deepEqual(
+    documented,
+    commands.map(([usage, description]) => [`\`${usage}\``, description]),
+  )
 })
 
 test('the table of the event is its schema, and the example is one with its real id', () => {
@@ -195,70 +179,4 @@ test('the code map names every folder of the code', () => {
     mapped.filter((folder) => !existsSync(join(ROOT, folder))),
     [],
   )
-})
-
-test('every path of the project that a document names exists, and every symbol of ARCHITECTURE.md', () => {
-  const path = /^(?:services|shared|test|scripts|docs|migrations)\/[\w./-]*$/
-  for (const doc of allDocs())
-    for (const code of inlineCodesOf(doc))
-      if (path.test(code)) assert.ok(existsSync(join(ROOT, code)), `${doc.path} names ${code}`)
-  const code = globSync(['services/**/*.ts', 'shared/*.ts'], { cwd: ROOT }).map(read).join('\n')
-  const symbols = inlineCodesOf(readDoc('ARCHITECTURE.md')).filter(
-    (name) => /^[A-Za-z]{4,}$/.test(name) && /[a-z][A-Z]|^[A-Z][a-z]/.test(name),
-  )
-  assert.ok(symbols.length > 10)
-  for (const symbol of symbols) assert.match(code, new RegExp(`\\b(?:class|function|const|type) ${symbol}\\b`), symbol)
-})
-
-test('every relative link leads to a file, and every anchor to a heading', () => {
-  for (const doc of allDocs())
-    for (const link of linksOf(doc)) {
-      if (/^https?:/.test(link)) continue
-      const [target = '', anchor] = link.split('#')
-      const path = target === '' ? doc.path : normalize(join(dirname(doc.path), target))
-      assert.ok(existsSync(join(ROOT, path)), `${doc.path} links to ${link}`)
-      if (anchor !== undefined) assert.ok(anchorsOf(readDoc(path)).has(anchor), `${doc.path} links to ${link}`)
-    }
-})
-
-test('every document is reached from the README, and every decision from the list of decisions', () => {
-  const seen = new Set<string>()
-  const visit = (path: string): void => {
-    if (seen.has(path)) return
-    seen.add(path)
-    for (const link of linksOf(readDoc(path))) {
-      if (/^https?:|^#/.test(link)) continue
-      const target = normalize(join(dirname(path), link.split('#')[0] ?? '')).replace(/\/$/, '')
-      const file = existsSync(join(ROOT, target, 'README.md')) ? join(target, 'README.md') : target
-      if (file.endsWith('.md')) visit(file)
-    }
-  }
-  visit('README.md')
-  assert.deepEqual(sorted(allDocs().map(({ path }) => path)), sorted(seen))
-})
-
-test('decisions have their five parts', () => {
-  for (const { path, text } of allDocs().filter((doc) => /adr\/\d/.test(doc.path)))
-    assert.match(
-      text,
-      /^# \d{4} [^\n]+\n\nDate: \d{4}-\d\d-\d\d\n\nStatus: \w+\n\n## Context\n[\s\S]+\n## Decision\n[\s\S]+\n## Consequences\n/,
-      path,
-    )
-})
-
-test('the README is short, shows what the two commands print, and the documents give the same command for a key', () => {
-  const readme = readDoc('README.md')
-  assert.ok(readme.text.split('\n').length <= 200)
-  const [demo, demoOutput, tests, testOutput] = blocksOf(readme)
-  assert.equal(demo?.text, 'make demo\n')
-  assert.match(demoOutput?.text ?? '', /^ledger: (\d[\d,]*) sent · \1 once · 0 lost · 0 twice$/m)
-  assert.equal(tests?.text, 'make test\n')
-  assert.match(testOutput?.text ?? '', /^ℹ fail 0$/m)
-  assert.ok(readDoc('docs/configuration.md').text.includes(MAKE_KEY_COMMAND))
-})
-
-test('the documents do not boast', () => {
-  const boasts =
-    /\b(?:blazing|seamless(?:ly)?|robust|powerful|world-class|cutting-edge|effortless(?:ly)?|simply|best-in-class|lightning)\b/i
-  for (const doc of allDocs()) assert.doesNotMatch(proseOf(doc), boasts, doc.path)
 })
