@@ -152,6 +152,8 @@ export class MailboxLimiter implements Limiter {
   }
 
   #pump(): void {
+    // Whatever it waited for is asked anew below; with nobody waiting it would only keep a stopped process alive.
+    this.#timer?.abort()
     for (;;) {
       const next = this.#waiting[0]
       if (next === undefined || this.#inFlight >= this.#concurrency) return
@@ -169,7 +171,6 @@ export class MailboxLimiter implements Limiter {
   }
 
   #pumpIn(ms: number): void {
-    this.#timer?.abort()
     const timer = new AbortController()
     this.#timer = timer
     this.#clock.sleep(ms, timer.signal).then(
