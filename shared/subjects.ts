@@ -33,8 +33,8 @@ export const requestSubject = (operation: OperationName): string => `${GROUP}.${
 /** `mail.as.<token>.<operation>`: for trusted services; NATS permissions decide who may publish it. */
 export const asSubject = (userId: string, operation: OperationName): string =>
   `${GROUP}.as.${encodeUser(userId)}.${operation}`
-/** `mail.at.<sid>.status`: one instance asks another. */
-export const atStatusSubject = (sid: string): string => `${GROUP}.at.${sid}.status`
+/** `mail.at.<address>.status`: one instance asks another. The address is that of a process, not of a session. */
+export const atStatusSubject = (address: string): string => `${GROUP}.at.${address}.status`
 
 /**
  * The user id of a `mail.as.<token>.<operation>` subject.

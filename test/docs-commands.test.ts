@@ -174,7 +174,8 @@ describe('the commands of the documents', () => {
     const documented = new Map(rows.map(([name = '', , labels = '']) => [codeIn(name), codesIn(labels)]))
     const unknown = [...served.keys()].filter((name) => !/_(?:process|nodejs)_/.test(name) && !documented.has(name))
     assert.deepEqual(unknown, [])
-    for (const [name] of tableOf(doc, 'bridge-metrics')) {
+    for (const [name, type] of tableOf(doc, 'bridge-metrics')) {
+      assert.match(text, new RegExp(`^# TYPE ${codeIn(name ?? '')} ${type}$`, 'm'))
       const labels = served.get(codeIn(name ?? ''))
       assert.notEqual(labels, undefined, `${name} is not served`)
       for (const label of documented.get(codeIn(name ?? '')) ?? [])
