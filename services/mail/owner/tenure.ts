@@ -48,6 +48,8 @@ type Running = {
   credential: string | null
 }
 
+type Revoking = { sealed: string; stop: AbortController; ended: Promise<void> }
+
 export class Tenure {
   readonly userId: string
   readonly epoch: Epoch
@@ -55,7 +57,7 @@ export class Tenure {
   readonly #deps: TenureDeps
   readonly #owns: () => boolean
   readonly #workers = new Map<string, Running>()
-  readonly #revoking = new Map<string, Promise<void>>()
+  readonly #revoking = new Map<string, Revoking>()
   readonly #lost = new AbortController()
   #relay: RelayRun | null = null
   #checkpointer: Checkpointer | null = null
@@ -102,11 +104,11 @@ export class Tenure {
       const { record } = entry
       const wanted = record.desired === 'connected' && record.reauth === null && record.credential !== null
       const running = this.#workers.get(accountName(entry.account))
-      if (!wanted) running?.stop.abort(new Error('disconnected'))
+      if (!wanted) this.#stopWorker(entry, running)
       else if (running === undefined) this.#startWorker(entry)
       else if (running.worker.state.ended !== null && entry.record.credential !== running.credential)
         this.#restartWorker(entry, running)
-      if (record.revoke !== null) this.#revoke(entry.account, record.revoke)
+      this.#revoke(entry.account, record.revoke)
     }
   }
 
@@ -152,7 +154,7 @@ export class Tenure {
       ...[...this.#workers.values()].map(({ ended }) => ended),
       this.#relay?.done,
       this.#checkpoints,
-      ...this.#revoking.values(),
+      ...[...this.#revoking.values()].map(({ ended }) => ended),
     ])
     this.#deps.store.release(this.userId)
   }
@@ -187,7 +189,10 @@ export class Tenure {
       () => {
         this.#checkpointer?.changed(false)
         // An account that ended by itself keeps its worker: its state is what status shows.
-        if (stop.signal.aborted) this.#workers.delete(name)
+        if (!stop.signal.aborted || this.#workers.get(name)?.stop !== stop) return
+        this.#workers.delete(name)
+        // Connected again while it was ending: nobody else would notice.
+        this.accountsChanged()
       },
       (error) => {
         this.#workers.delete(name)
@@ -197,21 +202,36 @@ export class Tenure {
     this.#workers.set(name, { worker, stop, ended, revision: entry.revision, credential: entry.record.credential })
   }
 
+  /** One that has ended by itself is kept for its state until the account is disconnected. */
+  #stopWorker({ account, record }: AccountEntry, running: Running | undefined): void {
+    running?.stop.abort(new Error('disconnected'))
+    if (running !== undefined && running.worker.state.ended !== null && record.desired === 'disconnected')
+      this.#workers.delete(accountName(account))
+  }
+
   #restartWorker(entry: AccountEntry, running: Running): void {
     running.stop.abort(new Error('a new credential'))
     this.#workers.delete(accountName(entry.account))
     this.#startWorker(entry)
   }
 
-  #revoke(account: AccountRef, sealed: string): void {
+  /** Revokes what the record says now; a revocation that it no longer asks for ends. */
+  #revoke(account: AccountRef, sealed: string | null): void {
     const name = accountName(account)
-    if (this.#revoking.has(name)) return
-    const task = revokeGrantOf(account, sealed, this.#deps, this.#lost.signal)
+    const current = this.#revoking.get(name)
+    if (current?.sealed === sealed) return
+    current?.stop.abort(new Error('no longer to be revoked'))
+    if (sealed === null) return
+    const stop = new AbortController()
+    const signal = AbortSignal.any([stop.signal, this.#lost.signal])
+    const ended = revokeGrantOf(account, sealed, this.#deps, signal)
       .catch((error) => {
-        if (!this.#lost.signal.aborted) this.#deps.log.error({ err: error }, 'revocation ended in a fault')
+        if (!signal.aborted) this.#deps.log.error({ err: error }, 'revocation ended in a fault')
       })
-      .finally(() => this.#revoking.delete(name))
-    this.#revoking.set(name, task)
+      .finally(() => {
+        if (this.#revoking.get(name)?.stop === stop) this.#revoking.delete(name)
+      })
+    this.#revoking.set(name, { sealed, stop, ended })
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -60,6 +60,22 @@ test('disconnect aborts what is under way, revokes the grant and deletes the tok
   )
 })
 
+test('an account that is disconnected and connected again in one breath goes on', async () => {
+  // Microsoft, which has no revocation that could be faster than the second sign-in.
+  await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 5 } })
+  const nc = await box.connection('service')
+  await box.start('a')
+  box.sim.faults.add({ match: { route: 'graph.messages.delta' }, fault: { type: 'delay', ms: 50 } })
+  await box.connect(nc, 'ada', 'microsoft', { n: 120 })
+  for (let round = 0; round < 5; round++) {
+    const asked = requests(box, 'graph.messages.delta').length
+    await until('mail is fetched', () => requests(box, 'graph.messages.delta').length > asked)
+    await disconnect(nc, 'ada', 'microsoft')
+    await connectWith(nc, 'ada', 'microsoft', box.sim.credentials('ada-primary', 'microsoft'))
+  }
+  await settled(box, nc, ['ada'], 'disconnected and connected five times')
+})
+
 test('a grant that another connected account needs is not revoked', async () => {
   await using box = await sandbox({ simulator: { seed: SEED } })
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
