@@ -20,6 +20,8 @@ export class AccountState {
   /** Done lanes whose last page said that there is more. */
   readonly more = new Set<string>()
   bound = false
+  /** Wall clock in ms since when this worker could have polled. */
+  sinceMs = 0
   address: string | null = null
   stored = 0
   /** As the provider estimates; null = unknown. */
@@ -57,9 +59,12 @@ export class AccountState {
     this.faultLane = lane
   }
 
-  /** A page of the lane came through: its fault is over, others' are not. */
-  succeeded(lane: string): void {
-    if (this.faultLane !== null && this.faultLane !== lane) return
+  /**
+   * A page of the lane came through: its fault is over, others' are not.
+   * @param asked false for a lane that is not asked any more, whose fault would otherwise last for ever.
+   */
+  succeeded(lane: string, asked: (lane: string) => boolean): void {
+    if (this.faultLane !== null && this.faultLane !== lane && asked(this.faultLane)) return
     this.fault = null
     this.faultLane = null
   }

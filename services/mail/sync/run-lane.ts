@@ -94,6 +94,10 @@ function letFetch({ deps, state }: LaneHost, nowMs: number): void {
       state.lanes.set(lane.lane, { ...lane, notBeforeMs: 0 })
 }
 
+/** A lane that was dropped, or that fetches while nothing is left to fetch, has no next page to end its fault. */
+const isAsked = ({ deps, state }: LaneHost, lane: string): boolean =>
+  state.lanes.has(lane) && (deps.provider.takes(lane) === 0 || state.queued > 0)
+
 /** State in memory follows the transaction, never runs ahead of it. */
 function commit(
   worker: LaneHost,
@@ -111,17 +115,18 @@ function commit(
     lanes: new Map(state.lanes),
   }
   try {
-    return deps.store.commit(account.userId, epoch, (tx) => {
+    const committed = deps.store.commit(account.userId, epoch, (tx) => {
       const committed = commitPage(tx, account, page, taken, lanes, nowMs)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
-      state.succeeded(lane)
+      state.succeeded(lane, (other) => isAsked(worker, other))
       state.syncCursor = page.syncCursor ?? state.syncCursor
-      state.stored += committed.stored
-      state.progressed(nowMs)
       worker.putStatus(tx, nowMs)
       return committed
     })
+    state.stored += committed.stored
+    state.progressed(nowMs)
+    return committed
   } catch (error) {
     state.fault = saved.fault
     state.faultLane = saved.faultLane

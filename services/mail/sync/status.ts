@@ -33,6 +33,18 @@ export const errorText = (code: string): string =>
       ? ERRORS[code as keyof typeof ERRORS].message
       : code
 
+/** The fault as status and `provider_sync_state` show it; times in epoch seconds. */
+export const lastErrorOf = (fault: Fault | null): AccountStatus['last_error'] =>
+  fault === null
+    ? null
+    : {
+        code: fault.code,
+        message: errorText(fault.code),
+        at: toSeconds(fault.atMs),
+        retry_at: fault.retryAtMs === null ? null : toSeconds(fault.retryAtMs),
+        count: fault.count,
+      }
+
 export function accountStatus(input: StatusInput): AccountStatus {
   const { state, outbox, nowMs } = input
   const fault = currentFault(input)
@@ -52,16 +64,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
       oldest_age_s: outbox.oldestTsMs === null ? null : Math.max(0, toSeconds(nowMs - outbox.oldestTsMs)),
     },
     set_aside: state.setAside,
-    last_error:
-      fault === null
-        ? null
-        : {
-            code: fault.code,
-            message: errorText(fault.code),
-            at: toSeconds(fault.atMs),
-            retry_at: fault.retryAtMs === null ? null : toSeconds(fault.retryAtMs),
-            count: fault.count,
-          },
+    last_error: lastErrorOf(fault),
     stream_reset: outbox.streamReset,
     instance: input.instance,
     live: true,
@@ -77,7 +80,10 @@ function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput)
     return { code: 'NATS_UNAVAILABLE', ...now }
   if (state.setAside > 0) return { code: 'MESSAGE_SET_ASIDE', ...now, count: state.setAside }
   const oldest = state.oldestPollMs(polled)
-  if (oldest !== null && nowMs - oldest > POLLS_MISSED_MAX * intervalMs * turnsOf(state, polled))
+  if (
+    oldest !== null &&
+    nowMs - Math.max(oldest, state.sinceMs) > POLLS_MISSED_MAX * intervalMs * turnsOf(state, polled)
+  )
     return { code: 'PROVIDER_DOWN', ...now }
   return null
 }

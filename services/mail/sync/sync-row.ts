@@ -3,7 +3,7 @@ import { toSeconds } from '../base/model.ts'
 import type { SyncState } from '../store/sync-state.ts'
 import type { AccountState } from './account-state.ts'
 import { backfillDone } from './plan.ts'
-import { errorText } from './status.ts'
+import { lastErrorOf } from './status.ts'
 
 /** From so many faults in a row on the row says ERROR; sync goes on slowly all the same. */
 const ERROR_RETRIES = 8
@@ -15,16 +15,7 @@ export function syncRow(state: AccountState, nowMs: number): SyncState {
     cursor: state.syncCursor,
     lastSyncedAt: lastMs === 0 ? null : toSeconds(lastMs),
     status: wordOf(state, nowMs),
-    lastError:
-      fault === null
-        ? null
-        : {
-            code: fault.code,
-            message: errorText(fault.code),
-            at: toSeconds(fault.atMs),
-            retry_at: fault.retryAtMs === null ? null : toSeconds(fault.retryAtMs),
-            count: fault.count,
-          },
+    lastError: lastErrorOf(fault),
     retryCount: fault?.count ?? 0,
     updatedAt: toSeconds(nowMs),
   }

@@ -13,7 +13,7 @@ import type { MailboxLimiter } from './limiter.ts'
 export type WorkerDeps = {
   provider: MailProvider
   limiter: MailboxLimiter
-  tokens: TokenProvider
+  tokens: Pick<TokenProvider, 'accessToken'>
   store: UserStore
   clock: Clock
   log: Log

@@ -37,6 +37,7 @@ export class Worker implements LaneHost {
   #queueNextMs: number | null = null
   #queueDue = 0
   #queueUrgent = 0
+  #bindFailures = 0
 
   constructor(account: AccountRef, epoch: Epoch, deps: WorkerDeps) {
     this.account = account
@@ -74,8 +75,10 @@ export class Worker implements LaneHost {
       this.state.stored = countStored(db, this.account)
       this.state.syncCursor = readSyncState(db, this.account)?.cursor ?? null
     })
-    if (this.state.lanes.size === 0)
-      this.state.lanes.set(this.deps.provider.firstLane, newLane(this.deps.provider.firstLane))
+    // Also when other lanes are there: a checkpoint that had to be cut may have left it out, and it finds the others.
+    const { firstLane } = this.deps.provider
+    if (!this.state.lanes.has(firstLane)) this.state.lanes.set(firstLane, newLane(firstLane))
+    this.state.sinceMs = nowMs
     this.state.throttledUntilMs = Math.max(
       0,
       ...[...this.state.lanes.values()].map((lane) => lane.notBeforeMs).filter((ms) => ms > nowMs),
@@ -130,14 +133,16 @@ export class Worker implements LaneHost {
     if (error instanceof StaleEpochError) throw error
     const { clock, telemetry, log } = this.deps
     const nowMs = clock.wallMs()
-    const before = this.state.lanes.get(lane) ?? newLane(lane)
+    const known = this.state.lanes.get(lane)
+    const before = known ?? { ...newLane(lane), failures: lane === '' ? this.#bindFailures++ : 0 }
     const verdict = judge(error, before, nowMs, this.deps.sharers() > 1, this.deps.random())
     telemetry.syncFailed(this.account.provider, verdict.code)
     log[verdict.code === 'INTERNAL' ? 'error' : 'warn'](
       { err: error, lane, verdict: verdict.do, code: verdict.code },
       'a page failed',
     )
-    await this.#carryOut(verdict, lane === '' ? null : before, nowMs)
+    // A lane that was dropped meanwhile is not made again by its fault.
+    await this.#carryOut(verdict, known ?? null, nowMs)
     if (lane === '' && 'delayMs' in verdict) await clock.sleep(verdict.delayMs, signal)
   }
 
