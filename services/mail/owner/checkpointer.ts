@@ -15,9 +15,12 @@ import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
 import { laneKey } from './takeover.ts'
 
-/** After new mail; after a mere move of positions. An idle poll leads to neither. */
+/**
+ * After new mail; after a mere move of positions, which Graph's links make at each poll: an old position costs the next
+ * owner without the disk a walk, a write per poll would cost everybody.
+ */
 const MAIL_EVERY_MS = 1_000
-const CURSOR_EVERY_MS = 30_000
+const CURSOR_EVERY_MS = 600_000
 const RETRY_MS = 1_000
 
 export type CheckpointerDeps = {

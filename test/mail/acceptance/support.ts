@@ -127,6 +127,12 @@ export async function leaseOwner(ops: NatsConnection, userId: string): Promise<s
   return state === 'dead' ? null : name
 }
 
+/** Revision of the user's lease: the epoch of the owner. */
+export async function leaseRevision(ops: NatsConnection, userId: string): Promise<number | null> {
+  const kv = await new Kvm(ops).open(BUCKET_LEASES)
+  return (await kv.get(leaseKey(userId)))?.revision ?? null
+}
+
 /** Connects an inbox with tokens that exist already: a second sign-in, or somebody else's mailbox. */
 export async function connectWith(
   nc: NatsConnection,

@@ -1,0 +1,139 @@
+/** Accepted when: what a provider does wrong is waited for, told, and healed by itself, each mail once. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ProviderName } from '#shared/subjects.ts'
+import type { Fault } from '../../simulator/types.ts'
+import { eventsOf } from '../../support/ledger.ts'
+import { sandbox } from '../../support/sandbox.ts'
+import { until } from '../../support/until.ts'
+import { assertClean, requests, SEED, settled, untilStatus } from './support.ts'
+
+const BUSY: Record<ProviderName, string> = { google: 'gmail.messages.get', microsoft: 'graph.messages.delta' }
+const POLL: Record<ProviderName, string> = { google: 'gmail.history.list', microsoft: 'graph.mailFolders.delta' }
+const PROVIDERS = ['google', 'microsoft'] as const
+
+test('an announced pause is kept to the second, across a kill and a restart', async () => {
+  await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
+  const nc = await box.connection('service')
+  const a = await box.spawn('a')
+  for (const provider of PROVIDERS)
+    box.sim.faults.add({ match: { route: BUSY[provider], nth: 10 }, fault: { type: '429', retryAfter: 4 } })
+  await box.connect(nc, 'ada', 'google', { n: 150 })
+  await box.connect(nc, 'grace', 'microsoft', { n: 150 })
+  await untilStatus(box, nc, 'ada', 'google', 'throttled', ({ state }) => state === 'throttled')
+  await untilStatus(box, nc, 'grace', 'microsoft', 'throttled', ({ state }) => state === 'throttled')
+  await a.kill('SIGKILL')
+  await box.spawn('a')
+  const { last_error } = await untilStatus(box, nc, 'ada', 'google', 'throttled still', ({ live }) => live)
+  assert.equal(last_error?.code ?? 'THROTTLED', 'THROTTLED')
+  await settled(box, nc, ['ada', 'grace'], 'after the pause')
+  assert.equal(box.sim.ledger().earlyRetries, 0)
+})
+
+for (const provider of PROVIDERS) {
+  const expire: Fault =
+    provider === 'google' ? { type: 'expireHistory' } : { type: 'expireDelta', code: 'SyncStateNotFound' }
+  const route = provider === 'google' ? POLL.google : BUSY.microsoft
+
+  test(`${provider}: a position that is forgotten during the backfill loses nothing and doubles nothing`, async () => {
+    await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
+    const nc = await box.connection('service')
+    await box.start('a')
+    box.sim.faults.add({ match: { route, nth: provider === 'google' ? 2 : 8 }, fault: expire })
+    await box.connect(nc, 'ada', provider, { n: 400 })
+    await settled(box, nc, ['ada'], `${provider} expired during the backfill`)
+    assert.equal(requests(box, route).filter(({ fault }) => fault === expire.type).length, 1)
+  })
+
+  test(`${provider}: a position that is forgotten after the backfill brings only the mail that is new`, async () => {
+    await using box = await sandbox({ simulator: { seed: SEED } })
+    const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
+    await box.start('a')
+    await box.connect(nc, 'ada', provider, { n: 100 })
+    await box.allLive(nc, ['ada'])
+    const before = await eventsOf(ops, 'ada')
+    box.sim.faults.add({ match: { route }, fault: expire, times: 1 })
+    const id = box.sim.mutate({ type: 'deliver', user: 'ada-primary', provider })
+    await until('it has expired', () => requests(box, route).some(({ fault }) => fault === expire.type))
+    await settled(box, nc, ['ada'], `${provider} expired after the backfill`)
+    const after = await eventsOf(ops, 'ada')
+    assert.deepEqual(
+      after.slice(before.length).map(({ event }) => event.provider_message_id),
+      [id],
+    )
+  })
+}
+
+const DOWN: { fault: Fault; title: string }[] = [
+  { fault: { type: '500' }, title: 'answers 500' },
+  { fault: { type: '503' }, title: 'answers 503' },
+  { fault: { type: 'truncate', mode: 'content-length' }, title: 'breaks off its answers' },
+  { fault: { type: 'truncate', mode: 'clean' }, title: 'cuts its answers short' },
+  { fault: { type: 'reset', when: 'before' }, title: 'resets connections' },
+  { fault: { type: 'htmlOk' }, title: 'answers with a page of HTML' },
+]
+for (const provider of PROVIDERS)
+  for (const { fault, title } of DOWN)
+    test(`${provider} ${title}: retrying with PROVIDER_DOWN, healed by itself, each mail once`, async () => {
+      await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
+      const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
+      await box.start('a')
+      await box.connect(nc, 'ada', provider, { n: 60 })
+      await box.allLive(nc, ['ada'])
+      box.sim.faults.add({ match: { provider }, fault })
+      box.sim.mutate({ type: 'deliver', user: 'ada-primary', provider })
+      const { last_error, state } = await untilStatus(
+        box,
+        nc,
+        'ada',
+        provider,
+        'retrying',
+        (status) => status.last_error?.code === 'PROVIDER_DOWN',
+      )
+      assert.equal(state, 'retrying')
+      assert.ok((last_error?.count ?? 0) >= 1 && last_error?.retry_at !== undefined)
+      box.sim.faults.clear()
+      await settled(box, nc, ['ada'], `${provider} ${title}`)
+      await assertClean(box, ops, `${provider} ${title}`)
+    })
+
+const POISON = [
+  { provider: 'google', route: 'gmail.messages.get', fault: { type: '400precondition' }, title: 'refused' },
+  { provider: 'google', route: 'gmail.messages.get', fault: { type: 'wrongType' }, title: 'of the wrong shape' },
+] as const
+for (const { provider, route, fault, title } of POISON)
+  test(`${provider}: one message that is ${title} is set aside and told, all others are there, and it comes when it is well`, async () => {
+    await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
+    const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
+    await box.start('a')
+    box.sim.faults.add({ match: { route, nth: 10 }, fault })
+    await box.connect(nc, 'ada', provider, { n: 60 })
+    const { last_error, set_aside } = await untilStatus(
+      box,
+      nc,
+      'ada',
+      provider,
+      'set aside',
+      ({ state, progress }) => state === 'retrying' && progress.done > 30,
+    )
+    assert.deepEqual([last_error?.code, set_aside], ['MESSAGE_SET_ASIDE', 1])
+    await until('all others are there', async () => (await box.ledger(ops)).lost.length === 1)
+    // The first delay of a message that was set aside is five seconds.
+    await settled(box, nc, ['ada'], `${provider} ${title}`)
+  })
+
+test('microsoft: one message of the wrong shape is set aside and told, all others are there, and it comes when it is well', async () => {
+  await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
+  const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
+  await box.start('a')
+  await box.connect(nc, 'ada', 'microsoft', { n: 40 })
+  await box.allLive(nc, ['ada'])
+  box.sim.faults.add({ match: { route: 'graph.messages.delta' }, fault: { type: 'partialItems' } })
+  box.sim.faults.add({ match: { route: 'graph.messages.get', nth: 1 }, fault: { type: 'wrongType' } })
+  const [bad, good] = [1, 2].map(() => box.sim.mutate({ type: 'deliver', user: 'ada-primary', provider: 'microsoft' }))
+  const { last_error } = await untilStatus(box, nc, 'ada', 'microsoft', 'set aside', ({ set_aside }) => set_aside === 1)
+  assert.equal(last_error?.code, 'MESSAGE_SET_ASIDE')
+  await until('the other is there', async () => (await box.ledger(ops)).lost.length === 1)
+  assert.ok([bad, good].includes((await box.ledger(ops)).lost[0]))
+  await settled(box, nc, ['ada'], 'microsoft of the wrong shape')
+})
