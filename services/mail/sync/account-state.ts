@@ -1,6 +1,7 @@
 /** What a worker knows of its account, in memory: lanes, counts, the last fault. Status and plan read it; it does no I/O. */
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { LaneState } from '../base/model.ts'
+import type { QueueDepth } from '../store/fetch-queue.ts'
 
 /** Rate and ETA are measured over this much of the past. */
 const RATE_WINDOW_MS = 20_000
@@ -26,10 +27,7 @@ export class AccountState {
   stored = 0
   /** As the provider estimates; null = unknown. */
   estimate: number | null = null
-  waiting = 0
-  /** Entries of the fetch queue: tried or not. */
-  queued = 0
-  setAside = 0
+  queue: QueueDepth = { entries: 0, waiting: 0, urgent: 0, setAside: 0, nextAtMs: null }
   fault: Fault | null = null
   /** Lane whose fault it is; null = the whole account. */
   faultLane: string | null = null

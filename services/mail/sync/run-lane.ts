@@ -4,7 +4,7 @@
  */
 import type { Secret } from '#shared/secret.ts'
 import { type Call, type Page, type PageRequest, ProviderError } from '../provider/provider.ts'
-import { queuedIds, take } from '../store/fetch-queue.ts'
+import { queueDepth, queuedIds, take } from '../store/fetch-queue.ts'
 import { knownIds } from '../store/messages.ts'
 import { type Committed, commitPage, isIdle, movedLanes, newLane, type Taken } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
@@ -75,8 +75,6 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
     return
   }
   const committed = commit(worker, lane, page, taken, lanes, nowMs)
-  if (committed.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
-    worker.refreshQueue()
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
   if (committed.gone > 0) deps.telemetry.messagesGone(account.provider, committed.gone)
@@ -96,7 +94,7 @@ function letFetch({ deps, state }: LaneHost, nowMs: number): void {
 
 /** A lane that was dropped, or that fetches while nothing is left to fetch, has no next page to end its fault. */
 const isAsked = ({ deps, state }: LaneHost, lane: string): boolean =>
-  state.lanes.has(lane) && (deps.provider.takes(lane) === 0 || state.queued > 0)
+  state.lanes.has(lane) && (deps.provider.takes(lane) === 0 || state.queue.entries > 0)
 
 /** State in memory follows the transaction, never runs ahead of it. */
 function commit(
@@ -112,17 +110,20 @@ function commit(
     fault: state.fault,
     faultLane: state.faultLane,
     syncCursor: state.syncCursor,
+    queue: state.queue,
     lanes: new Map(state.lanes),
   }
   try {
     const committed = deps.store.commit(account.userId, epoch, (tx) => {
-      const committed = commitPage(tx, account, page, taken, lanes, nowMs)
+      const written = commitPage(tx, account, page, taken, lanes, nowMs)
+      if (written.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
+        state.queue = queueDepth(tx, account)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
       state.succeeded(lane, (other) => isAsked(worker, other))
       state.syncCursor = page.syncCursor ?? state.syncCursor
       worker.putStatus(tx, nowMs)
-      return committed
+      return written
     })
     state.stored += committed.stored
     state.progressed(nowMs)
@@ -131,6 +132,7 @@ function commit(
     state.fault = saved.fault
     state.faultLane = saved.faultLane
     state.syncCursor = saved.syncCursor
+    state.queue = saved.queue
     state.lanes.clear()
     for (const [name, value] of saved.lanes) state.lanes.set(name, value)
     throw error

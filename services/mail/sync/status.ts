@@ -48,7 +48,7 @@ export const lastErrorOf = (fault: Fault | null): AccountStatus['last_error'] =>
 export function accountStatus(input: StatusInput): AccountStatus {
   const { state, outbox, nowMs } = input
   const fault = currentFault(input)
-  const done = backfillDone([...state.lanes.values()], state.waiting)
+  const done = backfillDone([...state.lanes.values()], state.queue.waiting)
   const polls = [...state.lanes.values()].filter((lane) => input.polled(lane.lane)).map((lane) => lane.syncedMs)
   const lastMs = state.lastSyncedMs()
   return {
@@ -63,7 +63,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
       pending: outbox.pending,
       oldest_age_s: outbox.oldestTsMs === null ? null : Math.max(0, toSeconds(nowMs - outbox.oldestTsMs)),
     },
-    set_aside: state.setAside,
+    set_aside: state.queue.setAside,
     last_error: lastErrorOf(fault),
     stream_reset: outbox.streamReset,
     instance: input.instance,
@@ -78,7 +78,7 @@ function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput)
   if (outbox.error !== null) return { code: outbox.error, ...now }
   if (outbox.oldestTsMs !== null && nowMs - outbox.oldestTsMs > OUTBOX_AGE_MAX_MS)
     return { code: 'NATS_UNAVAILABLE', ...now }
-  if (state.setAside > 0) return { code: 'MESSAGE_SET_ASIDE', ...now, count: state.setAside }
+  if (state.queue.setAside > 0) return { code: 'MESSAGE_SET_ASIDE', ...now, count: state.queue.setAside }
   const oldest = state.oldestPollMs(polled)
   if (
     oldest !== null &&
@@ -103,7 +103,7 @@ function stateOf({ state, nowMs }: StatusInput, fault: Fault | null, done: boole
 
 function progressOf({ state, nowMs }: StatusInput, done: boolean): AccountStatus['progress'] {
   const listed = [...state.lanes.values()].every((lane) => lane.done) && state.lanes.size > 0
-  const total = listed ? state.stored + state.queued : state.estimate
+  const total = listed ? state.stored + state.queue.entries : state.estimate
   const rate = done ? null : state.ratePerS(nowMs)
   const left = total === null ? null : Math.max(0, total - state.stored)
   const part = total === null ? null : total === 0 ? 100 : Math.floor((state.stored / total) * 100)

@@ -25,5 +25,5 @@ function wordOf(state: AccountState, nowMs: number): string {
   if (state.ended !== null) return state.ended.toUpperCase()
   if (state.throttledUntilMs > nowMs) return 'THROTTLED'
   if (state.fault !== null) return state.fault.count >= ERROR_RETRIES ? 'ERROR' : 'RETRYING'
-  return backfillDone([...state.lanes.values()], state.waiting) ? 'LIVE' : 'BACKFILLING'
+  return backfillDone([...state.lanes.values()], state.queue.waiting) ? 'LIVE' : 'BACKFILLING'
 }

@@ -44,6 +44,4 @@ export type LaneHost = {
   readonly state: AccountState
   /** Writes the row of `provider_sync_state`. */
   putStatus(tx: UserTx, nowMs: number): void
-  /** Reads the depth of the fetch queue again. */
-  refreshQueue(): void
 }

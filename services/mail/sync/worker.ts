@@ -8,7 +8,7 @@
 import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
 import { Wake } from '../base/wake.ts'
 import { DiskError } from '../store/disk-errors.ts'
-import { queueDepth } from '../store/fetch-queue.ts'
+import { type QueueDepth, queueDepth } from '../store/fetch-queue.ts'
 import { putLane, readLanes } from '../store/lanes.ts'
 import { countStored } from '../store/messages.ts'
 import { putSyncState, readSyncState } from '../store/sync-state.ts'
@@ -34,9 +34,6 @@ export class Worker implements LaneHost {
   readonly #wake = new Wake()
   readonly #running = new Map<string, Promise<void>>()
   #crash: unknown = null
-  #queueNextMs: number | null = null
-  #queueDue = 0
-  #queueUrgent = 0
   #bindFailures = 0
 
   constructor(account: AccountRef, epoch: Epoch, deps: WorkerDeps) {
@@ -74,6 +71,7 @@ export class Worker implements LaneHost {
       for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, lane)
       this.state.stored = countStored(db, this.account)
       this.state.syncCursor = readSyncState(db, this.account)?.cursor ?? null
+      this.state.queue = queueDepth(db, this.account)
     })
     // Also when other lanes are there: a checkpoint that had to be cut may have left it out, and it finds the others.
     const { firstLane } = this.deps.provider
@@ -86,7 +84,6 @@ export class Worker implements LaneHost {
     if (this.state.throttledUntilMs > nowMs) this.deps.limiter.throttled(this.state.throttledUntilMs - nowMs)
     this.state.bound = this.deps.bound.mailbox !== null
     this.state.address = this.deps.bound.address
-    this.refreshQueue()
   }
 
   async #step(signal: AbortSignal): Promise<void> {
@@ -105,7 +102,11 @@ export class Worker implements LaneHost {
       nowMs,
       intervalMs: this.deps.intervalMs,
       maxParallel: PARALLEL_MAX,
-      queue: { due: this.#dueNow(nowMs), urgent: this.#queueUrgent, nextAtMs: this.#queueNextMs },
+      queue: {
+        due: dueNow(this.state.queue, nowMs),
+        urgent: this.state.queue.urgent,
+        nextAtMs: this.state.queue.nextAtMs,
+      },
       polled: (lane) => provider.polled(lane),
       takes: (lane) => provider.takes(lane),
     })
@@ -220,19 +221,7 @@ export class Worker implements LaneHost {
   putStatus(tx: UserTx, nowMs: number): void {
     putSyncState(tx, this.account, syncRow(this.state, nowMs))
   }
-
-  /** Reads the depth of the fetch queue: after each page that changed it. */
-  refreshQueue(): void {
-    const depth = this.deps.store.read(this.account.userId, (db) => queueDepth(db, this.account))
-    this.state.waiting = depth.waiting
-    this.state.queued = depth.entries
-    this.state.setAside = depth.setAside
-    this.#queueDue = depth.waiting
-    this.#queueUrgent = depth.urgent
-    this.#queueNextMs = depth.nextAtMs
-  }
-
-  #dueNow(nowMs: number): number {
-    return this.#queueDue + (this.#queueNextMs !== null && this.#queueNextMs <= nowMs ? 1 : 0)
-  }
 }
+
+const dueNow = ({ waiting, nextAtMs }: QueueDepth, nowMs: number): number =>
+  waiting + (nextAtMs !== null && nextAtMs <= nowMs ? 1 : 0)

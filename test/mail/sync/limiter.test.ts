@@ -24,7 +24,10 @@ function recorder(limiter: MailboxLimiter, clock: ManualClock) {
       await new Promise<void>((resolve) => ends.push(resolve))
       return name
     })
-  return { started, times, ends, ask, endAll: () => ends.splice(0).forEach((end) => end()) }
+  const endAll = (): void => {
+    for (const end of ends.splice(0)) end()
+  }
+  return { started, times, ask, endAll }
 }
 
 test('tokens are never spent faster than burst and rate allow, in any span of time', async () => {
@@ -182,6 +185,7 @@ test('accounts that share a mailbox each take their part of its quota and of its
   await Promise.all(asked)
   limiter.setSharers(1)
   await clock.advance(30_000)
+  assert.equal(bucket.waitMs(10, 0), 0)
   bucket.take(10)
   assert.equal(bucket.waitMs(10, 0), 1_000)
 })
@@ -207,7 +211,10 @@ test('an aborted wait costs nothing, frees its place and leaves no timer behind'
 
 test('a request that fails gives its place back', async () => {
   const { limiter } = limiterOf({ start: 1, max: 1 })
-  await assert.rejects(limiter.run(1, 'backfill', never, () => Promise.reject(new Error('refused'))), /refused/)
+  await assert.rejects(
+    limiter.run(1, 'backfill', never, () => Promise.reject(new Error('refused'))),
+    /refused/,
+  )
   assert.equal(await limiter.run(1, 'backfill', never, async () => 'next'), 'next')
 })
 

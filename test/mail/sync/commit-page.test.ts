@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { LaneState } from '../../../services/mail/base/model.ts'
+import { emptyPage, type Page } from '../../../services/mail/provider/provider.ts'
+import { enqueue, queueDepth, queuedIds, take } from '../../../services/mail/store/fetch-queue.ts'
+import { readLanes } from '../../../services/mail/store/lanes.ts'
+import { knownIds } from '../../../services/mail/store/messages.ts'
+import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
+import { commitPage, isIdle, movedLanes, newLane, type Taken } from '../../../services/mail/sync/commit-page.ts'
+import { ACCOUNT, EPOCH, mail, storeBox } from '../store/support.ts'
+
+const NOW = 1_700_000_000_000
+const USER = ACCOUNT.userId
+const page = (more: Partial<Page>): Page => ({ ...emptyPage(), ...more })
+const lanesOf = (...lanes: LaneState[]): Map<string, LaneState> => new Map(lanes.map((lane) => [lane.lane, lane]))
+
+function adopted() {
+  const box = storeBox()
+  box.store.adopt(USER, EPOCH)
+  return {
+    ...box,
+    put: (ids: string[], urgent = false) =>
+      box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ids, { urgent })),
+    take: (nowMs = NOW): Taken[] => box.store.read(USER, (db) => take(db, ACCOUNT, nowMs, 25)),
+    commit: (what: Partial<Page>, taken: readonly Taken[] = [], lanes: readonly LaneState[] = []) =>
+      box.store.commit(USER, EPOCH, (tx) => commitPage(tx, ACCOUNT, page(what), taken, lanes, NOW)),
+    queued: (...ids: string[]) => [...box.store.read(USER, (db) => queuedIds(db, ACCOUNT, ids))].toSorted(),
+    depth: () => box.store.read(USER, (db) => queueDepth(db, ACCOUNT)),
+  }
+}
+
+test('mail, its events, the queue and the lanes of a page are there together or not at all', async () => {
+  await using box = adopted()
+  const lane = { ...newLane('history'), cursor: '7' }
+  const whole = { messages: [mail('m1'), mail('m2')], enqueue: { ids: ['m3'], urgent: false } }
+  assert.throws(
+    () =>
+      box.store.commit(USER, EPOCH, (tx) => {
+        commitPage(tx, ACCOUNT, page(whole), [], [lane], NOW)
+        throw new Error('the process dies here')
+      }),
+    /dies/,
+  )
+  const nothing = box.store.read(USER, (db) => [
+    knownIds(db, ACCOUNT, ['m1', 'm2']).size,
+    outboxDepth(db).pending,
+    readLanes(db, ACCOUNT).length,
+    queueDepth(db, ACCOUNT).entries,
+  ])
+  assert.deepEqual(nothing, [0, 0, 0, 0])
+  const { stored, events, enqueued } = box.commit(whole, [], [lane])
+  assert.deepEqual([stored, events, enqueued], [2, 2, 1])
+  assert.deepEqual([box.commit(whole).stored, box.commit(whole).events], [0, 0], 'a page that comes again is silent')
+})
+
+test('an id that was queued again while it was fetched stays queued', async () => {
+  await using box = adopted()
+  box.put(['spam', 'mail'])
+  const taken = box.take()
+  // The user takes it out of spam while the answer that it is spam is under way.
+  box.put(['spam'], true)
+  box.commit({ drop: ['spam'], messages: [mail('mail')] }, taken)
+  assert.deepEqual(box.queued('spam', 'mail'), ['spam'])
+})
+
+test('what the provider deleted leaves the queue, also while it is being fetched', async () => {
+  await using box = adopted()
+  box.put(['m1', 'm2'])
+  const taken = box.take()
+  box.commit({ drop: ['m1'] })
+  assert.deepEqual(box.queued('m1', 'm2'), ['m2'])
+  box.commit({ messages: [mail('m1'), mail('m2')] }, taken)
+  assert.deepEqual(box.depth().entries, 0)
+})
+
+test('one bad message is set aside with a growing delay, and the others go on', async () => {
+  await using box = adopted()
+  box.put(['bad', 'good'])
+  const taken = box.take()
+  box.commit({ messages: [mail('good')], failed: [{ id: 'bad', reason: 'unreadable' }] }, taken)
+  assert.deepEqual(box.depth(), { entries: 1, waiting: 0, urgent: 0, setAside: 1, nextAtMs: NOW + 5_000 })
+  assert.deepEqual(box.take(NOW + 4_999), [])
+  box.commit({ failed: [{ id: 'bad', reason: 'unreadable' }] }, box.take(NOW + 5_000))
+  assert.equal(box.depth().nextAtMs, NOW + 60_000)
+  for (let i = 0; i < 20; i++) box.commit({ failed: [{ id: 'bad', reason: 'refused' }] }, box.take(NOW * 2))
+  assert.deepEqual(box.queued('bad'), ['bad'], 'it is never given up')
+})
+
+test('a message that is not found four times is gone, and only then', async () => {
+  await using box = adopted()
+  box.put(['lost'])
+  const failed = [{ id: 'lost', reason: 'missing' as const }]
+  for (let i = 0; i < 3; i++) assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 0)
+  assert.equal(box.depth().setAside, 0, 'a deleted message is no alarm')
+  assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 1)
+  assert.equal(box.depth().entries, 0)
+})
+
+test('a message that failed without having been taken is queued', async () => {
+  await using box = adopted()
+  box.commit({ failed: [{ id: 'odd', reason: 'unreadable' }] })
+  assert.deepEqual(box.queued('odd'), ['odd'])
+})
+
+test('a lane that is done stays done while it is polled, until it starts over', () => {
+  const history = { ...newLane('history'), cursor: '1', done: true }
+  const moved = (cursor: string | null, done: boolean) =>
+    movedLanes(page({ lanes: [{ lane: 'history', cursor, done }] }), history, lanesOf(history), NOW)[0]
+  assert.equal(moved('2', false)?.done, true)
+  assert.equal(moved(null, false)?.done, false)
+})
+
+test('the asked lane forgets its faults, the others keep their waits', () => {
+  const asked = { ...newLane('history'), cursor: '1', done: true, failures: 3, notBeforeMs: NOW - 1 }
+  const other = { ...newLane('drain'), done: true, notBeforeMs: NOW + 9, failures: 2 }
+  const lanes = [{ lane: 'drain', cursor: 'x', done: true }]
+  const [drain, history] = movedLanes(page({ lanes }), asked, lanesOf(asked, other), NOW)
+  assert.deepEqual(drain, { ...other, cursor: 'x' })
+  assert.deepEqual(history, { ...asked, failures: 0, notBeforeMs: 0, syncedMs: NOW })
+})
+
+test('a lane that another one starts over counts it, so that its page under way is void', () => {
+  const all = lanesOf(newLane('history'), { ...newLane('enum'), cursor: 'page 9', done: true })
+  const lanes = [
+    { lane: 'history', cursor: '5', done: true },
+    { lane: 'enum', cursor: null, done: false },
+    { lane: 'drain', cursor: null, done: true },
+  ]
+  const moved = lanesOf(...movedLanes(page({ lanes }), newLane('history'), all, NOW))
+  assert.deepEqual([moved.get('enum')?.resets, moved.get('enum')?.done], [1, false])
+  assert.deepEqual([moved.get('history')?.resets, moved.get('drain')?.resets], [0, 0])
+})
+
+test('a dropped lane is not moved as well', () => {
+  const lane = newLane('folder:1')
+  assert.deepEqual(movedLanes(page({ dropLanes: ['folder:1'] }), lane, lanesOf(lane), NOW), [])
+})
+
+test('an idle poll is one that changes nothing that has to survive', () => {
+  const before = lanesOf({ ...newLane('history'), cursor: '5', done: true })
+  const same = { lanes: [{ lane: 'history', cursor: '5', done: true }] }
+  assert.equal(isIdle(page(same), [], before), true)
+  assert.equal(isIdle(page({}), [], before), true)
+  const changes: Partial<Page>[] = [
+    { lanes: [{ lane: 'history', cursor: '6', done: true }] },
+    { lanes: [{ lane: 'folder:new', cursor: null, done: false }] },
+    { ...same, messages: [mail('m')] },
+    { ...same, enqueue: { ids: ['m'], urgent: true } },
+    { ...same, drop: ['m'] },
+    { ...same, failed: [{ id: 'm', reason: 'missing' }] },
+    { ...same, dropLanes: ['folder:1'] },
+  ]
+  for (const change of changes) assert.equal(isIdle(page(change), [], before), false, JSON.stringify(change))
+  assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0 }], before), false)
+})

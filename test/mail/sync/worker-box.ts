@@ -1,0 +1,159 @@
+/**
+ * A worker on a real store, with a clock that a test moves and a provider that a test scripts page by page. The provider
+ * has the lanes `history` (polled, first), `folder:<x>` (polled), `enum` (walked) and `drain` (takes ids).
+ */
+import { createLog } from '#shared/log.ts'
+import { Secret } from '#shared/secret.ts'
+import type { Epoch } from '../../../services/mail/base/model.ts'
+import { createTelemetry } from '../../../services/mail/base/telemetry.ts'
+import {
+  type Call,
+  emptyPage,
+  type Identity,
+  type MailProvider,
+  type Page,
+  type PageRequest,
+} from '../../../services/mail/provider/provider.ts'
+import { queueDepth } from '../../../services/mail/store/fetch-queue.ts'
+import { readLanes } from '../../../services/mail/store/lanes.ts'
+import { countStored } from '../../../services/mail/store/messages.ts'
+import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
+import { readSyncState } from '../../../services/mail/store/sync-state.ts'
+import { MailboxLimiter, TokenBucket } from '../../../services/mail/sync/limiter.ts'
+import { Worker } from '../../../services/mail/sync/worker.ts'
+import type { WorkerDeps } from '../../../services/mail/sync/worker-deps.ts'
+import { ManualClock } from '../base/manual-clock.ts'
+import { ACCOUNT, EPOCH, type StoreBox, storeBox } from '../store/support.ts'
+
+const log = createLog('test', process.env.TEST_LOG ?? 'silent')
+const USER = ACCOUNT.userId
+
+export type Asked = {
+  lane: string
+  cursor: string | null
+  take: string[]
+  token: string
+  priority: string
+  atMs: number
+}
+export type Answer = (request: PageRequest, call: Call) => Partial<Page> | Promise<Partial<Page>>
+
+/** The contract of an adapter, answered by the test. Every request costs one and goes through the limiter. */
+export class ScriptedProvider implements MailProvider {
+  readonly name = 'google'
+  readonly firstLane = 'history'
+  readonly asked: Asked[] = []
+  answer: Answer = () => ({})
+  identity: () => Promise<Identity> = async () => ({ mailbox: 'ada@x', address: 'ada@x', totalEstimate: null })
+  identified = 0
+  readonly #clock: ManualClock
+
+  constructor(clock: ManualClock) {
+    this.#clock = clock
+  }
+  polled(lane: string): boolean {
+    return lane === 'history' || lane.startsWith('folder:')
+  }
+  takes(lane: string): number {
+    return lane === 'drain' ? 10 : 0
+  }
+  async identify(): Promise<Identity> {
+    this.identified += 1
+    return await this.identity()
+  }
+  async page(request: PageRequest, call: Call): Promise<Page> {
+    return await call.limiter.run(1, call.priority, call.signal, async () => {
+      this.asked.push({
+        lane: request.lane,
+        cursor: request.cursor,
+        take: [...request.take],
+        token: call.accessToken.reveal(),
+        priority: call.priority,
+        atMs: this.#clock.monoMs(),
+      })
+      return { ...emptyPage(), ...(await this.answer(request, call)) }
+    })
+  }
+}
+
+export type RunningWorker = { worker: Worker; end(): Promise<void>; done: Promise<void> }
+
+export class WorkerBox {
+  readonly clock = new ManualClock()
+  readonly provider = new ScriptedProvider(this.clock)
+  readonly store: StoreBox['store']
+  readonly marked: string[] = []
+  readonly refreshes: string[] = []
+  readonly stops: AbortController[] = []
+  token = 'token-1'
+  owns = true
+  readonly #box = storeBox()
+
+  constructor() {
+    this.store = this.#box.store
+    this.store.adopt(USER, EPOCH)
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const stop of this.stops) stop.abort(new Error('the test is over'))
+    await this.#box[Symbol.asyncDispose]()
+  }
+
+  /** Starts a worker; it runs as the clock is moved. */
+  start(more: Partial<WorkerDeps> = {}, epoch: Epoch = EPOCH): RunningWorker {
+    const stop = new AbortController()
+    this.stops.push(stop)
+    const limiter = new MailboxLimiter([new TokenBucket(1_000, 1, this.clock)], { start: 8, max: 8 }, this.clock)
+    const worker = new Worker(ACCOUNT, epoch, {
+      provider: this.provider,
+      limiter,
+      tokens: {
+        accessToken: async (_account, { rejected }) => {
+          if (rejected?.reveal() === this.token) {
+            this.refreshes.push(this.token)
+            this.token = `token-${this.refreshes.length + 1}`
+          }
+          return new Secret(this.token)
+        },
+      },
+      store: this.store,
+      clock: this.clock,
+      log,
+      telemetry: createTelemetry(log, () => ({ accounts: {}, outboxPending: 0, users: 0 })),
+      intervalMs: 30_000,
+      owns: () => this.owns,
+      sharers: () => 1,
+      bind: async () => true,
+      bound: { mailbox: 'ada@x', address: 'ada@x' },
+      reauth: async (code) => void this.marked.push(code),
+      committed: () => undefined,
+      projectThrottled: () => undefined,
+      random: () => 0.5,
+      ...more,
+    })
+    const done = worker.run(stop.signal)
+    done.catch(() => undefined)
+    const end = async (): Promise<void> => {
+      stop.abort(new Error('the test ends the worker'))
+      await done
+    }
+    return { worker, done, end }
+  }
+
+  lanes() {
+    return new Map(this.store.read(USER, (db) => readLanes(db, ACCOUNT)).map((lane) => [lane.lane, lane]))
+  }
+  /** What survives a crash: rows, events, queue, and the status row. */
+  facts() {
+    return this.store.read(USER, (db) => ({
+      stored: countStored(db, ACCOUNT),
+      events: outboxDepth(db).pending,
+      queued: queueDepth(db, ACCOUNT).entries,
+      status: readSyncState(db, ACCOUNT)?.status ?? null,
+      cursor: readSyncState(db, ACCOUNT)?.cursor ?? null,
+    }))
+  }
+  /** Asks of one lane so far. */
+  of(lane: string): Asked[] {
+    return this.provider.asked.filter((asked) => asked.lane === lane)
+  }
+}
