@@ -93,6 +93,22 @@ test('control: without expected sequence and read-back a swallowed acknowledgeme
   assert.equal(await ackSwallowed(UNPROTECTED), 2)
 })
 
+test('control: with the expected sequence and without read-back the relay is stuck behind its own event', async () => {
+  await using at = await behindProxy()
+  const { box, proxy, nc, ops, url } = at
+  await box.start('a', { env: url, controls: { readBack: false } })
+  await box.connect(nc, 'ada', 'google', { n: 5 })
+  await box.allLive(nc, ['ada'])
+  const swallowed = proxy.dropNext('toClient', isAck)
+  const id = deliver(box)
+  await swallowed
+  await until('the relay has given up believing in NATS', async () => {
+    const { accounts } = await box.status(nc, 'ada')
+    return accounts.some(({ outbox, last_error }) => outbox.pending === 1 && last_error?.code === 'NATS_UNAVAILABLE')
+  })
+  assert.equal(await timesOf(ops, id), 1)
+})
+
 /**
  * The owner's publish is held on the wire until another instance has taken over, published the same mail and the window
  * has passed; then it arrives. Answers how often the mail stands on the stream.
