@@ -27,7 +27,7 @@ const VERIFY_MS = 30_000
 const RETRY_MS = 1_000
 /** How long a server that came back may take to be what we need. */
 const PATIENCE_MS = 30_000
-const LOOPBACK = /^(?:127\.|\[?::1\]?|localhost)/
+const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost)$/
 
 export type Broker = AsyncDisposable & {
   nc: NatsConnection
@@ -42,6 +42,10 @@ export type Broker = AsyncDisposable & {
    */
   watch(on: { renewed(names: string[]): Promise<void>; connected(): void }, signal: AbortSignal): Promise<void>
 }
+
+/** True when the server's address can only be this machine: by the whole name, not by how it begins. */
+export const isLoopback = (url: string): boolean =>
+  LOOPBACK.test(new URL(url.includes('://') ? url : `nats://${url}`).hostname)
 
 export async function openBroker(
   config: Config,
@@ -68,8 +72,7 @@ export async function openBroker(
     await refuseCapturedSubjects(jsm)
     await ensureEventStream(jsm, config.stream)
     const buckets = await Buckets.open(nc)
-    const loopback = LOOPBACK.test(new URL(url.includes('://') ? url : `nats://${url}`).hostname)
-    const trusted = hasPermissions(nc) || (config.trustOpenNats && loopback)
+    const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
     return {
       nc,
@@ -82,8 +85,7 @@ export async function openBroker(
           await refuseOldServer(nc, url)
           await refuseCapturedSubjects(jsm)
           await ensureEventStream(jsm, config.stream)
-          const renewed = await buckets.verify()
-          if (renewed.length > 0) await on.renewed(renewed)
+          await buckets.verify(on.renewed)
         }
         await watchBroker(nc, verify, on, clock, log, stop)
       },

@@ -10,6 +10,8 @@ const ORDER: readonly Name[] = ['accounts', 'leases', 'state']
 export class Buckets {
   readonly #nc: NatsConnection
   readonly #open: Record<Name, Bucket>
+  /** Opened anew, and not yet acted upon. */
+  readonly #renewed = new Set<Name>()
 
   private constructor(nc: NatsConnection, open: Record<Name, Bucket>) {
     this.#nc = nc
@@ -29,14 +31,18 @@ export class Buckets {
     return this.#open[name]
   }
 
-  /** Looks whether each bucket is still the one that was opened; answers those that had to be opened anew. */
-  async verify(): Promise<Name[]> {
-    const renewed: Name[] = []
+  /**
+   * Looks whether each bucket is still the one that was opened, and opens those anew that are not. `onRenewed` hears of
+   * them, again with each call until it has succeeded: whatever fails on the way, nobody keeps what a lost bucket said.
+   */
+  async verify(onRenewed: (names: Name[]) => Promise<void>): Promise<void> {
     for (const name of ORDER) {
       if ((await this.#open[name].currentCreatedMs()) === this.#open[name].createdMs) continue
       this.#open[name] = await Bucket.open(this.#nc, NAMES[name])
-      renewed.push(name)
+      this.#renewed.add(name)
     }
-    return renewed
+    if (this.#renewed.size === 0) return
+    await onRenewed([...this.#renewed])
+    this.#renewed.clear()
   }
 }

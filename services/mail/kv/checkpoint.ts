@@ -70,10 +70,9 @@ function fit(record: CheckpointRecord): string {
   const oldestFirst = Object.values(record.lanes)
     .flat()
     .toSorted((a, b) => a.syncedMs - b.syncedMs)
-  let copy = record
-  for (let drop = 1; Buffer.byteLength(text) > MAX_BYTES && drop <= oldestFirst.length; drop = drop * 2) {
+  for (let drop = 1; Buffer.byteLength(text) > MAX_BYTES && drop < 2 * oldestFirst.length; drop *= 2) {
     const left = new Set(oldestFirst.slice(drop))
-    copy = {
+    const copy = {
       ...record,
       lanes: Object.fromEntries(
         Object.entries(record.lanes).map(([key, lanes]) => [key, lanes.filter((lane) => left.has(lane))]),

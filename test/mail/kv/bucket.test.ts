@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { jetstreamManager, StorageType } from '@nats-io/jetstream'
+import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE, bucketStream } from '#shared/subjects.ts'
+import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { Buckets } from '../../../services/mail/kv/buckets.ts'
+import { startProxy } from '../../support/proxy.ts'
+import { until } from '../../support/until.ts'
+import { kvBox } from './support.ts'
+
+test('a key is written only at the revision that was seen', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const first = await bucket.write('ada', 'one', null)
+  await assert.rejects(bucket.write('ada', 'again', null), RevisionConflict)
+  const second = await bucket.write('ada', 'two', first)
+  await assert.rejects(bucket.write('ada', 'late', first), RevisionConflict)
+  await assert.rejects(bucket.remove('ada', first), RevisionConflict)
+  assert.deepEqual(await bucket.read('ada'), { value: 'two', revision: second })
+  await bucket.remove('ada', second)
+  assert.equal(await bucket.read('ada'), null)
+  assert.equal(await bucket.read('nobody'), null)
+  assert.ok((await bucket.write('ada', 'three', null)) > second, 'a removed key can be made again')
+})
+
+test('of twenty writers at one revision one wins', async () => {
+  await using box = await kvBox()
+  const other = await Bucket.open(await box.connect(), BUCKET_STATE)
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const base = await bucket.write('ada', 'base', null)
+  const results = await Promise.allSettled(
+    Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? bucket : other).write('ada', `${i}`, base)),
+  )
+  assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1)
+  for (const result of results) if (result.status === 'rejected') assert.ok(result.reason instanceof RevisionConflict)
+})
+
+test('a lost answer to a write is a fault that leaves it open, not a conflict', async () => {
+  await using box = await kvBox()
+  await using proxy = await startProxy(box.server.port)
+  const bucket = await Bucket.open(await box.connect('mailsync', proxy.port), BUCKET_STATE)
+  const base = await bucket.write('ada', 'one', null)
+  proxy.mute('toClient')
+  await assert.rejects(bucket.write('ada', 'two', base, 200), (error) => !(error instanceof RevisionConflict))
+  const direct = await Bucket.open(box.nc, BUCKET_STATE)
+  assert.equal((await direct.read('ada'))?.value, 'two', 'it was written all the same')
+})
+
+test('a bucket whose settings lose data is refused, naming the field', async () => {
+  await using box = await kvBox()
+  const jsm = await jetstreamManager(await box.connect('ops'))
+  const subjects = [`$KV.${BUCKET_STATE}.>`]
+  const wrong = [
+    ['storage', { storage: StorageType.Memory }],
+    ['max_age', { max_age: 60_000_000_000 }],
+    ['history', { max_msgs_per_subject: 5 }],
+  ] as const
+  for (const [field, config] of wrong) {
+    const name = bucketStream(BUCKET_STATE)
+    await jsm.streams.add({ name, subjects, max_msgs_per_subject: 1, allow_rollup_hdrs: true, ...config })
+    await assert.rejects(Bucket.open(box.nc, BUCKET_STATE), (error: Error & { exitCode?: number }) => {
+      assert.equal(error.exitCode, 78)
+      assert.match(error.message, new RegExp(`^bucket ${BUCKET_STATE}: ${field} is .* is needed`))
+      return true
+    })
+    await jsm.streams.delete(name)
+  }
+})
+
+test('a bucket that was deleted and made again is told from the old one', async () => {
+  await using box = await kvBox()
+  const jsm = await jetstreamManager(await box.connect('ops'))
+  const bucket = await Bucket.open(box.nc, BUCKET_LEASES)
+  assert.equal(await bucket.currentCreatedMs(), bucket.createdMs)
+  await jsm.streams.delete(bucketStream(BUCKET_LEASES))
+  assert.equal(await bucket.currentCreatedMs(), null)
+  const again = await Bucket.open(box.nc, BUCKET_LEASES)
+  assert.ok(again.createdMs > bucket.createdMs)
+})
+
+test('whoever must act on a new bucket is told again until that has succeeded', async () => {
+  await using box = await kvBox()
+  const jsm = await jetstreamManager(await box.connect('ops'))
+  const buckets = await Buckets.open(box.nc)
+  const told: string[][] = []
+  const note = async (names: string[]): Promise<void> => void told.push(names)
+  await buckets.verify(note)
+  assert.deepEqual(told, [])
+  await jsm.streams.delete(bucketStream(BUCKET_ACCOUNTS))
+  await assert.rejects(
+    buckets.verify(async () => Promise.reject(new Error('KV does not answer'))),
+    /does not answer/,
+  )
+  await buckets.verify(note)
+  assert.deepEqual(told, [['accounts']])
+  await buckets.verify(note)
+  assert.equal(told.length, 1)
+})
+
+test('a bucket found new counts even when the look at the next one fails', async () => {
+  await using box = await kvBox()
+  const jsm = await jetstreamManager(await box.connect('ops'))
+  const buckets = await Buckets.open(box.nc)
+  const told: string[][] = []
+  const note = async (names: string[]): Promise<void> => void told.push(names)
+  for (const name of [BUCKET_ACCOUNTS, BUCKET_LEASES]) await jsm.streams.delete(bucketStream(name))
+  const name = bucketStream(BUCKET_LEASES)
+  await jsm.streams.add({ name, subjects: [`$KV.${BUCKET_LEASES}.>`], storage: StorageType.Memory })
+  await assert.rejects(buckets.verify(note), /storage/)
+  await jsm.streams.delete(name)
+  await buckets.verify(note)
+  assert.deepEqual(told, [['accounts', 'leases']])
+})
+
+test('following gives what is there, says when that was all, then every change, until it is stopped', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const stop = new AbortController()
+  const seen: string[] = []
+  const following = bucket.follow(
+    ({ key, value }) => seen.push(`${key}=${value}`),
+    () => seen.push('all'),
+    stop.signal,
+  )
+  await until('an empty bucket is complete', () => seen.includes('all'))
+  const revision = await bucket.write('a', '1', null)
+  await bucket.remove('a', revision)
+  await bucket.write('b', '\ufeff2', null)
+  await until('three changes', () => seen.length === 4)
+  stop.abort()
+  await following
+  assert.deepEqual(seen, ['all', 'a=1', 'a=null', 'b=\ufeff2'])
+  await assert.rejects(
+    bucket.follow(
+      () => assert.fail(),
+      () => assert.fail(),
+      stop.signal,
+    ),
+  )
+})

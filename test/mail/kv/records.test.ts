@@ -1,0 +1,137 @@
+/** Accounts by user and by mailbox, and checkpoints that always fit. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { accountKey, BUCKET_ACCOUNTS, BUCKET_STATE } from '#shared/subjects.ts'
+import type { AccountRef, LaneState } from '../../../services/mail/base/model.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
+import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
+import { Accounts } from '../../../services/mail/kv/accounts.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { type CheckpointRecord, Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { newLane } from '../../../services/mail/sync/commit-page.ts'
+import { connected, kvBox, log } from './support.ts'
+
+const account = (userId: string, inboxId = 'primary'): AccountRef => ({ userId, provider: 'google', inboxId })
+const MAX_BYTES = 512 * 1024
+
+test('a mailbox is counted once for each connected account of any user, and never wrongly afterwards', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_ACCOUNTS)
+  const accounts = new Accounts(() => bucket, systemClock, log)
+  const sharers = (mailbox = 'team@x') => accounts.sharers('google', mailbox)
+  const put = (userId: string, more: Parameters<typeof connected>[0] = {}) =>
+    accounts.change(account(userId), () => connected({ mailbox: 'team@x', ...more }))
+  await put('ada')
+  await put('grace')
+  await put('grace', { updated_at: 2 })
+  await put('joan', { mailbox: null })
+  assert.equal(sharers(), 2)
+  await put('joan', { mailbox: 'team@x' })
+  assert.equal(sharers(), 3)
+  await put('ada', { desired: 'disconnected', credential: null })
+  await put('grace', { mailbox: 'own@x' })
+  assert.deepEqual([sharers(), sharers('own@x'), accounts.sharers('microsoft', 'team@x')], [1, 1, 0])
+  accounts.replica.clear()
+  assert.deepEqual([sharers(), sharers('own@x'), [...accounts.users()]], [0, 0, []])
+})
+
+test('a user needs an owner while an account is connected or a grant is to be revoked', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_ACCOUNTS)
+  const accounts = new Accounts(() => bucket, systemClock, log)
+  await accounts.change(account('a.b', 'work'), () => connected())
+  assert.deepEqual([accounts.needsOwner('a.b'), accounts.needsOwner('a')], [true, false])
+  assert.deepEqual(accounts.ofUser('a.b')[0]?.account, account('a.b', 'work'))
+  await accounts.change(account('a.b', 'work'), () => connected({ desired: 'disconnected', revoke: 'sealed' }))
+  assert.equal(accounts.needsOwner('a.b'), true)
+  await accounts.change(account('a.b', 'work'), () => connected({ desired: 'disconnected', revoke: null }))
+  assert.equal(accounts.needsOwner('a.b'), false)
+})
+
+test('a change that meets others is decided again on what they wrote, and gives up after five rounds', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_ACCOUNTS)
+  const accounts = new Accounts(() => bucket, systemClock, log)
+  const key = accountKey('ada', 'google', 'primary')
+  const intrude = async (n: number): Promise<void> => {
+    const found = await bucket.read(key)
+    await bucket.write(key, JSON.stringify(connected({ updated_at: n })), found?.revision ?? null)
+  }
+  await intrude(1)
+  // Writes of others are slipped in between the read and the write of the change.
+  let rounds = 0
+  const meddled = new Accounts(
+    () =>
+      Object.assign(Object.create(bucket) as Bucket, {
+        read: (k: string) => bucket.read(k),
+        write: async (k: string, value: string, revision: number | null) => {
+          rounds += 1
+          if (rounds <= 2) await intrude(10 + rounds)
+          return await bucket.write(k, value, revision)
+        },
+      }),
+    systemClock,
+    log,
+  )
+  const seen: (number | undefined)[] = []
+  const change = (record: ReturnType<typeof connected> | null) => {
+    seen.push(record?.updated_at)
+    return connected({ updated_at: (record?.updated_at ?? 0) + 1 })
+  }
+  assert.equal((await meddled.change(account('ada'), change))?.record.updated_at, 13)
+  assert.deepEqual(seen, [1, 11, 12])
+  rounds = -1_000_000
+  await assert.rejects(meddled.change(account('ada'), change), RevisionConflict)
+  assert.equal(seen.length, 8)
+  assert.equal((await accounts.read(account('ada')))?.record.desired, 'connected')
+})
+
+const checkpoint = (lanes: LaneState[]): CheckpointRecord => ({
+  v: 1,
+  epoch: { era: 1, rev: 1 },
+  owner: 'sid',
+  lanes: { 'microsoft.primary': lanes },
+  pub: 5,
+  pubEventId: 'e',
+  snapshots: [],
+  accounts: [],
+  ts: 1_700_000_000,
+})
+const folders = (n: number, bytes: number): LaneState[] =>
+  Array.from({ length: n }, (_, i) => ({ ...newLane(`folder:${i}`), cursor: 'x'.repeat(bytes), syncedMs: i }))
+
+test('a checkpoint always fits into 512 KiB; the positions changed longest ago are left out', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  for (const [n, bytes] of [
+    [3, 1_000],
+    [100, 20_000],
+    [3, 400_000],
+    [3_000, 500],
+  ] as const) {
+    const user = `user${n}x${bytes}`
+    await checkpoints.write(user, checkpoint(folders(n, bytes)), null)
+    const raw = await bucket.read(user)
+    assert.ok(Buffer.byteLength(raw?.value ?? '') <= MAX_BYTES, `${n} lanes of ${bytes} bytes`)
+    const kept = (await checkpoints.read(user))?.record.lanes['microsoft.primary'] ?? []
+    assert.ok(n * bytes > MAX_BYTES ? kept.length < n : kept.length === n)
+    assert.deepEqual(
+      kept.map(({ syncedMs }) => syncedMs),
+      folders(n, 0)
+        .map(({ syncedMs }) => syncedMs)
+        .slice(n - kept.length),
+    )
+  }
+})
+
+test('a checkpoint that cannot be read counts as none and can be replaced', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  await bucket.write('ada', '{"v":2}', null)
+  assert.equal(await checkpoints.read('ada'), null)
+  await checkpoints.write('ada', checkpoint([]), await checkpoints.revision('ada'))
+  assert.deepEqual((await checkpoints.read('ada'))?.record, checkpoint([]))
+  await assert.rejects(checkpoints.write('ada', checkpoint([]), 1), RevisionConflict)
+})

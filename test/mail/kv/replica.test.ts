@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { BUCKET_STATE, bucketStream } from '#shared/subjects.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { Replica } from '../../../services/mail/kv/replica.ts'
+import { until } from '../../support/until.ts'
+import { kvBox, log } from './support.ts'
+
+type Watched = { replica: Replica<string>; changes: string[]; end(): Promise<void> }
+
+function watch(bucket: () => Bucket): Watched {
+  const replica = new Replica<string>((text) => (text === 'garbage' ? null : text), systemClock, log)
+  const changes: string[] = []
+  replica.listen((key, entry) => changes.push(`${key}=${entry?.record ?? null}`))
+  const stop = new AbortController()
+  const running = replica.run(bucket, stop.signal)
+  const end = async (): Promise<void> => {
+    stop.abort()
+    await running
+  }
+  return { replica, changes, end }
+}
+const values = ({ replica }: Watched) =>
+  Object.fromEntries([...replica.entries].map(([key, { record }]) => [key, record]))
+
+test('it is fresh once all that is there has been seen, and then follows', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const revision = await bucket.write('a', '1', null)
+  await bucket.write('b', '2', null)
+  const watched = watch(() => bucket)
+  assert.equal(watched.replica.fresh, false)
+  await until('fresh', () => watched.replica.fresh)
+  assert.deepEqual(values(watched), { a: '1', b: '2' })
+  await bucket.remove('a', revision)
+  await until('a is gone', () => !watched.replica.entries.has('a'))
+  assert.deepEqual(watched.changes, ['a=1', 'b=2', 'a=null'])
+  await watched.end()
+  assert.equal(watched.replica.fresh, false)
+})
+
+test('the latest revision wins in whatever order news arrive', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const watched = watch(() => bucket)
+  await until('fresh', () => watched.replica.fresh)
+  const first = await bucket.write('a', 'old', null)
+  const second = await bucket.write('a', 'new', first)
+  watched.replica.note('a', 'new', second)
+  watched.replica.note('a', 'old', first)
+  await bucket.write('b', 'end', null)
+  await until('the watch has caught up', () => watched.replica.entries.has('b'))
+  assert.deepEqual(values(watched), { a: 'new', b: 'end' })
+  assert.deepEqual(watched.changes.filter((change) => change.startsWith('a=')).at(-1), 'a=new')
+  assert.equal(watched.changes.filter((change) => change === 'a=new').length, 1, 'own news are told once')
+  await watched.end()
+})
+
+test('what was deleted while nobody watched is forgotten by the next watch', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const revision = await bucket.write('a', '1', null)
+  await bucket.write('b', '2', null)
+  const watched = watch(() => bucket)
+  await until('fresh', () => watched.replica.fresh)
+  const jsm = await jetstreamManager(await box.connect('ops'))
+  watched.replica.renew()
+  assert.equal(watched.replica.fresh, false)
+  // Without a marker: only the next whole look can tell.
+  await jsm.streams.deleteMessage(bucketStream(BUCKET_STATE), revision)
+  await until('fresh again', () => watched.replica.fresh)
+  assert.deepEqual(values(watched), { b: '2' })
+  await watched.end()
+})
+
+test('a value that is no record counts as absent and does not end the watch', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const revision = await bucket.write('a', '1', null)
+  const watched = watch(() => bucket)
+  await until('fresh', () => watched.replica.fresh)
+  await bucket.write('a', 'garbage', revision)
+  await until('a is gone', () => !watched.replica.entries.has('a'))
+  await bucket.write('b', '2', null)
+  await until('b is seen', () => watched.replica.entries.has('b'))
+  await watched.end()
+})
+
+test('after a bucket was made anew its low revisions count, once the old ones are cleared', async () => {
+  await using box = await kvBox()
+  let bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  let revision = await bucket.write('a', '0', null)
+  for (let i = 1; i < 5; i++) revision = await bucket.write('a', `${i}`, revision)
+  const watched = watch(() => bucket)
+  await until('fresh', () => watched.replica.fresh)
+  await (await jetstreamManager(await box.connect('ops'))).streams.delete(bucketStream(BUCKET_STATE))
+  bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  watched.replica.clear()
+  assert.deepEqual(values(watched), {})
+  await bucket.write('a', 'new', null)
+  await until('the new value is seen', () => values(watched).a === 'new')
+  assert.equal(watched.replica.fresh, true)
+  await watched.end()
+})
