@@ -78,9 +78,13 @@ function connectOptions(options: NatsOptions): NodeConnectionOptions {
   }
 }
 
-/** @throws ExitError 78 when the server is older than 2.10; the connection is then closed. */
+/**
+ * @throws ExitError 78 when the server is older than 2.10; the connection is then closed.
+ * @throws Error while there is no server to judge: the client forgets its version as soon as the link is lost.
+ */
 export async function refuseOldServer(nc: NatsConnection, url: string): Promise<void> {
-  const version = nc.info?.version ?? '0.0.0'
+  const version = nc.info?.version
+  if (version === undefined) throw new Error(`not connected to ${url}`)
   if (atLeast(version, NATS_MIN_VERSION)) return
   await nc.close()
   throw new ExitError(
