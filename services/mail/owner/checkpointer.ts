@@ -3,6 +3,7 @@
  * captured is in the stream before they are written: a checkpoint never runs ahead of the events.
  */
 import type { AccountStatus } from '#shared/contract.ts'
+import type { Log } from '#shared/log.ts'
 import { type AccountRef, compareEpochs, type Epoch, type LaneState, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
@@ -12,6 +13,7 @@ import { queueDepth } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
 import { readMeta } from '../store/meta.ts'
 import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
+import { CorruptError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
 import { laneKey } from './takeover.ts'
 
@@ -27,6 +29,7 @@ export type CheckpointerDeps = {
   checkpoints: Checkpoints
   store: UserStore
   clock: Clock
+  log: Log
   owns(): boolean
   accounts(): AccountRef[]
   statuses(): AccountStatus[]
@@ -76,8 +79,15 @@ export class Checkpointer {
         this.#dueMs = Number.POSITIVE_INFINITY
         this.#captured = this.#capture()
       }
-      await this.#writeIfPublished()
+      await this.#writeIfPublished().catch((error) => this.#unlessPassing(error))
     }
+  }
+
+  /** NATS or the disk does not answer: what was captured stays, and is written when they do. Nothing else is passing. */
+  #unlessPassing(error: unknown): void {
+    if (error instanceof StaleEpochError || error instanceof RevisionConflict || error instanceof CorruptError)
+      throw error
+    this.#deps.log.warn({ err: error }, 'a checkpoint could not be written yet')
   }
 
   /** The last checkpoint of a term, after worker and relay have stopped. Positions of unpublished mail are left out. */

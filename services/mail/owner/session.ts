@@ -24,6 +24,7 @@ export class Session {
   #validUntilMs = 0
   #state: 'closed' | 'live' | 'draining' = 'closed'
   #wallOffsetMs = 0
+  #leaving = false
   /** One write of the own session at a time. */
   #writing: Promise<void> = Promise.resolve()
   /** Called when the session was declared dead or went missing: everything owned under it is lost. */
@@ -77,7 +78,7 @@ export class Session {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        await this.#exclusive(() => (this.#state === 'closed' ? this.#open() : this.#beat()))
+        await this.#exclusive(() => this.#keep())
       } catch (error) {
         if (!signal.aborted) this.#logger.warn({ err: error }, 'heartbeat failed')
       }
@@ -87,6 +88,7 @@ export class Session {
 
   /** Tells the others that this instance takes no users any more. */
   async drain(): Promise<void> {
+    this.#leaving = true
     if (this.#state !== 'live') return
     this.#state = 'draining'
     await this.#exclusive(() => this.#beat())
@@ -103,6 +105,12 @@ export class Session {
     const turn = this.#writing.then(write, write)
     this.#writing = turn
     return turn
+  }
+
+  /** Who is leaving does not come back, not even when the others have declared it dead meanwhile. */
+  async #keep(): Promise<void> {
+    if (this.#state !== 'closed') await this.#beat()
+    else if (!this.#leaving) await this.#open()
   }
 
   async #open(): Promise<void> {

@@ -79,11 +79,12 @@ export class Tenure {
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
     this.#deps.log.debug({ base, epoch: this.epoch }, 'user taken over')
-    const { store, clock, earlyCheckpoint } = this.#deps
+    const { store, clock, log, earlyCheckpoint } = this.#deps
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       checkpoints: this.#deps.checkpoints,
       store,
       clock,
+      log,
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.statuses(),

@@ -1,0 +1,163 @@
+/** What is written for the next owner: never ahead of the stream, and kept trying while NATS does not answer. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { BUCKET_STATE } from '#shared/subjects.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { Checkpointer } from '../../../services/mail/owner/checkpointer.ts'
+import { takeOver } from '../../../services/mail/owner/takeover.ts'
+import { enqueue, finish, take } from '../../../services/mail/store/fetch-queue.ts'
+import { putLane } from '../../../services/mail/store/lanes.ts'
+import { storeNew } from '../../../services/mail/store/messages.ts'
+import { dueRows, markPublished } from '../../../services/mail/store/outbox-rows.ts'
+import { StaleEpochError } from '../../../services/mail/store/user-store.ts'
+import { newLane } from '../../../services/mail/sync/commit-page.ts'
+import { startProxy } from '../../support/proxy.ts'
+import { until } from '../../support/until.ts'
+import { kvBox, log } from '../kv/support.ts'
+import { ACCOUNT, EPOCH, mails, storeBox } from '../store/support.ts'
+
+const USER = ACCOUNT.userId
+const KEY = 'google.primary'
+
+/** User ada, taken over; a checkpointer of that term; and hands that do what worker and relay do. */
+async function checkpointBox(options: { early?: boolean; port?: (port: number) => Promise<number> } = {}) {
+  await using stack = new AsyncDisposableStack()
+  const kv = stack.use(await kvBox())
+  const { store } = stack.use(storeBox())
+  const port = (await options.port?.(kv.server.port)) ?? kv.server.port
+  const bucket = await Bucket.open(await kv.connect('mailsync', port), BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  const direct = await Bucket.open(kv.nc, BUCKET_STATE)
+  const seen = new Checkpoints(() => direct)
+  const deps = { checkpoints, store, clock: systemClock, log, firstLane: () => 'history' }
+  const { checkpoint } = await takeOver(USER, EPOCH, 'sid', deps)
+  const checkpointer = new Checkpointer(USER, EPOCH, checkpoint, {
+    ...deps,
+    owns: () => true,
+    accounts: () => [ACCOUNT],
+    statuses: () => [],
+    ...(options.early === true ? { early: true } : {}),
+  })
+  const stop = new AbortController()
+  const running = checkpointer.run(stop.signal)
+  running.catch(() => undefined)
+  stack.defer(() => stop.abort())
+  const parts = stack.move()
+  return {
+    checkpointer,
+    running,
+    store,
+    seen,
+    lane: (cursor: string, more: Parameters<typeof putLane>[2] | object = {}) =>
+      store.commit(USER, EPOCH, (tx) => putLane(tx, ACCOUNT, { ...newLane('history'), cursor, done: true, ...more })),
+    mail: (prefix: string, n: number) => store.commit(USER, EPOCH, (tx) => storeNew(tx, ACCOUNT, mails(prefix, n), 1)),
+    publishAll: () =>
+      store.commit(USER, EPOCH, (tx) => {
+        const rows = dueRows(tx, 1_000).map(({ id, msgId }) => ({ id, msgId, seq: id }))
+        const last = rows.at(-1)
+        if (last !== undefined) markPublished(tx, rows, { seq: last.seq, eventId: last.msgId }, 1)
+      }),
+    cursors: async () =>
+      (await seen.read(USER))?.record.lanes[KEY]?.map(({ lane, cursor }) => `${lane}:${cursor}`) ?? null,
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+test('positions are written only when all mail they have passed is on the stream', async () => {
+  await using box = await checkpointBox()
+  box.mail('a', 3)
+  box.lane('h1')
+  await box.checkpointer.flush()
+  assert.equal(await box.cursors(), null)
+  box.publishAll()
+  await box.checkpointer.flush()
+  assert.deepEqual(await box.cursors(), ['history:h1'])
+  assert.equal((await box.seen.read(USER))?.record.pub, 3)
+})
+
+test('with an outbox that is never empty the positions captured before still come through', async () => {
+  await using box = await checkpointBox()
+  box.mail('a', 1)
+  box.lane('h1')
+  box.checkpointer.changed(false)
+  await until('the first position is written', async () => {
+    box.mail(`more${performance.now()}-`, 1)
+    box.store.commit(USER, EPOCH, (tx) => {
+      const rows = dueRows(tx, 2)
+      // All but the newest row: the outbox is never empty.
+      const done = rows.slice(0, -1).map(({ id, msgId }) => ({ id, msgId, seq: id }))
+      const last = done.at(-1)
+      if (last !== undefined) markPublished(tx, done, { seq: last.seq, eventId: last.msgId }, 1)
+    })
+    box.checkpointer.published()
+    return (await box.cursors())?.includes('history:h1')
+  })
+})
+
+test('the control: written early, positions are ahead of mail that only this disk has', async () => {
+  await using box = await checkpointBox({ early: true })
+  box.mail('a', 3)
+  box.lane('h1')
+  await box.checkpointer.flush()
+  assert.deepEqual(await box.cursors(), ['history:h1'], 'whoever goes on from here never fetches the three')
+})
+
+test('while ids wait to be fetched, Gmail is listed again and Graph keeps its last checkpoint', async () => {
+  await using box = await checkpointBox()
+  box.lane('h1')
+  await box.checkpointer.flush()
+  box.lane('h2')
+  box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['m1'], { urgent: false }))
+  await box.checkpointer.flush()
+  assert.deepEqual(await box.cursors(), ['history:h1'])
+  box.lane('page 7', { lane: 'enum' })
+  await box.checkpointer.flush()
+  assert.deepEqual(await box.cursors(), ['enum:null', 'history:h2'])
+  box.store.commit(USER, EPOCH, (tx) => finish(tx, ACCOUNT, take(tx, ACCOUNT, Date.now(), 10)))
+  await box.checkpointer.flush()
+  assert.deepEqual(await box.cursors(), ['enum:page 7', 'history:h2'])
+})
+
+test('a message set aside keeps positions back like one that waits', async () => {
+  await using box = await checkpointBox()
+  box.lane('h1')
+  await box.checkpointer.flush()
+  box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['bad'], { urgent: false }))
+  box.store.commit(USER, EPOCH, (tx) => tx.db.run("UPDATE fetch_queue SET attempts = 3, reason = 'missing'"))
+  box.lane('h2')
+  await box.checkpointer.flush()
+  assert.deepEqual(await box.cursors(), ['history:h1'])
+})
+
+test('NATS that does not answer ends nothing: the checkpoint is written when it is back', async (t) => {
+  let proxy: Awaited<ReturnType<typeof startProxy>> | undefined
+  t.after(() => proxy?.[Symbol.asyncDispose]())
+  await using box = await checkpointBox({
+    port: async (port) => {
+      proxy = await startProxy(port)
+      return proxy.port
+    },
+  })
+  box.lane('h1')
+  const swallowed = proxy?.dropNext('toServer', (chunk) => chunk.includes('$KV.mail_state'))
+  const look = proxy?.dropNext('toServer', (chunk) => chunk.includes('KV_mail_state') && !chunk.includes('history'))
+  box.checkpointer.changed(false)
+  await Promise.all([swallowed, look])
+  const written = until('the checkpoint is there', async () => (await box.cursors())?.includes('history:h1'))
+  await Promise.race([written, box.running])
+  assert.deepEqual(await box.cursors(), ['history:h1'])
+})
+
+test('a later owner ends the term at its first checkpoint', async () => {
+  await using box = await checkpointBox()
+  const later = { ...EPOCH, rev: EPOCH.rev + 1 }
+  const found = await box.seen.read(USER)
+  assert.ok(found !== null)
+  await box.seen.write(USER, { ...found.record, epoch: later }, found.revision)
+  box.lane('h1')
+  box.checkpointer.changed(false)
+  await assert.rejects(box.running, StaleEpochError)
+  assert.equal(await box.cursors(), null)
+})

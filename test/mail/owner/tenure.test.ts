@@ -1,0 +1,97 @@
+/** One user under one term: workers follow the records, work ends in order, and faults of NATS end nothing. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Epoch } from '../../../services/mail/base/model.ts'
+import { Tenure } from '../../../services/mail/owner/tenure.ts'
+import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
+import { KeyUnavailableError } from '../../../services/mail/token/seal.ts'
+import { eventsOf } from '../../support/ledger.ts'
+import { until } from '../../support/until.ts'
+import { type Node, ownerBox, TWENTY } from './support.ts'
+
+const USER = 'ada'
+const EPOCH: Epoch = { era: 1_000, rev: 1 }
+
+async function started(node: Node, epoch = EPOCH): Promise<Tenure> {
+  const tenure = new Tenure(USER, epoch, 'sid', () => true, node.tenure)
+  await tenure.start()
+  // The supervisor does this at every change of a record.
+  node.accounts.replica.listen(() => tenure.accountsChanged())
+  tenure.accountsChanged()
+  return tenure
+}
+const isPolling = (node: Node, from = 0) => until('the mailbox is polled', () => node.provider.asked.length > from + 5)
+
+test('a worker runs while the account is connected, and again after the user has reconnected', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  const tenure = await started(node)
+  assert.equal(tenure.idle, true)
+  await box.put(node, USER)
+  await isPolling(node)
+  await box.put(node, USER, { desired: 'disconnected', credential: null })
+  await until('the worker has ended', () => tenure.idle)
+  await box.put(node, USER, { desired: 'connected', credential: 'second' })
+  await isPolling(node, node.provider.asked.length)
+  assert.equal(node.workers.length, 2)
+  await tenure.release()
+  assert.equal((await eventsOf(await box.connect('ops'), USER)).length, TWENTY)
+})
+
+test('a user who reconnects while the old worker is still ending gets a new one', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  const answer = Promise.withResolvers<Record<string, never>>()
+  // A call that does not end when it is told to, as a write to NATS that is under way.
+  node.provider.answer = () => answer.promise
+  const tenure = await started(node)
+  await box.put(node, USER)
+  await until('a call is under way', () => node.provider.asked.length === 1)
+  await box.put(node, USER, { desired: 'disconnected', credential: null })
+  await box.put(node, USER, { desired: 'connected', credential: 'second' })
+  answer.resolve({})
+  await until('a new worker runs', () => node.workers.length === 2)
+  await isPolling(node)
+  assert.equal(tenure.idle, false)
+  await tenure.release()
+})
+
+test('a disconnect also ends what has ended by itself, so that the user can be released', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  const tenure = await started(node)
+  await box.put(node, USER)
+  await isPolling(node)
+  const [worker] = node.workers
+  assert.ok(worker !== undefined)
+  assert.equal(tenure.idle, false)
+  node.provider.answer = () => {
+    throw new KeyUnavailableError('k9')
+  }
+  await until('it is paused', () => worker.state.ended === 'paused')
+  assert.equal(tenure.statuses()[0]?.state, 'paused')
+  const asked = node.provider.asked.length
+  await box.put(node, USER, { desired: 'disconnected', credential: null })
+  await until('nothing is left', () => tenure.idle)
+  assert.equal(node.provider.asked.length, asked)
+  await tenure.release()
+})
+
+test('a release ends workers, then events, then the last checkpoint', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  await box.put(node, USER)
+  const tenure = await started(node)
+  await until('the first mail is stored', () => node.provider.asked.length > 1)
+  await tenure.release()
+  const asked = node.provider.asked.length
+  const stored = node.store.read(USER, outboxDepth)
+  const events = await eventsOf(await box.connect('ops'), USER)
+  const record = (await node.checkpoints.read(USER))?.record
+  assert.deepEqual([stored.pending, events.length], [0, stored.lastId])
+  assert.equal(record?.pub, events.at(-1)?.seq)
+  const [lane] = record?.lanes['google.primary'] ?? []
+  assert.equal(Number(lane?.cursor) * 5, events.length, 'the checkpoint stands where the stream stands')
+  tenure.accountsChanged()
+  assert.equal(node.provider.asked.length, asked, 'nothing starts again')
+})
