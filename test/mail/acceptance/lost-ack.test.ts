@@ -13,7 +13,7 @@ import { startNatsServer } from '../../support/nats-server.ts'
 import { startProxy, type TcpProxy } from '../../support/proxy.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
-import { leaseOwner, SEED, settled } from './support.ts'
+import { accountOf, leaseOwner, SEED, settled } from './support.ts'
 
 const WINDOW_MS = 1_000
 const UNPROTECTED: Controls = { expectSequence: false, readBack: false }
@@ -75,13 +75,14 @@ async function ackSwallowed(controls: Controls): Promise<number> {
   await box.start('a', { env: url, controls })
   await box.connect(nc, 'ada', 'google', { n: 5 })
   await box.allLive(nc, ['ada'])
+  const { progress: before } = await accountOf(box, nc, 'ada', 'google')
   const swallowed = proxy.dropNext('toClient', isAck)
   const id = deliver(box)
   await swallowed
   // The relay waits two seconds for the answer: then the window is over.
   await until('the mail is marked as published', async () => {
-    const { accounts } = await box.status(nc, 'ada')
-    return accounts.every(({ outbox, progress }) => outbox.pending === 0 && progress.done === 6)
+    const { outbox, progress } = await accountOf(box, nc, 'ada', 'google')
+    return outbox.pending === 0 && progress.done === before.done + 1
   })
   return await timesOf(ops, id)
 }
