@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const START_DEADLINE_MS = 20_000
 const STOP_DEADLINE_MS = 5_000
 const LINES_KEPT = 200
+export const LINES_SHOWN = 12
 
 const alive = new Set<ChildProcess>()
 process.on('exit', () => {
@@ -59,11 +60,12 @@ export async function startPart<T>(
   }
 }
 
+export type Blamed = { name: string; tail(): string }
 /** What went wrong, and the part whose last lines tell why. */
 export class PartError extends Error {
   override readonly name = 'PartError'
-  readonly part: Part
-  constructor(part: Part, cause: unknown) {
+  readonly part: Blamed
+  constructor(part: Blamed, cause: unknown) {
     super(cause instanceof Error ? cause.message : String(cause), { cause })
     this.part = part
   }
@@ -100,8 +102,8 @@ export class Part {
     return this.#child.pid ?? 0
   }
   /** Its last lines. */
-  tail(lines = 12): string {
-    return this.#lines.slice(-lines).join('\n')
+  tail(): string {
+    return this.#lines.slice(-LINES_SHOWN).join('\n')
   }
   /** Sends the signal and waits for the end; SIGKILL when it takes too long. */
   async end(signal: NodeJS.Signals): Promise<void> {

@@ -9,10 +9,11 @@ import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import { type BetterAuthServer, startBetterAuth } from '../support/better-auth.ts'
 import { type NatsRole, type NatsServer, startNatsServer } from '../support/nats-server.ts'
-import { type Part, PartError, type Running, startPart } from './part.ts'
+import { LINES_SHOWN, type Part, PartError, type Running, startPart } from './part.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const CONNECT_DEADLINE_MS = 10_000
+const NATS_LOOK_MS = 250
 /** The default is 30 s; nobody wants to wait that long for a new mail in a demo. */
 export const SYNC_INTERVAL_MS = 1_000
 const silent = createLog('demo', 'silent')
@@ -106,6 +107,8 @@ export class System {
     this.#stack = stack
     this.#watch(this.simulator)
     this.#watch(this.bridge)
+    const looking = setInterval(() => this.#lookAtNats(), NATS_LOOK_MS)
+    this.#stack.defer(() => clearInterval(looking))
   }
   /** Aborted with a PartError when a part ends that should not. */
   get failed(): AbortSignal {
@@ -156,6 +159,11 @@ export class System {
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync()
+  }
+  #lookAtNats(): void {
+    if (this.nats.running) return
+    const nats = { name: 'nats-server', tail: () => this.nats.log.trim().split('\n').slice(-LINES_SHOWN).join('\n') }
+    this.#failed.abort(new PartError(nats, 'nats-server ended by itself'))
   }
   #watch(part: Part): void {
     void part.ended.then((how) => {
