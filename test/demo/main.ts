@@ -49,8 +49,9 @@ try {
   process.exitCode = isClean ? 0 : 1
   if (stay) process.stderr.write('\nstopped; nothing is left behind\n')
 } catch (error) {
-  process.exitCode = stoppedBy === undefined ? 1 : EXIT_OF[stoppedBy]
-  if (stop.signal.aborted) process.stderr.write('stopped; nothing is left behind\n')
+  // At a terminal Ctrl-C is how the demo ends; make would call any other code an error.
+  process.exitCode = stoppedBy === undefined ? 1 : stay && stoppedBy === 'SIGINT' ? 0 : EXIT_OF[stoppedBy]
+  if (stop.signal.aborted) process.stderr.write(`${stay ? '\n' : ''}stopped; nothing is left behind\n`)
   else {
     view.close()
     process.stderr.write(`the demo failed: ${error instanceof Error ? error.message : String(error)}\n`)
