@@ -34,3 +34,14 @@ export async function pause(clock: Clock, ms: number, signal: AbortSignal): Prom
     if (!signal.aborted) throw error
   }
 }
+
+/** Whether the work has ended after `ms`; it goes on in any case. @throws what the work throws in time. */
+export async function endsWithin(clock: Clock, ms: number, work: Promise<unknown>): Promise<boolean> {
+  const ended = new AbortController()
+  const late = pause(clock, ms, ended.signal).then(() => ended.signal.aborted)
+  try {
+    return await Promise.race([work.then(() => true), late])
+  } finally {
+    ended.abort()
+  }
+}

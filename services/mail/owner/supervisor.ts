@@ -7,7 +7,7 @@ import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
 import { parseAccountKey } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
-import { type Clock, pause } from '../base/time.ts'
+import { type Clock, endsWithin, pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
@@ -23,6 +23,7 @@ import { Tenure, type TenureDeps } from './tenure.ts'
 const MOVES_MAX = 16
 /** A user whose take-over failed is tried again after this long. */
 const RETRY_MS = 1_000
+const OTHER_TERM: unknown = new Error('the user belongs to another term')
 
 export type SupervisorDeps = {
   accounts: Accounts
@@ -139,7 +140,7 @@ export class Supervisor {
       return
     }
     const tenure = this.#tenures.get(userId)
-    const mine = desiredOwner(userId, this.#members.keys()) === this.session.name
+    const mine = this.#isMine(userId)
     if (tenure !== undefined) {
       if (this.#overtaken(userId, tenure)) this.#move(userId, () => this.#bury(userId, tenure))
       else if (!this.#deps.accounts.needsOwner(userId)) {
@@ -152,9 +153,25 @@ export class Supervisor {
       }
       return
     }
-    if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) return
+    if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) {
+      this.#returnLost(userId)
+      return
+    }
     if (this.#isFree(userId) && this.session.acquiring) this.#move(userId, () => this.#acquire(userId))
     else this.#recheck(userId)
+  }
+
+  /** Of two sessions with this instance's name the later counts; the older one gives its users away. */
+  #isMine(userId: string): boolean {
+    const { name, sid } = this.session
+    return desiredOwner(userId, this.#members.keys()) === name && this.#members.get(name) === sid
+  }
+
+  /** A return of the lease was lost on the way: as long as it names this session nobody else may take the user. */
+  #returnLost(userId: string): void {
+    const lease = this.#deps.leases.leases.get(userId)
+    if (lease === undefined || lease.record.owner !== this.session.sid) return
+    this.#move(userId, () => this.#giveBack(userId, { era: this.#deps.leases.era, rev: lease.revision }))
   }
 
   /** Looks at the user again at the next scan. */
@@ -172,9 +189,10 @@ export class Supervisor {
     return session === undefined || session.record.state === 'dead'
   }
 
+  /** Another has the lease, or this instance had it in a session that is over. */
   #overtaken(userId: string, tenure: Tenure): boolean {
     const lease = this.#deps.leases.leases.get(userId)
-    return lease === undefined || lease.revision > tenure.epoch.rev || this.#deps.leases.era !== tenure.epoch.era
+    return lease?.record.owner !== this.session.sid || !this.#holds(userId, tenure.epoch)
   }
 
   #move(userId: string, task: () => Promise<void>): void {
@@ -209,7 +227,8 @@ export class Supervisor {
       this.#tenures.set(userId, tenure)
       await tenure.start()
     } catch (error) {
-      await this.#abandon(userId, error)
+      const tenure = this.#tenures.get(userId)
+      if (tenure !== undefined) await this.#bury(userId, tenure, error)
       if (error instanceof RevisionConflict || error instanceof StaleEpochError)
         log.debug({ err: error }, 'somebody else was first')
       else log.warn({ err: error }, 'take-over failed; it is tried again')
@@ -223,16 +242,8 @@ export class Supervisor {
     return lease !== undefined && compareEpochs({ era: this.#deps.leases.era, rev: lease.revision }, epoch) === 0
   }
 
-  async #abandon(userId: string, reason: unknown): Promise<void> {
-    const tenure = this.#tenures.get(userId)
-    if (tenure === undefined) return
-    this.#tenures.delete(userId)
+  async #bury(userId: string, tenure: Tenure, reason = OTHER_TERM): Promise<void> {
     await tenure.drop(reason)
-    await this.#giveBack(userId, tenure.epoch)
-  }
-
-  async #bury(userId: string, tenure: Tenure): Promise<void> {
-    await tenure.drop(new Error('the user belongs to another term'))
     this.#tenures.delete(userId)
     await this.#giveBack(userId, tenure.epoch)
   }
@@ -263,21 +274,16 @@ export class Supervisor {
     const { clock, times, log } = this.#deps
     this.#draining = true
     this.#stopping.abort(new Error('draining'))
-    const deadline = clock.monoMs() + times.drainMs
-    await this.session.drain().catch((error) => log.warn({ err: error }, 'the others could not be told'))
+    if (await endsWithin(clock, times.drainMs, this.#releaseAll())) return
+    log.error({ users: this.#tenures.size }, 'drain limit reached; the rest is taken over after the silence')
+    await Promise.allSettled([...this.#tenures.values()].map((tenure) => tenure.drop(new Error('drain limit'))))
+  }
+
+  async #releaseAll(): Promise<void> {
+    await this.session.drain().catch((error) => this.#deps.log.warn({ err: error }, 'the others could not be told'))
     await this.#moves.onIdle()
     for (const [userId, tenure] of this.#tenures) this.#move(userId, () => this.#release(userId, tenure))
-    const inTime = new AbortController()
-    const late = clock.sleep(Math.max(0, deadline - clock.monoMs()), inTime.signal).then(
-      () => true,
-      () => false,
-    )
-    if (await Promise.race([this.#moves.onIdle().then(() => false), late])) {
-      log.error({ users: this.#tenures.size }, 'drain limit reached; the rest is taken over after the silence')
-      await Promise.allSettled([...this.#tenures.values()].map((tenure) => tenure.drop(new Error('drain limit'))))
-    }
-    inTime.abort(new Error('drained'))
-    await late
+    await this.#moves.onIdle()
   }
 
   async #closeSession(): Promise<void> {

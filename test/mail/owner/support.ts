@@ -36,6 +36,8 @@ export type NodeOptions = {
   port?: number
   clock?: Clock
   directory?: string
+  /** Stable name, when it is not that of the data folder. */
+  name?: string
   silenceMs?: number
   drainMs?: number
   tenure?: Partial<TenureDeps>
@@ -112,7 +114,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     accounts,
     leases,
     times: { ...leaseTimes(options.silenceMs ?? SILENCE_MS), drainMs: options.drainMs ?? 10_000 },
-    identity: { name, directory, address: `at-${name}`, version: '0.0.0' },
+    identity: { name: options.name ?? name, directory, address: `at-${name}`, version: '0.0.0' },
     clock,
     log,
     tenure,

@@ -6,6 +6,7 @@ import { createLog } from '#shared/log.ts'
 import { Secret } from '#shared/secret.ts'
 import type { Epoch } from '../../../services/mail/base/model.ts'
 import { createTelemetry } from '../../../services/mail/base/telemetry.ts'
+import type { Clock } from '../../../services/mail/base/time.ts'
 import {
   type Call,
   emptyPage,
@@ -46,9 +47,9 @@ export class ScriptedProvider implements MailProvider {
   answer: Answer = () => ({})
   identity: () => Promise<Identity> = async () => ({ mailbox: 'ada@x', address: 'ada@x', totalEstimate: null })
   identified = 0
-  readonly #clock: ManualClock
+  readonly #clock: Pick<Clock, 'monoMs'>
 
-  constructor(clock: ManualClock) {
+  constructor(clock: Pick<Clock, 'monoMs'>) {
     this.#clock = clock
   }
   polled(lane: string): boolean {
