@@ -8,14 +8,7 @@ import { CONTRACT, type ConnectRequest, type DisconnectRequest, type Operation }
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import {
-  GROUP,
-  HEADER_AUTHORIZATION,
-  OPERATIONS,
-  QUEUE,
-  SERVICE_NAME,
-  userOfAsSubject,
-} from '#shared/subjects.ts'
+import { GROUP, HEADER_AUTHORIZATION, OPERATIONS, QUEUE, SERVICE_NAME, userOfAsSubject } from '#shared/subjects.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
 import { answer, type EndpointSpec, EndpointStats, type Request } from './endpoint.ts'
 
@@ -119,6 +112,8 @@ export class ControlService implements AsyncDisposable {
       stats: new EndpointStats(),
       metadata: { description: 'Between instances: status of a user by its owner', http: '' },
     })
+    // Until the server has the subscriptions, a request finds nobody.
+    await options.nc.flush()
     return new ControlService(service, inFlight)
   }
 
