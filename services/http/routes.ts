@@ -123,6 +123,8 @@ function answerError(c: Ctx, error: AppError, log: Log): Response {
   if (error.status >= 500)
     log.error({ err: error, code: error.code, request_id: id, details: error.details }, 'refused')
   else log.debug({ code: error.code, request_id: id }, 'refused')
+  // The rest of the body stays unread, so the connection can carry no other request: the client must not try.
+  if (error.code === 'TOO_LARGE') c.header('connection', 'close')
   if (error.status === 401) c.header('www-authenticate', `Bearer error="${error.code}"`)
   const retryAfter = error.details.retry_after_s
   if (typeof retryAfter === 'number') c.header('retry-after', String(Math.ceil(retryAfter)))
