@@ -38,6 +38,9 @@ export async function run(log: Log, app: App): Promise<void> {
     if (error instanceof ExitError) {
       process.stderr.write(`${error.message}\n`)
       process.exitCode = error.exitCode
+    } else if (stop.signal.aborted && comesFrom(error, stop.signal.reason)) {
+      // Asked to stop while it was still starting: a wait of the start ended as it was told to.
+      log.info('stopped')
     } else {
       log.fatal({ err: error }, 'failed')
       process.exitCode = 1
@@ -46,6 +49,9 @@ export async function run(log: Log, app: App): Promise<void> {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
 }
+
+const comesFrom = (error: unknown, reason: unknown): boolean =>
+  error === reason || (error instanceof Error && error.cause !== undefined && comesFrom(error.cause, reason))
 
 /** Resolves when the signal aborts. */
 export function aborted(signal: AbortSignal): Promise<void> {
