@@ -8,13 +8,14 @@ import { type App, aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import { flatMetrics, serveMetrics } from '#shared/metrics.ts'
 import packageJson from '../../package.json' with { type: 'json' }
-import { type Broker, openBroker } from './app/broker.ts'
+import { openBroker } from './app/broker.ts'
 import { mirrorCredentials } from './app/mirror.ts'
 import { controlPorts } from './app/ports.ts'
 import { createProviders } from './app/providers.ts'
+import { type Controls, createRelay } from './app/relay.ts'
 import { createWorker } from './app/workers.ts'
 import { type Config, readConfig } from './base/config.ts'
-import { createTelemetry, type Telemetry } from './base/telemetry.ts'
+import { createTelemetry } from './base/telemetry.ts'
 import { type Clock, systemClock } from './base/time.ts'
 import { connect } from './control/connect.ts'
 import { disconnect } from './control/disconnect.ts'
@@ -23,7 +24,6 @@ import { ownerReply, status } from './control/status.ts'
 import { Accounts } from './kv/accounts.ts'
 import { Checkpoints } from './kv/checkpoint.ts'
 import { LeaseLog } from './kv/lease-log.ts'
-import { Relay } from './outbox/relay.ts'
 import { leaseTimes } from './owner/lease-times.ts'
 import { Supervisor } from './owner/supervisor.ts'
 import { AuthStore } from './store/auth-store.ts'
@@ -35,8 +35,6 @@ import { revokeGrant } from './token/refresh.ts'
 import { createSeal, kidsOf } from './token/seal.ts'
 import { TokenProvider } from './token/tokens.ts'
 
-/** Protections that a test may switch off to show what they protect from. Never set in production. */
-export type Controls = { expectSequence?: false; readBack?: false; earlyCheckpoint?: true }
 export type AppOptions = {
   config: Config
   log: Log
@@ -103,7 +101,16 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
         onRefresh: telemetry.tokenRefreshed,
       }),
     )
-    const relay = createRelay(broker, store, clock, log, telemetry, config, controls)
+    const relay = createRelay({
+      broker,
+      store,
+      clock,
+      log,
+      telemetry,
+      config,
+      controls,
+      learned: (userId) => supervisor.tenures.get(userId)?.learned(),
+    })
     const supervisor = new Supervisor({
       accounts,
       leases,
@@ -167,6 +174,9 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
       {
         connected: () => {
           relay.recheck()
+          // A watch may not have survived the server, and does not say so.
+          accounts.replica.renew()
+          leases.replica.renew()
           background.run(
             mirror.restore(stop).catch((error) => log.warn({ err: error }, 'accounts could not be checked yet')),
           )
@@ -202,44 +212,6 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
   }
 }
 
-function createRelay(
-  broker: Broker,
-  store: UserStore,
-  clock: Clock,
-  log: Log,
-  telemetry: Telemetry,
-  config: Config,
-  controls: Controls,
-): Relay {
-  return new Relay({
-    js: broker.js,
-    jsm: broker.jsm,
-    store,
-    clock,
-    log,
-    config: {
-      onNewStream: config.outbox.onNewStream,
-      keepMs: config.outbox.keepMs,
-      retentionMs: config.outbox.retentionDays * 86_400_000,
-    },
-    hooks: {
-      onPublished: (_userId, count, latencyMs) => telemetry.eventsPublished(count, latencyMs),
-      onReconciled: (_userId, result) => {
-        telemetry.reconciled('learned', result.readEvents)
-        telemetry.reconciled('marked', result.marked)
-        telemetry.reconciled('foreign', result.foreign)
-        telemetry.reconciled('republished', result.republished)
-        if (result.streamReset) telemetry.streamReset('new')
-        if (result.rolledBack) telemetry.streamReset('rolled_back')
-      },
-    },
-    controls: {
-      ...(controls.expectSequence === undefined ? {} : { expectSequence: false }),
-      ...(controls.readBack === undefined ? {} : { readBack: false }),
-    },
-  })
-}
-
 /** Tasks that run beside the main one and end with it. */
 class Background implements AsyncDisposable {
   readonly #stop = new AbortController()
@@ -261,11 +233,11 @@ class Background implements AsyncDisposable {
 function levels(supervisor: Supervisor): { accounts: Record<string, number>; outboxPending: number; users: number } {
   const accounts: Record<string, number> = {}
   let outboxPending = 0
-  for (const tenure of supervisor.tenures()) {
+  for (const tenure of supervisor.tenures.values()) {
     outboxPending += tenure.pending
     for (const { state } of tenure.statuses()) accounts[state] = (accounts[state] ?? 0) + 1
   }
-  return { accounts, outboxPending, users: supervisor.users }
+  return { accounts, outboxPending, users: supervisor.tenures.size }
 }
 
 async function until(fact: () => boolean, clock: Clock, signal: AbortSignal): Promise<void> {

@@ -6,7 +6,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { createLog, type Log } from '#shared/log.ts'
-import { type AppOptions, type Controls, createApp } from '../../services/mail/app.ts'
+import type { Controls } from '../../services/mail/app/relay.ts'
+import { type AppOptions, createApp } from '../../services/mail/app.ts'
 import { readConfig } from '../../services/mail/base/config.ts'
 
 const START_DEADLINE_MS = 40_000

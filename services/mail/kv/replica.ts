@@ -8,6 +8,8 @@ import type { Revised } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
 
 const RESTART_MS = 250
+/** Time for a watch to deliver what a bucket holds. */
+const SNAPSHOT_MS = 10_000
 
 type Listener<T> = (key: string, entry: Revised<T> | null) => void
 
@@ -54,6 +56,8 @@ export class Replica<T> {
       const restart = new AbortController()
       this.#restart = restart
       const seen = new Set<string>()
+      const both = AbortSignal.any([signal, restart.signal])
+      void this.#refuseToHang(restart, both)
       try {
         await bucket().follow(
           ({ key, value, revision }) => {
@@ -64,14 +68,23 @@ export class Replica<T> {
             for (const key of [...this.#entries.keys()]) if (!seen.has(key)) this.#apply(key, null)
             this.#fresh = true
           },
-          AbortSignal.any([signal, restart.signal]),
+          both,
         )
       } catch (error) {
         if (!signal.aborted) this.#log.debug({ err: error, bucket: bucket().name }, 'watch ended')
       }
       this.#fresh = false
+      restart.abort()
       await pause(this.#clock, RESTART_MS, signal)
     }
+  }
+
+  /** A watch that a restarting server swallowed never completes its snapshot and never ends: it is made anew. */
+  async #refuseToHang(restart: AbortController, signal: AbortSignal): Promise<void> {
+    await pause(this.#clock, SNAPSHOT_MS, signal)
+    if (signal.aborted || this.#fresh) return
+    this.#log.warn('a watch did not complete its snapshot; watching anew')
+    restart.abort()
   }
 
   /** Forgets everything: the bucket was recreated and its revisions start again. */

@@ -85,14 +85,12 @@ export class Supervisor {
     }
   }
 
-  get users(): number {
-    return this.#tenures.size
+  /** The users owned by this instance. */
+  get tenures(): ReadonlyMap<string, Tenure> {
+    return this.#tenures
   }
   owns(userId: string): boolean {
     return this.#tenures.has(userId) && this.session.valid
-  }
-  tenures(): IterableIterator<Tenure> {
-    return this.#tenures.values()
   }
   /** Status of the user's accounts if this instance owns the user, else null. */
   statuses(userId: string): AccountStatus[] | null {

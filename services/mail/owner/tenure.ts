@@ -113,6 +113,11 @@ export class Tenure {
     }
   }
 
+  /** Mail of the user was read back from the stream. */
+  learned(): void {
+    for (const { worker } of this.#workers.values()) worker.recount()
+  }
+
   /** Nothing left to do for the user: no account, no open revocation, an empty outbox. */
   get idle(): boolean {
     return (

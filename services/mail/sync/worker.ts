@@ -68,7 +68,8 @@ export class Worker implements LaneHost {
     const { store, clock } = this.deps
     const nowMs = clock.wallMs()
     store.read(this.account.userId, (db) => {
-      for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, lane)
+      // A lane that an earlier owner had to start over may be started over again: every take-over can cost one walk.
+      for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, { ...lane, resetMs: 0 })
       this.state.stored = countStored(db, this.account)
       this.state.syncCursor = readSyncState(db, this.account)?.cursor ?? null
       this.state.queue = queueDepth(db, this.account)
@@ -84,6 +85,11 @@ export class Worker implements LaneHost {
     if (this.state.throttledUntilMs > nowMs) this.deps.limiter.throttled(this.state.throttledUntilMs - nowMs)
     this.state.bound = this.deps.bound.mailbox !== null
     this.state.address = this.deps.bound.address
+  }
+
+  /** Mail was learned from the stream, beside this worker. */
+  recount(): void {
+    this.state.stored = this.deps.store.read(this.account.userId, (db) => countStored(db, this.account))
   }
 
   async #step(signal: AbortSignal): Promise<void> {

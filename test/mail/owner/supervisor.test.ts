@@ -67,7 +67,7 @@ test('a user without a connected account is given back once its outbox is empty'
   await ownedBy(a, 1)
   await eachOnce(box, ['user0'])
   await box.put(a, 'user0', { desired: 'disconnected', credential: null })
-  await until('it is given back', () => a.supervisor.users === 0 && a.supervisor.ownerOf('user0') === null)
+  await until('it is given back', () => a.supervisor.tenures.size === 0 && a.supervisor.ownerOf('user0') === null)
 })
 
 test('a lease whose return was lost on the way is returned again: its user is not left to nobody', async () => {

@@ -1,0 +1,54 @@
+/** The relay out of its parts, its outcomes into metrics, and the switches that control arms use. */
+import type { Log } from '#shared/log.ts'
+import type { Config } from '../base/config.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import type { Clock } from '../base/time.ts'
+import { Relay } from '../outbox/relay.ts'
+import type { UserStore } from '../store/user-store.ts'
+import type { Broker } from './broker.ts'
+
+/** Protections that a test may switch off to show what they protect from. Never set in production. */
+export type Controls = { expectSequence?: false; readBack?: false; earlyCheckpoint?: true }
+
+export type RelayParts = {
+  broker: Broker
+  store: UserStore
+  clock: Clock
+  log: Log
+  telemetry: Telemetry
+  config: Config
+  controls: Controls
+  /** Mail of the user was read back from the stream. */
+  learned(userId: string): void
+}
+
+export function createRelay({ broker, store, clock, log, telemetry, config, controls, learned }: RelayParts): Relay {
+  return new Relay({
+    js: broker.js,
+    jsm: broker.jsm,
+    store,
+    clock,
+    log,
+    config: {
+      onNewStream: config.outbox.onNewStream,
+      keepMs: config.outbox.keepMs,
+      retentionMs: config.outbox.retentionDays * 86_400_000,
+    },
+    hooks: {
+      onPublished: (_userId, count, latencyMs) => telemetry.eventsPublished(count, latencyMs),
+      onReconciled: (userId, result) => {
+        if (result.readEvents > 0) learned(userId)
+        telemetry.reconciled('learned', result.readEvents)
+        telemetry.reconciled('marked', result.marked)
+        telemetry.reconciled('foreign', result.foreign)
+        telemetry.reconciled('republished', result.republished)
+        if (result.streamReset) telemetry.streamReset('new')
+        if (result.rolledBack) telemetry.streamReset('rolled_back')
+      },
+    },
+    controls: {
+      ...(controls.expectSequence === undefined ? {} : { expectSequence: false }),
+      ...(controls.readBack === undefined ? {} : { readBack: false }),
+    },
+  })
+}
