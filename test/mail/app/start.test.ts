@@ -116,15 +116,9 @@ test('a stream that would store refresh tokens, and a folder in use, are refused
     `${join(box.dir, 'a')} is used by pid ${running.pid}; give this instance its own MAIL_DATA_DIR`,
   ])
   const jsm = await jetstreamManager(await box.connection('ops'))
-  for (const subject of ['mail.>', 'mail.as.*.connect', '>']) {
-    await running.kill('SIGKILL')
-    const add = { name: 'GREEDY', subjects: [subject], ...(subject === '>' ? { no_ack: true } : {}) }
-    const made = await jsm.streams.add(add).then(
-      () => true,
-      // The server itself refuses a stream that overlaps with ours.
-      () => false,
-    )
-    if (!made) continue
+  await running.kill('SIGKILL')
+  for (const subject of ['mail.>', 'mail.as.*.connect']) {
+    await jsm.streams.add({ name: 'GREEDY', subjects: [subject] })
     await using instance = start(box.env('b'))
     const { code, lines } = await end(instance)
     assert.equal(code, 78, subject)

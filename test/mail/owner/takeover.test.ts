@@ -1,0 +1,161 @@
+/** What the next owner of a user starts from, and that the past owner's hands are tied from then on. */
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { test } from 'node:test'
+import { BUCKET_STATE } from '#shared/subjects.ts'
+import type { Epoch, LaneState } from '../../../services/mail/base/model.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
+import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { takeOver } from '../../../services/mail/owner/takeover.ts'
+import { putLane, readLanes } from '../../../services/mail/store/lanes.ts'
+import { StaleEpochError, type UserStore } from '../../../services/mail/store/user-store.ts'
+import { newLane } from '../../../services/mail/sync/commit-page.ts'
+import { kvBox, log } from '../kv/support.ts'
+import { ACCOUNT, type StoreBox, storeBox } from '../store/support.ts'
+
+const USER = ACCOUNT.userId
+const KEY = 'google.primary'
+const epoch = (rev: number, era = 1_000): Epoch => ({ era, rev })
+
+async function takeoverBox() {
+  await using stack = new AsyncDisposableStack()
+  const kv = stack.use(await kvBox())
+  const disks: Record<string, StoreBox> = {}
+  for (const name of ['a', 'b']) disks[name] = stack.use(storeBox())
+  const bucket = await Bucket.open(kv.nc, BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  const diskOf = (name: 'a' | 'b'): UserStore => {
+    const disk = disks[name]
+    assert.ok(disk !== undefined)
+    return disk.store
+  }
+  const parts = stack.move()
+  return {
+    checkpoints,
+    bucket,
+    diskOf,
+    take: (name: 'a' | 'b', at: Epoch) =>
+      takeOver(USER, at, `sid-${name}`, {
+        checkpoints,
+        store: diskOf(name),
+        clock: systemClock,
+        log,
+        firstLane: () => 'history',
+      }),
+    walk: (name: 'a' | 'b', at: Epoch, cursor: string, more: Partial<LaneState> = {}) =>
+      diskOf(name).commit(USER, at, (tx) => putLane(tx, ACCOUNT, { ...newLane('history'), cursor, ...more })),
+    /** The checkpoint of a term, with one position. */
+    async write(cursor: string, more: Partial<LaneState> = {}): Promise<void> {
+      const found = await checkpoints.read(USER)
+      assert.ok(found !== null)
+      const lanes = { [KEY]: [{ ...newLane('history'), cursor, ...more }] }
+      await checkpoints.write(USER, { ...found.record, lanes }, found.revision)
+    },
+    lanes: (name: 'a' | 'b') =>
+      diskOf(name)
+        .read(USER, (db) => readLanes(db, ACCOUNT))
+        .map(({ lane, cursor }) => `${lane}:${cursor}`),
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+test('a new user, the same owner again, another one, and the first one behind it', async () => {
+  await using box = await takeoverBox()
+  assert.equal((await box.take('a', epoch(1))).base, 'new')
+  box.walk('a', epoch(1), 'a1')
+  await box.write('a1')
+  box.walk('a', epoch(1), 'a2')
+  assert.equal((await box.take('a', epoch(2))).base, 'local')
+  assert.deepEqual(box.lanes('a'), ['history:a2'], 'its own position is newer than the checkpoint')
+
+  assert.equal((await box.take('b', epoch(3))).base, 'lost')
+  assert.deepEqual(box.lanes('b'), [], 'fetched again from the start')
+  box.walk('b', epoch(3), 'b9')
+  await box.write('b9')
+  const back = await box.take('a', epoch(4))
+  assert.equal(back.base, 'stale')
+  assert.deepEqual(box.lanes('a'), ['history:b9'], 'others have been further')
+  assert.deepEqual([back.checkpoint.record.owner, back.checkpoint.record.epoch], ['sid-a', epoch(4)])
+})
+
+test('a past owner can write neither the checkpoint nor the database, nor come back', async () => {
+  await using box = await takeoverBox()
+  const past = await box.take('a', epoch(1))
+  await box.take('a', epoch(2))
+  await assert.rejects(box.checkpoints.write(USER, past.checkpoint.record, past.checkpoint.revision), RevisionConflict)
+  assert.throws(() => box.walk('a', epoch(1), 'late'), StaleEpochError)
+  await assert.rejects(box.take('a', epoch(1)), StaleEpochError)
+  await assert.rejects(box.take('b', epoch(1)), StaleEpochError)
+  await box.take('b', epoch(1, 2_000))
+  await assert.rejects(box.take('a', epoch(99)), StaleEpochError, 'a later bucket counts from one again')
+})
+
+test('two who take over at the same time: only the later epoch can write afterwards', async () => {
+  await using box = await takeoverBox()
+  const results = await Promise.allSettled([box.take('a', epoch(1)), box.take('b', epoch(2))])
+  assert.equal(results[1]?.status, 'fulfilled')
+  const record = (await box.checkpoints.read(USER))?.record
+  assert.deepEqual([record?.epoch, record?.owner], [epoch(2), 'sid-b'])
+})
+
+for (const [what, damage] of [
+  ['empty', (file: string) => truncateSync(file)],
+  ['gone', (file: string) => rmSync(file)],
+  ['overwritten', (file: string) => writeFileSync(file, 'x'.repeat(8_192))],
+] as const)
+  test(`a database that is ${what} is a lost disk, not a new user; nothing is deleted`, async () => {
+    await using box = await takeoverBox()
+    await box.take('a', epoch(1))
+    box.walk('a', epoch(1), 'a1', { notBeforeMs: 9_999_999_999_999 })
+    await box.write('a1', { notBeforeMs: 9_999_999_999_999 })
+    const store = box.diskOf('a')
+    const file = store.fileOf(USER)
+    store.release(USER)
+    for (const suffix of ['-wal', '-shm']) rmSync(file + suffix, { force: true })
+    damage(file)
+    assert.equal((await box.take('a', epoch(2))).base, 'lost')
+    assert.deepEqual(box.lanes('a'), ['history:null'], 'from the start, but not before the announced time')
+    const [lane] = store.read(USER, (db) => readLanes(db, ACCOUNT))
+    assert.equal(lane?.notBeforeMs, 9_999_999_999_999)
+    const aside = readdirSync(dirname(file)).filter((name) => name.includes('corrupt'))
+    assert.equal(aside.length, what === 'overwritten' ? 1 : 0)
+  })
+
+test('the database of somebody else is refused and left as it is', async () => {
+  await using box = await takeoverBox()
+  const store = box.diskOf('a')
+  store.adopt('eve', epoch(1))
+  store.commit('eve', epoch(1), (tx) =>
+    putLane(tx, { ...ACCOUNT, userId: 'eve' }, { ...newLane('history'), cursor: 'eve' }),
+  )
+  store.release('eve')
+  const file = store.fileOf(USER)
+  mkdirSync(dirname(file), { recursive: true })
+  cpSync(store.fileOf('eve'), file)
+  await assert.rejects(box.take('a', epoch(2)), { name: 'DiskError', code: 'FOREIGN' })
+  store.release(USER)
+  assert.deepEqual(readFileSync(file), readFileSync(store.fileOf('eve')), 'on some disks it may be the very same file')
+})
+
+test('a take-over that dies between its steps is simply made again', async () => {
+  await using box = await takeoverBox()
+  await box.take('a', epoch(1))
+  box.walk('a', epoch(1), 'a5')
+  await box.write('a4')
+  // T3 of the next term was done, and nothing after it.
+  const found = await box.checkpoints.read(USER)
+  assert.ok(found !== null)
+  await box.checkpoints.write(USER, { ...found.record, epoch: epoch(2) }, found.revision)
+  await box.take('a', epoch(3))
+  assert.deepEqual(box.lanes('a'), ['history:a4'], 'behind its own, never ahead of what is published')
+})
+
+test('a checkpoint that cannot be read does not keep a user from being taken over', async () => {
+  await using box = await takeoverBox()
+  await box.bucket.write(USER, 'no JSON', null)
+  assert.equal((await box.take('a', epoch(1))).base, 'new')
+  assert.equal((await box.checkpoints.read(USER))?.record.owner, 'sid-a')
+})
