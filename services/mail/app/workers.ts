@@ -31,6 +31,8 @@ export function createWorker(
   hooks: Hooks,
 ): Worker {
   const { config, providers, accounts, clock } = parts
+  // Whose mailbox it is has to be asked with the new credential, not with a token of the one before.
+  if (record.unverified === true) parts.tokens.invalidate(account)
   return new Worker(account, epoch, {
     provider: providers.byName[account.provider],
     limiter: providers.limiter(account.provider),
@@ -43,7 +45,7 @@ export function createWorker(
     owns: hooks.owns,
     sharers: () => sharersOf(accounts, account),
     bind: (identity) => bind(accounts, account, identity),
-    bound: { mailbox: record.mailbox, address: record.address },
+    bound: { mailbox: record.unverified === true ? null : record.mailbox, address: record.address },
     reauth: (code) => markReauth(accounts, account, code, clock),
     committed: hooks.committed,
     projectThrottled: (delayMs) => providers.pauseProject(account.provider, delayMs),
@@ -72,9 +74,12 @@ async function bind(
         entry.record.mailbox === identity.mailbox,
     )
   if (taken) return false
-  const written = await accounts.change(account, (record) =>
-    record === null || record.mailbox !== null ? null : { ...record, ...identity },
-  )
+  const written = await accounts.change(account, (record) => {
+    if (record === null || (record.mailbox ?? identity.mailbox) !== identity.mailbox) return null
+    if (record.mailbox !== null && record.unverified !== true) return null
+    const { unverified: _verified, ...rest } = record
+    return { ...rest, mailbox: identity.mailbox, address: identity.address ?? record.address }
+  })
   return written?.record.mailbox === identity.mailbox
 }
 

@@ -77,6 +77,7 @@ function nextRecord(
     v: 1,
     desired: 'connected',
     mailbox: bound ?? identity?.mailbox ?? null,
+    ...(bound !== null && identity === null ? { unverified: true } : {}),
     address: identity?.address ?? current?.address ?? null,
     credential,
     // A grant that is used again must not be revoked.

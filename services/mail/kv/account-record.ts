@@ -6,6 +6,8 @@ export const AccountRecord = v.object({
   desired: v.picklist(['connected', 'disconnected']),
   /** What the inbox is bound to; null until the worker has asked the provider. */
   mailbox: v.nullable(v.string()),
+  /** The provider could not say whose the credential is: the worker asks before it reads anything with it. */
+  unverified: v.optional(v.literal(true)),
   address: v.nullable(v.string()),
   /** Sealed `Credential`; null when disconnected. */
   credential: v.nullable(v.string()),

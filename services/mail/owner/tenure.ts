@@ -46,6 +46,7 @@ type Running = {
   ended: Promise<void>
   revision: number
   credential: string | null
+  verified: boolean
 }
 
 type Revoking = { sealed: string; stop: AbortController; ended: Promise<void> }
@@ -107,8 +108,7 @@ export class Tenure {
       const running = this.#workers.get(accountName(entry.account))
       if (!wanted) this.#stopWorker(entry, running)
       else if (running === undefined) this.#startWorker(entry)
-      else if (running.worker.state.ended !== null && entry.record.credential !== running.credential)
-        this.#restartWorker(entry, running)
+      else if (isOutdated(running, entry)) this.#restartWorker(entry, running)
       this.#revoke(entry.account, record.revoke)
     }
   }
@@ -205,7 +205,9 @@ export class Tenure {
         this.#failed(error)
       },
     )
-    this.#workers.set(name, { worker, stop, ended, revision: entry.revision, credential: entry.record.credential })
+    const { revision, record } = entry
+    const verified = record.unverified !== true
+    this.#workers.set(name, { worker, stop, ended, revision, credential: record.credential, verified })
   }
 
   /** One that has ended by itself is kept for its state until the account is disconnected. */
@@ -248,6 +250,10 @@ export class Tenure {
     this.#lost.abort(error)
   }
 }
+
+/** It has ended and there is another credential, or nobody knows yet whose mailbox the new one opens. */
+const isOutdated = ({ worker, credential, verified }: Running, { record }: AccountEntry): boolean =>
+  (worker.state.ended !== null && record.credential !== credential) || (verified && record.unverified === true)
 
 type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state'>
 
