@@ -78,7 +78,7 @@ export const ERRORS = {
   INTERNAL: {
     status: 500,
     message: 'The service failed.',
-    hint: 'Nothing was changed. Give the request_id to the operator.',
+    hint: 'Repeat the request; if it fails again, give the request_id to the operator.',
   },
   ISSUER_UNREACHABLE: {
     status: 503,

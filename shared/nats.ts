@@ -145,3 +145,8 @@ export async function drainNats(nc: NatsConnection, log: Log): Promise<void> {
     if (!nc.isClosed()) await nc.close()
   }
 }
+
+/** A fault of the link or of JetStream rather than of what was asked: the same request may work in a moment. */
+export const isNatsFault = (error: unknown): boolean =>
+  error instanceof Error &&
+  /^(?:Timeout|Request|NoResponders|JetStream|ClosedConnection|DrainingConnection|Connection)/.test(error.name)

@@ -150,7 +150,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
       nc: broker.nc,
       jwt: createJwtVerifier({ ...config.jwt }),
       handlers: {
-        connect: (userId, request) => connect(userId, request, { accounts, ports, clock }, stop),
+        connect: (userId, request) => connect(userId, request, { accounts, ports, clock }, background.signal),
         status: (userId) => status(userId, { nc: broker.nc, accounts, ports, log }),
         disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }),
         ownerStatus: async (userId) => ownerReply(userId, ports),
@@ -235,7 +235,7 @@ function levels(supervisor: Supervisor): { accounts: Record<string, number>; out
   let outboxPending = 0
   for (const tenure of supervisor.tenures.values()) {
     outboxPending += tenure.pending
-    for (const { state } of tenure.statuses()) accounts[state] = (accounts[state] ?? 0) + 1
+    for (const { state } of tenure.statuses() ?? []) accounts[state] = (accounts[state] ?? 0) + 1
   }
   return { accounts, outboxPending, users: supervisor.tenures.size }
 }

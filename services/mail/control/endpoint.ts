@@ -11,6 +11,8 @@ import { type Msg, RequestError, TimeoutError } from '#shared/nats.ts'
 import { HEADER_REQUEST_ID } from '#shared/subjects.ts'
 
 const LATENCIES_MAX = 512
+/** A path may be the caller's own key. */
+const PATH_MAX_CHARS = 100
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
@@ -82,7 +84,7 @@ function decode(data: Uint8Array, operation: Operation): unknown {
   // Paths and expectations only: the messages of the library repeat the values, and these are tokens.
   const issues = result.issues
     .slice(0, 20)
-    .map((issue) => ({ path: v.getDotPath(issue) ?? '', expected: expectedOf(issue) }))
+    .map((issue) => ({ path: (v.getDotPath(issue) ?? '').slice(0, PATH_MAX_CHARS), expected: expectedOf(issue) }))
   throw new AppError('BAD_REQUEST', { issues })
 }
 

@@ -18,7 +18,9 @@ export type StatusDeps = { nc: NatsConnection; accounts: Accounts; ports: Contro
 export async function status(userId: string, deps: StatusDeps): Promise<StatusReply> {
   const connected = deps.accounts.ofUser(userId).filter(({ record }) => record.desired === 'connected')
   const known = connected.length === 0 ? [] : await statuses(userId, deps)
-  const accounts = connected.map((entry) => known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry))
+  const accounts = connected.map((entry) =>
+    withReauth(entry, known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry)),
+  )
   return {
     user_id: userId,
     running_syncs: accounts
@@ -51,12 +53,16 @@ async function askOwner(userId: string, { nc, ports, log }: StatusDeps): Promise
 const isOf = (status: AccountStatus, account: AccountRef): boolean =>
   status.provider === account.provider && status.inbox_id === account.inboxId
 
+/** The record knows before any checkpoint does that the user must sign in again. */
+const withReauth = ({ record }: AccountEntry, status: AccountStatus): AccountStatus =>
+  record.reauth === null ? status : { ...status, state: 'needs_reauth' }
+
 /** Connected a moment ago: nobody has worked on it yet. */
 const notSeenYet = ({ account, record }: AccountEntry): AccountStatus => ({
   provider: account.provider,
   inbox_id: account.inboxId,
   address: record.address,
-  state: record.reauth === null ? 'connecting' : 'needs_reauth',
+  state: 'connecting',
   progress: { done: 0, total_estimate: null, percent: null, rate_per_s: null, eta_s: null },
   last_synced_at: null,
   next_sync_at: null,

@@ -7,7 +7,7 @@ import type { Epoch } from '../base/model.ts'
 import type { RelayDeps } from './deps.ts'
 import { RelayRun } from './relay-run.ts'
 
-export type { RelayDeps, RelayHooks, RelayStatus } from './deps.ts'
+export type { RelayDeps } from './deps.ts'
 export type { RelayRun } from './relay-run.ts'
 
 /** Users whose rows are published at the same time; each has one publish in flight. */

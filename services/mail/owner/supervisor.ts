@@ -241,7 +241,10 @@ export class Supervisor {
   }
 
   async #bury(userId: string, tenure: Tenure, reason = OTHER_TERM): Promise<void> {
+    const failed = tenure.lost.aborted && !(tenure.lost.reason instanceof StaleEpochError)
     await tenure.drop(reason)
+    // What made the user fail is probably still there: not at once again.
+    if (failed) await pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
     this.#tenures.delete(userId)
     await this.#giveBack(userId, tenure.epoch)
   }

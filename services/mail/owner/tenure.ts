@@ -88,7 +88,7 @@ export class Tenure {
       log,
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
-      statuses: () => this.statuses(),
+      statuses: () => this.statuses() ?? [],
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     this.#relay = this.#deps.relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
@@ -134,8 +134,11 @@ export class Tenure {
     return this.#lost.signal
   }
 
-  /** Status of every connected account of the user. */
-  statuses(): AccountStatus[] {
+  /** Status of every connected account of the user; null until the take-over is done. */
+  statuses(): AccountStatus[] | null {
+    // While the user is being taken over the last owner's checkpoint says more.
+    const relay = this.#relay
+    if (relay === null) return null
     const { clock, instance, intervalMs, polled } = this.#deps
     return this.#deps.accounts
       .ofUser(this.userId)
@@ -143,7 +146,7 @@ export class Tenure {
       .map((entry) => {
         const state = this.#workers.get(accountName(entry.account))?.worker.state
         return statusOf(entry, state, {
-          outbox: this.#relay?.status() ?? { pending: 0, oldestTsMs: null, error: null, streamReset: false },
+          outbox: relay.status(),
           polled: (lane) => polled(entry.account, lane),
           nowMs: clock.wallMs(),
           intervalMs,

@@ -1,7 +1,9 @@
 /** What a fault means for the account: pure. The worker carries the verdict out. */
 import { type AccountErrorCode, AppError } from '#shared/errors.ts'
+import { isNatsFault } from '#shared/nats.ts'
 import { delayMs, PROVIDER_BACKOFF } from '../base/backoff.ts'
 import type { LaneState } from '../base/model.ts'
+import { RevisionConflict } from '../kv/account-record.ts'
 import { ProviderError } from '../provider/provider.ts'
 import { DiskError } from '../store/disk-errors.ts'
 import { GrantError } from '../token/grant-error.ts'
@@ -21,6 +23,7 @@ export type Verdict =
 
 const REFUSED_MIN_MS = 60_000
 const DISK_PROBE_MS = 2_000
+const NATS_RETRY_MS = 2_000
 const THROTTLE_MIN_MS = 1_000
 const RESET_WINDOW_MS = 3_600_000
 const RESET_WAIT_MS = 600_000
@@ -37,6 +40,9 @@ export function judge(error: unknown, lane: LaneState, nowMs: number, shared: bo
   }
   if (error instanceof KeyUnavailableError) return { do: 'pause', code: 'KEY_UNAVAILABLE' }
   if (error instanceof DiskError) return { do: 'retry', code: 'DISK_FULL', delayMs: DISK_PROBE_MS }
+  // Our own records in KV: it is not the provider that fails, and a moment later it works.
+  if (error instanceof RevisionConflict || isNatsFault(error))
+    return { do: 'retry', code: 'NATS_UNAVAILABLE', delayMs: NATS_RETRY_MS }
   const code = error instanceof AppError ? error.code : 'INTERNAL'
   return { do: 'retry', code, delayMs: Math.max(REFUSED_MIN_MS, backoffMs) }
 }

@@ -13,6 +13,7 @@ import type { LaneHost } from './worker-deps.ts'
 export async function runLane(worker: LaneHost, lane: string, signal: AbortSignal): Promise<void> {
   const { deps, account, state } = worker
   const asked = state.lanes.get(lane) ?? newLane(lane)
+  refuseFullDisk(worker)
   const taken = takeIds(worker, lane)
   const request: PageRequest = {
     lane,
@@ -30,6 +31,13 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   if (current === undefined || current.cursor !== asked.cursor || current.resets !== asked.resets) return
   if (!deps.owns()) return
   settle(worker, lane, page, taken)
+}
+
+/** A page that cannot be stored is not asked for: while the disk is full, writing the status is the probe. */
+function refuseFullDisk(worker: LaneHost): void {
+  if (worker.state.fault?.code !== 'DISK_FULL') return
+  const { deps, account, epoch } = worker
+  deps.store.commit(account.userId, epoch, (tx) => worker.putStatus(tx, deps.clock.wallMs()))
 }
 
 /** Binds the account to the mailbox that its credential opens, before the first page. */

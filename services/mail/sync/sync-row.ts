@@ -23,7 +23,8 @@ export function syncRow(state: AccountState, nowMs: number): SyncState {
 
 function wordOf(state: AccountState, nowMs: number): string {
   if (state.ended !== null) return state.ended.toUpperCase()
-  if (state.throttledUntilMs > nowMs) return 'THROTTLED'
+  if (state.throttledUntilMs > nowMs || state.fault?.code === 'SHARED_MAILBOX') return 'THROTTLED'
   if (state.fault !== null) return state.fault.count >= ERROR_RETRIES ? 'ERROR' : 'RETRYING'
+  if (state.queue.setAside > 0) return 'RETRYING'
   return backfillDone([...state.lanes.values()], state.queue.waiting) ? 'LIVE' : 'BACKFILLING'
 }

@@ -5,6 +5,7 @@
  *   connecting → backfilling → live          any → throttled | retrying → back
  *   any → needs_reauth | paused (the loop ends; a new credential starts a new worker)
  */
+import type { AccountErrorCode } from '#shared/errors.ts'
 import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
 import { Wake } from '../base/wake.ts'
 import { DiskError } from '../store/disk-errors.ts'
@@ -25,6 +26,7 @@ import type { LaneHost, WorkerDeps } from './worker-deps.ts'
 const PARALLEL_MAX = 3
 /** A worker that nothing wakes looks again after this long. */
 const IDLE_MS = 60_000
+const REAUTH_RETRY_MS = 2_000
 
 export class Worker implements LaneHost {
   readonly state = new AccountState()
@@ -194,8 +196,7 @@ export class Worker implements LaneHost {
         )
         break
       case 'reauth':
-        await this.deps.reauth(verdict.code)
-        this.#end('needs_reauth', nowMs)
+        await this.#reauth(verdict.code, lane, nowMs)
         break
       case 'pause':
         this.#end('paused', nowMs)
@@ -203,6 +204,18 @@ export class Worker implements LaneHost {
       default:
         verdict satisfies never
     }
+  }
+
+  /** Written where everybody sees it, then the worker ends; when NATS does not take it, the lane meets the fault again. */
+  async #reauth(code: AccountErrorCode, lane: LaneState | null, nowMs: number): Promise<void> {
+    try {
+      await this.deps.reauth(code)
+    } catch (error) {
+      this.deps.log.warn({ err: error, code }, 'that the user must sign in again could not be written yet')
+      if (lane !== null) this.#putLanes([{ ...lane, notBeforeMs: nowMs + REAUTH_RETRY_MS }], nowMs)
+      return
+    }
+    this.#end('needs_reauth', nowMs)
   }
 
   #end(how: 'needs_reauth' | 'paused', nowMs: number): void {

@@ -69,7 +69,7 @@ test('a disconnect also ends what has ended by itself, so that the user can be r
     throw new KeyUnavailableError('k9')
   }
   await until('it is paused', () => worker.state.ended === 'paused')
-  assert.equal(tenure.statuses()[0]?.state, 'paused')
+  assert.equal(tenure.statuses()?.[0]?.state, 'paused')
   const asked = node.provider.asked.length
   await box.put(node, USER, { desired: 'disconnected', credential: null })
   await until('nothing is left', () => tenure.idle)

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AppError } from '#shared/errors.ts'
+import { TimeoutError } from '#shared/nats.ts'
+import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
 import {
   ProviderError,
   type ProviderErrorFacts,
@@ -104,4 +106,10 @@ test('an unknown key pauses, a full disk is probed every two seconds, anything e
   })
   for (const odd of [new Error('x'), 'text', undefined])
     assert.deepEqual(of(odd), { do: 'retry', code: 'INTERNAL', delayMs: 60_000 })
+})
+
+test('a fault of NATS while a record is read or written is not the provider’s, and is tried again soon', () => {
+  for (const error of [new TimeoutError(), new RevisionConflict('mail_accounts/x')]) {
+    assert.deepEqual(of(error), { do: 'retry', code: 'NATS_UNAVAILABLE', delayMs: 2_000 })
+  }
 })
