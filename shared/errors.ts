@@ -72,7 +72,7 @@ export const ERRORS = {
   CREDENTIAL_REFUSED: {
     status: 422,
     message: 'The provider refused the credential.',
-    hint: 'Let the user sign in again and connect with the new tokens; check that they belong to the configured client id.',
+    hint: 'Let the user sign in again and connect with the new tokens; after a disconnect the old ones of Google are void. Check that they belong to the configured client id.',
   },
   RATE_LIMITED: { status: 429, message: 'Too many requests.', hint: 'Wait as long as Retry-After says.' },
   INTERNAL: {
@@ -93,7 +93,7 @@ export const ERRORS = {
   NO_INSTANCE: {
     status: 503,
     message: 'No mail-sync instance is running on this NATS.',
-    hint: 'Start one with "npm start"; "mailctl doctor" shows what is missing.',
+    hint: 'If details.nats says disconnected, NATS is away: start it or check NATS_URL. Otherwise start an instance with "npm start". "mailctl doctor" shows which.',
   },
   TIMEOUT: {
     status: 504,

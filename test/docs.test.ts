@@ -36,7 +36,7 @@ test('the tables of environment variables are the table of the code', () => {
 })
 
 test('.env.example is what scripts/env-example.ts makes', () => {
-  assert.equal(read('.env.example'), envExample(), 'run: node scripts/env-example.ts')
+  assert.equal(read('.env.example'), envExample(), 'run: npx node scripts/env-example.ts')
 })
 
 test('the tables of error codes are those of the code, with status, text and remedy', () => {

@@ -2,7 +2,7 @@
  * What every command of mailctl shares: environment, output, NATS connection, the user it acts for, its end.
  * Exit codes: 0 done, 1 failed, 2 wrong usage.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { v7 } from 'uuid'
 import { type OperationCall, type Replies, requestOperation } from '#shared/control-client.ts'
@@ -76,11 +76,16 @@ async function whoOf({ user, jwt }: CallerOptions): Promise<{ asUser: string } |
   if ((user === undefined) === (jwt === undefined)) throw new UsageError('give either --user or --jwt')
   if (user !== undefined) return { asUser: user }
   const given = jwt ?? ''
-  const token = /^[\w-]+\.[\w-]+\.[\w-]*$/.test(given) ? given : (await readInput(given)).trim()
+  if (given !== '-' && !isJwt(given) && !existsSync(given))
+    // Not repeated: what stands there instead of a file name may be a session token.
+    throw new CliFailure('--jwt is neither a file nor a JWT. A session token is none: fetch a JWT from /api/auth/token')
+  const token = isJwt(given) ? given : (await readInput(given)).trim()
   // What is no header value must not reach the headers; whether it is a JWT is the service's to say.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new CliFailure('--jwt: that is no token')
   return { jwt: token }
 }
+
+const isJwt = (text: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(text)
 
 /** Text of a file, or of stdin when the name is `-`. @throws CliFailure, UsageError on a terminal without input */
 export async function readInput(file: string): Promise<string> {

@@ -141,6 +141,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
       },
     })
 
+    for (const missing of config.missingClients) log.warn(missing)
     const mirror = mirrorCredentials({ accounts, tokens, auth, broker, log })
     await mirror.restore(stop)
     background.run(mirror.run(background.signal))

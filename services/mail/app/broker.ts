@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { ExitError } from '#shared/lifecycle.ts'
+import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import {
   connectNats,
@@ -12,6 +12,7 @@ import {
   followStatus,
   hasPermissions,
   type NatsConnection,
+  PermissionViolationError,
   refuseOldServer,
 } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
@@ -93,7 +94,13 @@ export async function openBroker(
     }
   } catch (error) {
     await drainNats(nc, log)
-    throw error
+    const refused = forbidden(error)
+    if (refused === null) throw error
+    throw new ExitError(
+      EXIT_CONFIG,
+      `NATS user ${user ?? '(none)'} may not ${refused}: an instance needs the permissions of the user mailsync in nats.conf`,
+      { cause: error },
+    )
   }
 }
 
@@ -133,4 +140,11 @@ async function watchBroker(
       waitMs = RETRY_MS
     }
   }
+}
+
+/** What the login may not do, in words of NATS; null when that is not what went wrong. */
+function forbidden(error: unknown): string | null {
+  for (let at: unknown = error; at instanceof Error; at = at.cause)
+    if (at instanceof PermissionViolationError) return `${at.operation} ${at.subject}`
+  return null
 }

@@ -38,6 +38,7 @@ function configOf(env: Env) {
       ),
       microsoft: client(env.MICROSOFT_CLIENT_ID, env.MICROSOFT_CLIENT_SECRET, env.MAIL_MICROSOFT_TOKEN_URL, null),
     },
+    missingClients: missingClients(env),
     dataDir: env.MAIL_DATA_DIR,
     authDbPath: env.AUTH_DB_PATH ?? join(env.MAIL_DATA_DIR, 'auth.db'),
     /** Stable name of the instance; without one: host name and id of the data folder. */
@@ -75,4 +76,18 @@ function configOf(env: Env) {
       production: env.NODE_ENV === 'production',
     },
   }
+}
+
+/** What will refuse users later, said at start. A client without a secret may be a public one. */
+function missingClients(env: Env): string[] {
+  if (env.GOOGLE_CLIENT_ID === undefined && env.MICROSOFT_CLIENT_ID === undefined)
+    return ['no provider is configured: set GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET, or those of Microsoft']
+  return [
+    env.GOOGLE_CLIENT_ID !== undefined && env.GOOGLE_CLIENT_SECRET === undefined
+      ? 'GOOGLE_CLIENT_SECRET is not set: Google will refuse to refresh tokens'
+      : '',
+    env.MICROSOFT_CLIENT_ID !== undefined && env.MICROSOFT_CLIENT_SECRET === undefined
+      ? 'MICROSOFT_CLIENT_SECRET is not set: right for a public client only'
+      : '',
+  ].filter((text) => text !== '')
 }

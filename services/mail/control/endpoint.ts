@@ -67,6 +67,8 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
     const userId = await spec.authorise(msg)
     const request = spec.operation === null ? null : decode(msg.data, spec.operation)
     msg.respond(JSON.stringify(await spec.handle(userId, request)))
+    if (spec.operation !== null && spec.operation.name !== 'status')
+      log.info({ operation: spec.operation.name, requestId }, 'request done')
   } catch (error) {
     failure = asAppError(error)
     if (failure.code === 'INTERNAL') log.error({ err: error, requestId }, 'request failed')

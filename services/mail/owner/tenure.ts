@@ -79,7 +79,7 @@ export class Tenure {
     const { base, checkpoint } = await takeOver(this.userId, this.epoch, this.#owner, this.#deps)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
-    this.#deps.log.debug({ base, epoch: this.epoch }, 'user taken over')
+    this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     const { store, clock, log, earlyCheckpoint } = this.#deps
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       checkpoints: this.#deps.checkpoints,
