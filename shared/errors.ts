@@ -120,6 +120,7 @@ export const ACCOUNT_ERRORS = {
   DISK_FULL: 'The disk of the instance is full or read-only. Nothing is fetched until there is room.',
   SHARED_MAILBOX:
     "Several users share this mailbox and expire each other's position; it is walked at most every ten minutes.",
+  NOT_OWNED: 'No instance works on this account at the moment. If this stays, see the log of the instances.',
   WRONG_MAILBOX:
     'The credential opens another mailbox than the one bound to this inbox. Let the user sign in with the right one.',
 } as const

@@ -23,6 +23,7 @@ import { ControlService } from './control/service.ts'
 import { ownerReply, status } from './control/status.ts'
 import { Accounts } from './kv/accounts.ts'
 import { Checkpoints } from './kv/checkpoint.ts'
+import { Claims } from './kv/claims.ts'
 import { LeaseLog } from './kv/lease-log.ts'
 import { leaseTimes } from './owner/lease-times.ts'
 import { Supervisor } from './owner/supervisor.ts'
@@ -65,6 +66,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     const accounts = new Accounts(() => broker.buckets.get('accounts'), clock, log)
     const leases = new LeaseLog(() => broker.buckets.get('leases'), clock, log)
     const checkpoints = new Checkpoints(() => broker.buckets.get('state'))
+    const claims = new Claims(() => broker.buckets.get('state'), accounts, clock)
     const store = stack.use(new UserStore({ dataDir: config.dataDir, log }))
     const auth = stack.use(new AuthStore(config.authDbPath))
     const telemetry = createTelemetry(log, () => levels(supervisor))
@@ -131,7 +133,12 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
         firstLane: (provider) => providers.byName[provider].firstLane,
         polled: (account, lane) => providers.byName[account.provider].polled(lane),
         worker: (entry, epoch, hooks) =>
-          createWorker({ config, providers, tokens, store, accounts, clock, log, telemetry }, entry, epoch, hooks),
+          createWorker(
+            { config, providers, tokens, store, accounts, claims, clock, log, telemetry },
+            entry,
+            epoch,
+            hooks,
+          ),
         revoke: async (account, credential, abort) => {
           const client = providers.clients[account.provider]
           if (client !== undefined)
@@ -151,8 +158,9 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
       nc: broker.nc,
       jwt: createJwtVerifier({ ...config.jwt }),
       handlers: {
-        connect: (userId, request) => connect(userId, request, { accounts, ports, clock }, background.signal),
-        status: (userId) => status(userId, { nc: broker.nc, accounts, ports, log }),
+        connect: (userId, request) => connect(userId, request, { accounts, claims, ports, clock }, background.signal),
+        status: (userId) =>
+          status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
         disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }),
         ownerStatus: async (userId) => ownerReply(userId, ports),
       },

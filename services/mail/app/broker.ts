@@ -71,7 +71,7 @@ export async function openBroker(
   try {
     const { js, jsm } = await openJetStream(nc)
     await refuseCapturedSubjects(jsm)
-    await ensureEventStream(jsm, config.stream)
+    let streamCreatedMs = (await ensureEventStream(jsm, config.stream)).createdMs
     const buckets = await Buckets.open(nc)
     const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
@@ -85,8 +85,11 @@ export async function openBroker(
         const verify = async (): Promise<void> => {
           await refuseOldServer(nc, url)
           await refuseCapturedSubjects(jsm)
-          await ensureEventStream(jsm, config.stream)
+          const { createdMs } = await ensureEventStream(jsm, config.stream)
           await buckets.verify(on.renewed)
+          // Deleted and made anew without a reconnect: every user compares what stands there with what is stored.
+          if (createdMs !== streamCreatedMs) on.connected()
+          streamCreatedMs = createdMs
         }
         await watchBroker(nc, verify, on, clock, log, stop)
       },

@@ -6,6 +6,7 @@ import { type AccountRef, type Epoch, toSeconds } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import type { Claims } from '../kv/claims.ts'
 import type { UserStore } from '../store/user-store.ts'
 import { Worker } from '../sync/worker.ts'
 import type { TokenProvider } from '../token/tokens.ts'
@@ -17,6 +18,7 @@ export type WorkerParts = {
   tokens: TokenProvider
   store: UserStore
   accounts: Accounts
+  claims: Claims
   clock: Clock
   log: Log
   telemetry: Telemetry
@@ -44,7 +46,7 @@ export function createWorker(
     intervalMs: config.syncIntervalMs,
     owns: hooks.owns,
     sharers: () => sharersOf(accounts, account),
-    bind: (identity) => bind(accounts, account, identity),
+    bind: (identity) => bind(accounts, parts.claims, account, identity),
     bound: { mailbox: record.unverified === true ? null : record.mailbox, address: record.address },
     reauth: (code) => markReauth(accounts, account, code, clock),
     committed: hooks.committed,
@@ -61,6 +63,7 @@ function sharersOf(accounts: Accounts, account: AccountRef): number {
 /** False when the inbox is bound to another mailbox, or the mailbox to another inbox of this user. */
 async function bind(
   accounts: Accounts,
+  claims: Claims,
   account: AccountRef,
   identity: { mailbox: string; address: string | null },
 ): Promise<boolean> {
@@ -73,7 +76,7 @@ async function bind(
         entry.record.desired === 'connected' &&
         entry.record.mailbox === identity.mailbox,
     )
-  if (taken) return false
+  if (taken || (await claims.claim(account, identity.mailbox)) !== account.inboxId) return false
   const written = await accounts.change(account, (record) => {
     if (record === null || (record.mailbox ?? identity.mailbox) !== identity.mailbox) return null
     if (record.mailbox !== null && record.unverified !== true) return null

@@ -6,12 +6,13 @@ import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { type AccountRecord, RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
+import type { Claims } from '../kv/claims.ts'
 import type { ControlPorts, Identified } from './ports.ts'
 
 /** All of a connect, well inside the client's deadline of 15 s. */
 const DEADLINE_MS = 12_000
 
-export type ConnectDeps = { accounts: Accounts; ports: ControlPorts; clock: Clock }
+export type ConnectDeps = { accounts: Accounts; claims: Claims; ports: ControlPorts; clock: Clock }
 
 /**
  * Replies when the record is durable. Connecting again replaces the credential and keeps every position.
@@ -20,7 +21,7 @@ export type ConnectDeps = { accounts: Accounts; ports: ControlPorts; clock: Cloc
 export async function connect(
   userId: string,
   request: ConnectRequest,
-  { accounts, ports, clock }: ConnectDeps,
+  { accounts, claims, ports, clock }: ConnectDeps,
   signal: AbortSignal,
 ): Promise<ConnectReply> {
   const { provider } = request
@@ -38,6 +39,7 @@ export async function connect(
   const credential = await ports.seal(account, identified.tokens)
   refuseSecondInbox(account, identified, accounts)
   try {
+    await claimMailbox(account, identified, claims)
     await accounts.change(account, (current) =>
       nextRecord(account, current, identified, credential, toSeconds(clock.wallMs())),
     )
@@ -61,6 +63,13 @@ function refuseSecondInbox(account: AccountRef, { identity }: Identified, accoun
         entry.record.mailbox === identity.mailbox,
     )
   if (other !== undefined) throw new AppError('MAILBOX_ALREADY_CONNECTED', { inbox_id: other.account.inboxId })
+}
+
+/** The replica may not show yet what another request is writing at this moment; the claim does. */
+async function claimMailbox(account: AccountRef, { identity }: Identified, claims: Claims): Promise<void> {
+  if (identity === null) return
+  const holder = await claims.claim(account, identity.mailbox)
+  if (holder !== account.inboxId) throw new AppError('MAILBOX_ALREADY_CONNECTED', { inbox_id: holder })
 }
 
 function nextRecord(

@@ -1,19 +1,29 @@
 /** status: the owner's view where it can be had within a second, else the last checkpoint with `live: false`. */
 import * as v from 'valibot'
 import { AccountStatus, type StatusReply } from '#shared/contract.ts'
+import { ACCOUNT_ERRORS } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { atStatusSubject } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
-import { type AccountRef, accountName } from '../base/model.ts'
+import { type AccountRef, accountName, toSeconds } from '../base/model.ts'
+import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { ControlPorts } from './ports.ts'
 
 const OWNER_TIMEOUT_MS = 1_000
+const POLLS_MISSED_MAX = 3
 const OwnerReply = v.object({ accounts: v.nullable(v.array(AccountStatus)) })
 export type OwnerReply = v.InferOutput<typeof OwnerReply>
 
-export type StatusDeps = { nc: NatsConnection; accounts: Accounts; ports: ControlPorts; log: Log }
+export type StatusDeps = {
+  nc: NatsConnection
+  accounts: Accounts
+  ports: ControlPorts
+  log: Log
+  clock: Clock
+  intervalMs: number
+}
 
 export async function status(userId: string, deps: StatusDeps): Promise<StatusReply> {
   const connected = deps.accounts.ofUser(userId).filter(({ record }) => record.desired === 'connected')
@@ -34,7 +44,19 @@ export async function status(userId: string, deps: StatusDeps): Promise<StatusRe
 export const ownerReply = (userId: string, ports: ControlPorts): OwnerReply => ({ accounts: ports.ownStatus(userId) })
 
 async function statuses(userId: string, deps: StatusDeps): Promise<AccountStatus[]> {
-  return deps.ports.ownStatus(userId) ?? (await askOwner(userId, deps)) ?? (await deps.ports.lastStatus(userId))
+  return deps.ports.ownStatus(userId) ?? (await askOwner(userId, deps)) ?? (await lastStatuses(userId, deps))
+}
+
+/** The checkpoint's word, but for `live`: nobody has looked for so long that it is not known to be true any more. */
+async function lastStatuses(userId: string, { ports, clock, intervalMs }: StatusDeps): Promise<AccountStatus[]> {
+  const nowS = toSeconds(clock.wallMs())
+  const staleS = Math.ceil((POLLS_MISSED_MAX * intervalMs) / 1000) + 1
+  return (await ports.lastStatus(userId)).map((status) => {
+    const seenS = status.last_synced_at ?? 0
+    if (status.state !== 'live' || nowS - seenS <= staleS) return status
+    const fault = { code: 'NOT_OWNED', message: ACCOUNT_ERRORS.NOT_OWNED, at: nowS, retry_at: null, count: 1 }
+    return { ...status, state: 'retrying', last_error: fault }
+  })
 }
 
 async function askOwner(userId: string, { nc, ports, log }: StatusDeps): Promise<AccountStatus[] | null> {

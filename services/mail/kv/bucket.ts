@@ -16,6 +16,8 @@ import { bucketStream } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
 
 const REQUEST_TIMEOUT_MS = 2_000
+/** What a replicated bucket answers while another write of the key is under way. */
+const UNKNOWN_LAST_SEQUENCE = 10164
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
@@ -52,6 +54,10 @@ export class Bucket {
       ['storage', storage, 'file'],
       ['max_age', maxAge, 0],
       ['history', history, 1],
+      // An evicted lease or account would be lost without a word.
+      ['discard', info.config.discard, 'new'],
+      ['max_msgs', info.config.max_msgs, -1],
+      ['max_bytes', info.config.max_bytes, -1],
     ])
       if (found !== wanted)
         throw new ExitError(
@@ -129,4 +135,5 @@ export class Bucket {
 }
 
 const isConflict = (error: unknown): boolean =>
-  error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence
+  error instanceof JetStreamApiError &&
+  (error.code === JetStreamApiCodes.StreamWrongLastSequence || error.code === UNKNOWN_LAST_SEQUENCE)

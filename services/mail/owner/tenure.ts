@@ -65,6 +65,7 @@ export class Tenure {
   #stopCheckpoints = new AbortController()
   #checkpoints: Promise<void> = Promise.resolve()
   #releasing = false
+  #lastStatuses: AccountStatus[] | null = null
 
   constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps) {
     this.userId = userId
@@ -88,7 +89,7 @@ export class Tenure {
       log,
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
-      statuses: () => this.statuses() ?? [],
+      statuses: () => this.#lastStatuses ?? this.statuses() ?? [],
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     this.#relay = this.#deps.relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
@@ -171,6 +172,8 @@ export class Tenure {
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back. */
   async release(): Promise<void> {
     this.#releasing = true
+    // Without workers there would be nothing left to say in the last checkpoint.
+    this.#lastStatuses = this.statuses()
     for (const { stop } of this.#workers.values()) stop.abort(new Error('released'))
     await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
     if (this.#relay !== null && !this.#lost.signal.aborted) {

@@ -43,10 +43,11 @@ export function headerText(raw: string): string {
 /** `Jane <jane@x.org, bob@y.org`: closes the bracket before the next address is swallowed. */
 const OPEN_BRACKET = /<\s*([^<>\s,;"@]+@[^<>\s,;"]+)\s*(?=[,;]|$)/g
 /** `"john smith"@x.org`: in brackets the quotes survive. */
-const QUOTED_LOCAL = /(^|[,;:]\s*)("(?:[^"\\]|\\.)*"@[^\s,;<>()"]+)/g
+// Quoted parts are bounded: unclosed quotes by the thousand would otherwise each be looked for to the end of the header.
+const QUOTED_LOCAL = /(^|[,;:]\s*)("(?:[^"\\]|\\.){0,256}"@[^\s,;<>()"]+)/g
 const GOOD_ADDRESS = /^(?:"[^"]*(?:\\"[^"]*)*"|[^\s@,;<>"()]+)@[^\s@,;<>"()]+$/
 /** What must not be mistaken for an address: quoted text and comments. */
-const QUOTED_OR_COMMENT = /"(?:[^"\\]|\\.)*"@?|\([^()]*\)/g
+const QUOTED_OR_COMMENT = /"(?:[^"\\]|\\.){0,256}"@?|\([^()]*\)/g
 /** Splitting is linear where a pattern with "+@" would be quadratic. */
 const SEPARATORS = /[\s<>(),;:"]+/
 

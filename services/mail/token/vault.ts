@@ -135,7 +135,9 @@ export class CredentialVault {
       try {
         const credential = await sealCredential(seal, account, await openPair(seal, account, row))
         const facts = { mailbox, address, credential, revoke: null, reauth, updated_at: row.updatedAtS }
-        yield { account, record: { v: 1, desired: 'connected', ...facts } }
+        // auth.db does not know whether the credential was ever seen to open this mailbox: the worker asks first.
+        const check = mailbox === null ? {} : { unverified: true as const }
+        yield { account, record: { v: 1, desired: 'connected', ...facts, ...check } }
       } catch (error) {
         log.error(
           { err: error, provider: account.provider },

@@ -87,7 +87,7 @@ test('after a lost JetStream the records come back once, with everything but a d
   const created = broker.bucket.createdMs
   assert.deepEqual(await restoreRecords(tokens, records, created, signal), { restored: 1, alreadyThere: 0 })
   const found = await world.records.read(world.account)
-  assert.deepEqual({ ...found?.record, credential: '' }, { ...before?.record, credential: '' })
+  assert.deepEqual({ ...found?.record, credential: '' }, { ...before?.record, credential: '', unverified: true })
   assert.deepEqual(await world.inKv(), ['canary-access-1', 'canary-refresh-1'])
   const row = auth.get(world.account)
   assert.deepEqual([row?.bucketCreatedMs, row?.kvRev, row?.dirty], [created, found?.revision, false])
