@@ -2,6 +2,8 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 # The line above: after `npm ci` each recipe runs the Node 24 that package.json brings, and npm under it.
 # A shell other than the default makes `make` search that PATH for every command.
 SHELL := /bin/bash
+# Node keeps what it compiled, so that the many processes of demo and tests start in half the time.
+export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test test-system nats dev clean lockcheck add
 

@@ -41,7 +41,7 @@ const INSTEAD: readonly { command: RegExp; why: string; run(command: string): st
     run: (command) => command.replace(/ --watch$/, ''),
   },
   {
-    command: /^node scripts\/env-example\.ts$/,
+    command: /^npx node scripts\/env-example\.ts$/,
     why: 'writes into the project; docs.test.ts compares what it writes',
     run: () => '',
   },

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { BetterAuthServer } from './better-auth.ts'
+import { MACHINE } from './instance.ts'
 import { type Sandbox, sandbox } from './sandbox.ts'
 import { until } from './until.ts'
 
@@ -65,7 +66,7 @@ export class DocsWorld implements AsyncDisposable {
   env(more: Record<string, string> = {}): NodeJS.ProcessEnv {
     const { NATS_USER: _, NATS_PASSWORD: __, ...configured } = this.box.env('docs')
     const path = [join(this.clone, 'bin'), join(ROOT, 'node_modules/.bin'), process.env.PATH].join(':')
-    return { ...configured, HOME: process.env.HOME, PATH: path, HTTP_PORT: '0', NO_COLOR: '1', ...more }
+    return { ...configured, ...MACHINE, PATH: path, HTTP_PORT: '0', NO_COLOR: '1', ...more }
   }
 
   /** A user of one document: a mailbox at each provider, a session, a JWT, and how its examples become real. */

@@ -12,6 +12,12 @@ import { readConfig } from '../../services/mail/base/config.ts'
 
 const START_DEADLINE_MS = 40_000
 const LINES_KEPT = 2_000
+/** What a process has of its machine; the rest of the environment is the test's. */
+export const MACHINE = {
+  PATH: process.env.PATH,
+  HOME: process.env.HOME,
+  NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+}
 const MAIN = new URL('../../services/mail/main.ts', import.meta.url).pathname
 
 export type InProcess = AsyncDisposable & {
@@ -91,7 +97,7 @@ export class InstanceProcess {
 /** Starts `node services/mail/main.ts` and waits until it runs. */
 export async function spawnInstance(env: NodeJS.ProcessEnv): Promise<InstanceProcess> {
   const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { ...MACHINE, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const instance = new InstanceProcess(child)

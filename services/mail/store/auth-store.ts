@@ -2,10 +2,11 @@
  * `auth.db`: what this instance knows of the credentials, sealed, safe before a refreshed token is used (synchronous
  * FULL). It never sees a token in the clear and does not decide which of two credentials is the right one.
  */
-import { and, eq, gt, lt, or, sql } from 'drizzle-orm'
+
 import * as v from 'valibot'
 import { PROVIDER_LOWER, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
+import { and, eq, gt, lt, or, sql } from './drizzle.ts'
 import { oauthTokens } from './schema/auth.ts'
 import { type Database, onDisk, openDatabase } from './sqlite.ts'
 

@@ -2,9 +2,10 @@
  * Ids of messages that still have to be fetched. An entry is told by its `seq`, which is never used twice:
  * a message that was enqueued again while it was fetched stays in the queue.
  */
-import { and, asc, count, eq, lte, sql } from 'drizzle-orm'
+
 import { PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
+import { and, asc, count, eq, lte, sql } from './drizzle.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { fetchQueue as q } from './schema/user.ts'
 

@@ -1,6 +1,7 @@
 /** The ledger of exactly-once: each event id ever stored or read from the stream, with its sequence there (0 = none). */
-import { eq, gt, sql } from 'drizzle-orm'
+
 import { parse, stringify } from 'uuid'
+import { eq, gt, sql } from './drizzle.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { known } from './schema/user.ts'
 

@@ -1,7 +1,8 @@
 /** Positions of the provider's lanes, one row each. Their cursors are opaque here. */
-import { and, eq } from 'drizzle-orm'
+
 import { PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef, LaneState } from '../base/model.ts'
+import { and, eq } from './drizzle.ts'
 import type { UserReader, UserTx } from './prepared.ts'
 import { syncLanes } from './schema/user.ts'
 

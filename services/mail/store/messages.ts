@@ -1,7 +1,8 @@
 /** `email_received_events`: the mails of a user. A new one gets its outbox row in the same transaction, here and nowhere else. */
-import { and, count, eq, gte, sql } from 'drizzle-orm'
+
 import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from '#shared/event.ts'
 import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
+import { and, count, eq, gte, sql } from './drizzle.ts'
 import { cutEvent } from './event-size.ts'
 import { addKnown, setKnownSeq } from './known.ts'
 import { appendOutbox } from './outbox-rows.ts'

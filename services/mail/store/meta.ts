@@ -1,6 +1,7 @@
 /** The one row of `meta`: whose file, which term, how far the user's subject was read. */
-import { sql } from 'drizzle-orm'
+
 import type { Epoch } from '../base/model.ts'
+import { sql } from './drizzle.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { meta } from './schema/user.ts'
 

@@ -3,10 +3,10 @@
  * It publishes nothing; it never skips or drops a row that was not published.
  */
 import { createHash } from 'node:crypto'
-import { and, asc, count, eq, isNotNull, isNull, lt, lte, max, min, sql } from 'drizzle-orm'
 import type { EmailReceived } from '#shared/event.ts'
 import { EVENT_TYPE, eventSubject } from '#shared/subjects.ts'
 import { toSeconds } from '../base/model.ts'
+import { and, asc, count, eq, isNotNull, isNull, lt, lte, max, min, sql } from './drizzle.ts'
 import { setKnownSeq } from './known.ts'
 import { setLast } from './meta.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'

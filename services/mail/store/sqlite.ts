@@ -16,10 +16,10 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
-import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
-import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
+import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { DiskError, onDisk } from './disk-errors.ts'
+import { drizzle, migrate } from './drizzle.ts'
 
 export { CorruptError, DiskError, onDisk } from './disk-errors.ts'
 

@@ -1,8 +1,9 @@
 /** `provider_sync_state`: what an operator reads about one account. Times are epoch seconds. */
-import { and, eq } from 'drizzle-orm'
+
 import * as v from 'valibot'
 import { PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
+import { and, eq } from './drizzle.ts'
 import type { UserReader, UserTx } from './prepared.ts'
 import { providerSyncState } from './schema/user.ts'
 

@@ -10,7 +10,7 @@ import { test } from 'node:test'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { createLog } from '#shared/log.ts'
 import { connectNats } from '#shared/nats.ts'
-import { InstanceProcess } from '../../support/instance.ts'
+import { InstanceProcess, MACHINE } from '../../support/instance.ts'
 import { sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
@@ -20,7 +20,7 @@ const log = createLog('test', 'silent')
 
 function start(env: NodeJS.ProcessEnv): InstanceProcess {
   const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { ...MACHINE, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   return new InstanceProcess(child)

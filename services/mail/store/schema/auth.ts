@@ -1,6 +1,5 @@
 /** Tables of `auth.db`: the sealed tokens of the accounts whose records this instance has seen. */
-import { sql } from 'drizzle-orm'
-import { index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core'
+import { index, integer, primaryKey, sql, sqliteTable, text } from '../drizzle.ts'
 
 /** A mirror of the credentials in `mail_accounts`, ahead of them while `dirty`. */
 export const oauthTokens = sqliteTable(

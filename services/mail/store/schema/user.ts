@@ -2,8 +2,7 @@
  * Tables of one user's events.db. drizzle-kit writes the migrations from this file; nothing else creates a table.
  * Times of the published columns are epoch seconds; columns of our own end in `_ms`. Lists and maps are JSON text.
  */
-import { sql } from 'drizzle-orm'
-import { blob, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import { blob, index, integer, primaryKey, sql, sqliteTable, text, uniqueIndex } from '../drizzle.ts'
 
 /** The one row that says whose file this is, which term may write, and up to where the stream was read. */
 export const meta = sqliteTable('meta', {
