@@ -42,7 +42,7 @@ export interface SimulatorOptions {
   googleRotation?: 'never' | 'sometimes'
   /** The old refresh token dies as soon as it was replaced; default false. */
   strictRotation?: boolean
-  /** Requests that arrive so soon (ms) after an announced pause are not early retries; default 50. */
+  /** Requests that arrive so soon (ms) after an announced pause are not early retries; default 1000: on a busy machine they are that late. */
   graceMs?: number
   /** Sees every answer before the faults of the wire; for conformance checks. */
   onAnswer?: (route: string, answer: Answer, fault: string | undefined) => void
@@ -107,7 +107,7 @@ function worldOptions(options: SimulatorOptions): WorldOptions {
     tokenLifeS: options.tokenLifeS ?? 3600,
     googleRotation: options.googleRotation ?? 'never',
     strictRotation: options.strictRotation ?? false,
-    graceMs: options.graceMs ?? 50,
+    graceMs: options.graceMs ?? 1_000,
   }
 }
 

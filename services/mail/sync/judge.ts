@@ -8,6 +8,7 @@ import { ProviderError } from '../provider/provider.ts'
 import { DiskError } from '../store/disk-errors.ts'
 import { GrantError } from '../token/grant-error.ts'
 import { KeyUnavailableError } from '../token/seal.ts'
+import { THROTTLE_MIN_MS } from './limiter.ts'
 
 export type Verdict =
   /** The lane waits and is asked again. */
@@ -24,7 +25,6 @@ export type Verdict =
 const REFUSED_MIN_MS = 60_000
 const DISK_PROBE_MS = 2_000
 const NATS_RETRY_MS = 2_000
-const THROTTLE_MIN_MS = 1_000
 const RESET_WINDOW_MS = 3_600_000
 const RESET_WAIT_MS = 600_000
 

@@ -3,12 +3,14 @@
  * success and halves on throttling, an announced pause, and turns by priority. It never retries.
  */
 import type { Clock } from '../base/time.ts'
-import type { Limiter, Priority } from '../provider/provider.ts'
+import { type Limiter, type Priority, ProviderError, type ProviderErrorFacts } from '../provider/provider.ts'
 
 const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2 }
 /** Part of the burst that backfill leaves to the others. */
 const RESERVE = 0.25
 const CLEAN_STEP_MS = 30_000
+/** A refusal without a time, or with a shorter one, holds this long. */
+export const THROTTLE_MIN_MS = 1_000
 
 /** Tokens that refill with time; may be shared by many limiters (the quota of a project). */
 export class TokenBucket {
@@ -90,6 +92,9 @@ export class MailboxLimiter implements Limiter {
       const answer = await request(signal)
       this.#grow()
       return answer
+    } catch (error) {
+      if (error instanceof ProviderError && error.kind === 'throttled') this.#hold(error.facts)
+      throw error
     } finally {
       this.#inFlight -= 1
       this.#pump()
@@ -104,6 +109,12 @@ export class MailboxLimiter implements Limiter {
     this.#buckets[0]?.setShare(this.#share * this.#slowdown)
     this.#buckets[0]?.pause(ms)
     this.#pump()
+  }
+
+  /** The pause holds from here on: whoever asked reads the refusal only after the next request had its turn. */
+  #hold({ retryAfterMs = 0, scope }: ProviderErrorFacts): void {
+    for (const bucket of scope === 'project' ? this.#buckets : this.#buckets.slice(0, 1))
+      bucket.pause(Math.max(THROTTLE_MIN_MS, retryAfterMs))
   }
 
   /** How many accounts share the mailbox; each takes its part of the quota. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Priority } from '../../../services/mail/provider/provider.ts'
+import { type Priority, ProviderError } from '../../../services/mail/provider/provider.ts'
 import { MailboxLimiter, TokenBucket } from '../../../services/mail/sync/limiter.ts'
 import { ManualClock } from '../base/manual-clock.ts'
 
@@ -106,6 +106,40 @@ test('an announced pause holds for everybody, and a shorter one does not end it'
   assert.deepEqual(times, [])
   await clock.advance(1)
   assert.deepEqual(times, [60_000])
+  endAll()
+  await asked
+})
+
+test('a refusal that announces a pause holds at once, before whoever asked has read it', async () => {
+  const { clock, limiter } = limiterOf({ start: 1, max: 1 })
+  const { started, times, ask, endAll } = recorder(limiter, clock)
+  const refused = limiter.run(1, 'backfill', never, async () => {
+    throw new ProviderError('throttled', { operation: 'gmail.messages.get', retryAfterMs: 4_000 })
+  })
+  const asked = ask('next', 1, 'incremental')
+  await assert.rejects(refused, ProviderError)
+  assert.deepEqual(started, [])
+  await clock.advance(4_000)
+  assert.deepEqual(times, [4_000])
+  endAll()
+  await asked
+})
+
+test('a refusal of the whole project holds for every mailbox at once', async () => {
+  const clock = new ManualClock()
+  const project = new TokenBucket(100, 1, clock)
+  const [ada, grace] = [1, 2].map(
+    () => new MailboxLimiter([new TokenBucket(100, 1, clock), project], { start: 8, max: 8 }, clock),
+  )
+  assert.ok(ada !== undefined && grace !== undefined)
+  const refused = ada.run(1, 'backfill', never, async () => {
+    throw new ProviderError('throttled', { operation: 'gmail.profile', scope: 'project' })
+  })
+  await assert.rejects(refused, ProviderError)
+  const { times, ask, endAll } = recorder(grace, clock)
+  const asked = ask('poll', 1, 'incremental')
+  await clock.advance(5_000)
+  assert.deepEqual(times, [1_000], 'a refusal without a time holds for a second')
   endAll()
   await asked
 })
