@@ -10,7 +10,7 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 INSTANCES ?=
 ONCE ?=
 SERVICE ?= mail
-NODE_TEST := node --test --test-concurrency=2 --test-timeout=240000
+NODE_TEST := node --test --test-concurrency=3 --test-timeout=240000
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -84,7 +84,7 @@ export class Sandbox {
       BETTER_AUTH_JWKS_URL: this.auth?.jwksUrl ?? 'http://127.0.0.1:9/api/auth/jwks',
       MAIL_DATA_DIR: join(this.dir, name),
       MAIL_INSTANCE_NAME: name,
-      MAIL_SYNC_INTERVAL_MS: '300',
+      MAIL_SYNC_INTERVAL_MS: '600',
       MAIL_LEASE_SILENCE_MS: '2000',
       MAIL_GMAIL_UNITS_PER_MIN: '600000',
       MAIL_GMAIL_PROJECT_UNITS_PER_MIN: '6000000',

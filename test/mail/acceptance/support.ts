@@ -23,7 +23,7 @@ import {
 import { encodeUser } from '#shared/user-token.ts'
 import { unit } from '../../simulator/random.ts'
 import type { Credentials, LogEntry } from '../../simulator/types.ts'
-import { eventsOf } from '../../support/ledger.ts'
+import { eventsOf, type Ledger } from '../../support/ledger.ts'
 import type { Sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
@@ -38,7 +38,9 @@ export function dice(seed: number): (low: number, high: number) => number {
 
 /** Nothing lost, nothing twice, nothing that never was an event. */
 export async function assertClean(box: Sandbox, ops: NatsConnection, about: string): Promise<void> {
-  const { lost, twice, wrong, line } = await box.ledger(ops)
+  assertCleanLedger(await box.ledger(ops), about)
+}
+function assertCleanLedger({ lost, twice, wrong, line }: Ledger, about: string): void {
   assert.deepEqual({ lost, twice, wrong }, { lost: [], twice: [], wrong: [] }, `${about}: ${line} (TEST_SEED=${SEED})`)
 }
 
@@ -51,8 +53,11 @@ export async function settled(
 ): Promise<void> {
   const ops = await box.connection('ops')
   await box.allLive(nc, users, 90_000)
-  await until(`${about}: nothing is lost`, async () => (await box.ledger(ops)).lost.length === 0, { everyMs: 200 })
-  await assertClean(box, ops, about)
+  const lostNothing = async (): Promise<Ledger | null> => {
+    const ledger = await box.ledger(ops)
+    return ledger.lost.length === 0 ? ledger : null
+  }
+  assertCleanLedger(await until(`${about}: nothing is lost`, lostNothing, { everyMs: 200 }), about)
 }
 
 /** The user's database as it stands at an instance, read-only. */

@@ -41,7 +41,7 @@ async function untilOwned(
   what: string,
   fits: (owners: Map<string, string>) => boolean,
 ): Promise<void> {
-  await until(what, async () => fits(await ownersOf(box, nc)), { timeoutMs: OWNED_DEADLINE_MS, everyMs: 20 })
+  await until(what, async () => fits(await ownersOf(box, nc)), { timeoutMs: OWNED_DEADLINE_MS, everyMs: 50 })
 }
 const bothOwn = (owners: Map<string, string>): boolean =>
   owners.size === USERS.length && new Set(owners.values()).size === 2
