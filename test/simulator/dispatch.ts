@@ -155,7 +155,7 @@ function answerMail(
   const hasToken = query.has('pageToken') || query.has('$skiptoken') || query.has('$deltatoken')
   const instead = replacement(fault, provider, hasToken, world.clock.now())
   if (instead) {
-    if (fault?.type === '429' || fault?.type === '403rate') {
+    if (fault && 'retryAfter' in fault && fault.retryAfter !== undefined) {
       world.ledger.announce(provider, room.box.user, world.clock.now() + fault.retryAfter * 1000)
     }
     return instead

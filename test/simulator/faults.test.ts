@@ -62,6 +62,29 @@ test('faults of the answer look as the providers send them', async () => {
   }
 })
 
+test('a 503 may name a wait, and who asks again before it has passed is counted', async () => {
+  let now = Date.UTC(2026, 0, 1)
+  await using simulator = await startSimulator({ now: () => now, graceMs: 0 })
+  for (const who of [google, microsoft]) {
+    const mailbox = simulator.addMailbox({ ...who, n: 1 })
+    const ask = () =>
+      who === google ? gmail(simulator, mailbox, 'profile') : graph(simulator, mailbox, 'mailFolders/inbox')
+    const early = () => simulator.ledger().mailboxes[`${who.provider}:u1`]?.earlyRetries
+    once(simulator, { type: '503' })
+    assert.equal((await ask()).headers.get('retry-after'), null)
+    await ask()
+    assert.equal(early(), 0)
+    once(simulator, { type: '503', retryAfter: 5 })
+    const refused = await ask()
+    assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '5'])
+    await ask()
+    assert.equal(early(), 1)
+    now += 5000
+    await ask()
+    assert.equal(early(), 1)
+  }
+})
+
 test('faults of the wire break the connection or never answer', async () => {
   await using simulator = await startSimulator()
   const who = simulator.addMailbox({ ...google, n: 3 })

@@ -88,10 +88,13 @@ export function replacement(
       return google
         ? googleError(500, 'Internal error encountered.', { reason: 'backendError', status: 'INTERNAL' })
         : graphError(500, 'InternalServerError', 'An unexpected error occurred.')
-    case '503':
-      return google
+    case '503': {
+      const answer = google
         ? googleError(503, 'The service is currently unavailable.', { reason: 'backendError', status: 'UNAVAILABLE' })
         : graphError(503, 'ServiceUnavailable', 'Service is temporarily unavailable.')
+      if (fault.retryAfter === undefined) return answer
+      return { ...answer, headers: { 'retry-after': String(fault.retryAfter) } }
+    }
     case '502html':
       return {
         status: 502,

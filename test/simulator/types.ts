@@ -82,7 +82,8 @@ export type Mutation =
 export type Fault =
   | { type: '429'; retryAfter: number }
   | { type: '403rate'; retryAfter: number; reason?: 'rateLimitExceeded' | 'userRateLimitExceeded' }
-  | { type: '400precondition' | '403scope' | '500' | '502html' | '503' }
+  | { type: '503'; retryAfter?: number }
+  | { type: '400precondition' | '403scope' | '500' | '502html' }
   | { type: 'truncate'; mode: 'content-length' | 'chunked' | 'clean' }
   | { type: 'emptyBody' | 'htmlOk' | 'wrongType' | 'hang' }
   | { type: 'slow'; bytesPerSec: number }
