@@ -28,9 +28,8 @@ export class AccountState {
   /** As the provider estimates; null = unknown. */
   estimate: number | null = null
   queue: QueueDepth = { entries: 0, waiting: 0, urgent: 0, setAside: 0, nextAtMs: null }
-  fault: Fault | null = null
-  /** Lane whose fault it is; null = the whole account. */
-  faultLane: string | null = null
+  /** By lane; '' = of the whole account. Replaced, never changed, so that a page that is rolled back can restore it. */
+  faults: ReadonlyMap<string, Fault> = new Map()
   throttledUntilMs = 0
   ended: 'needs_reauth' | 'paused' | null = null
   syncCursor: string | null = null
@@ -51,20 +50,27 @@ export class AccountState {
     return Math.round(((last.stored - first.stored) / (last.atMs - first.atMs)) * 10_000) / 10
   }
 
+  /** What status shows: the account's own fault, else the one that a lane has met most often in a row. */
+  get fault(): Fault | null {
+    const worst = [...this.faults.values()].toSorted((a, b) => b.count - a.count || b.atMs - a.atMs)[0]
+    return this.faults.get('') ?? worst ?? null
+  }
+
+  /** @param lane null = the whole account. */
   failed(code: AccountErrorCode, lane: string | null, nowMs: number, retryAtMs: number | null): void {
-    const count = this.fault?.code === code ? this.fault.count + 1 : 1
-    this.fault = { code, atMs: nowMs, retryAtMs, count }
-    this.faultLane = lane
+    const before = this.faults.get(lane ?? '')
+    const count = before?.code === code ? before.count + 1 : 1
+    this.faults = new Map([...this.faults, [lane ?? '', { code, atMs: nowMs, retryAtMs, count }]])
   }
 
   /**
-   * A page of the lane came through: its fault is over, others' are not.
-   * @param asked false for a lane that is not asked any more, whose fault would otherwise last for ever.
+   * A page of the lane was stored: its fault is over, and so are the account's, a full disk, and those of lanes that are
+   * not asked any more. An announced pause goes on.
    */
-  succeeded(lane: string, asked: (lane: string) => boolean): void {
-    if (this.faultLane !== null && this.faultLane !== lane && asked(this.faultLane)) return
-    this.fault = null
-    this.faultLane = null
+  succeeded(lane: string, asked: (lane: string) => boolean, nowMs: number): void {
+    const goesOn = ([of, { code }]: [string, Fault]): boolean =>
+      of === '' ? this.throttledUntilMs > nowMs : of !== lane && code !== 'DISK_FULL' && asked(of)
+    this.faults = new Map([...this.faults].filter(goesOn))
   }
 
   /** The oldest last good poll over all lanes that are polled; null before each has had one. */
@@ -76,6 +82,21 @@ export class AccountState {
       oldest = oldest === null ? lane.syncedMs : Math.min(oldest, lane.syncedMs)
     }
     return oldest
+  }
+
+  /** The wall clock was set: what was noted by it moves along. */
+  clockSet(byMs: number): void {
+    const moved = (ms: number): number => (ms === 0 ? 0 : Math.max(1, ms + byMs))
+    for (const lane of this.lanes.values()) {
+      const { notBeforeMs, syncedMs, resetMs } = lane
+      const times = { notBeforeMs: moved(notBeforeMs), syncedMs: moved(syncedMs), resetMs: moved(resetMs) }
+      this.lanes.set(lane.lane, { ...lane, ...times })
+    }
+    this.sinceMs = moved(this.sinceMs)
+    this.throttledUntilMs = moved(this.throttledUntilMs)
+    const { nextAtMs } = this.queue
+    this.queue = { ...this.queue, nextAtMs: nextAtMs === null ? null : moved(nextAtMs) }
+    this.#samples.length = 0
   }
 
   lastSyncedMs(): number {

@@ -66,7 +66,7 @@ function judgeProvider(
         cursor: error.facts.restartCursor ?? null,
       }
     case 'throttled': {
-      const announcedMs = Math.max(THROTTLE_MIN_MS, error.facts.retryAfterMs ?? backoffMs)
+      const announcedMs = Math.max(THROTTLE_MIN_MS, error.facts.retryAfterMs ?? 0)
       return {
         do: 'throttle',
         code: 'THROTTLED',

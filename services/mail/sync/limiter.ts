@@ -2,6 +2,7 @@
  * A mailbox's share of the provider's quota: a weighted token bucket, a bound on requests in flight that grows with
  * success and halves on throttling, an announced pause, and turns by priority. It never retries.
  */
+import { type Backoff, ceilingMs } from '../base/backoff.ts'
 import type { Clock } from '../base/time.ts'
 import { type Limiter, type Priority, ProviderError, type ProviderErrorFacts } from '../provider/provider.ts'
 
@@ -9,8 +10,9 @@ const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2
 /** Part of the burst that backfill leaves to the others. */
 const RESERVE = 0.25
 const CLEAN_STEP_MS = 30_000
-/** A refusal without a time, or with a shorter one, holds this long. */
-export const THROTTLE_MIN_MS = 1_000
+/** Refusals that announce no time hold longer each time: some limits are over in a second, that of a day is not. */
+const REFUSED_BACKOFF: Backoff = { baseMs: 1_000, maxMs: 3_600_000 }
+export const THROTTLE_MIN_MS = REFUSED_BACKOFF.baseMs
 
 /** Tokens that refill with time; may be shared by many limiters (the quota of a project). */
 export class TokenBucket {
@@ -20,6 +22,8 @@ export class TokenBucket {
   readonly #fullRatePerMs: number
   #filledMs: number
   #pausedUntilMs = 0
+  /** In a row, without an announced time. */
+  #refusals = 0
   readonly #clock: Clock
 
   constructor(capacity: number, ratePerMs: number, clock: Clock) {
@@ -45,6 +49,19 @@ export class TokenBucket {
   /** Nobody takes anything for `ms`; a shorter pause never ends a longer one. */
   pause(ms: number): void {
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#clock.monoMs() + ms)
+  }
+  /** What is left of the pause, ms. */
+  get pausedMs(): number {
+    return Math.max(0, this.#pausedUntilMs - this.#clock.monoMs())
+  }
+  /** The provider refused. Refusals that arrive during a pause are of the same cause. */
+  refused(announcedMs: number | undefined): void {
+    if (announcedMs !== undefined) this.pause(Math.max(THROTTLE_MIN_MS, announcedMs))
+    else if (this.pausedMs === 0) this.pause(ceilingMs(++this.#refusals, REFUSED_BACKOFF))
+  }
+  /** The provider answered. */
+  served(): void {
+    if (this.pausedMs === 0) this.#refusals = 0
   }
   /** Changes the rate as a part of the configured one, for example 1/n of a shared mailbox. */
   setShare(share: number): void {
@@ -90,6 +107,7 @@ export class MailboxLimiter implements Limiter {
     await this.#turn(cost, RANK[priority], signal)
     try {
       const answer = await request(signal)
+      for (const bucket of this.#buckets) bucket.served()
       this.#grow()
       return answer
     } catch (error) {
@@ -112,9 +130,12 @@ export class MailboxLimiter implements Limiter {
   }
 
   /** The pause holds from here on: whoever asked reads the refusal only after the next request had its turn. */
-  #hold({ retryAfterMs = 0, scope }: ProviderErrorFacts): void {
-    for (const bucket of scope === 'project' ? this.#buckets : this.#buckets.slice(0, 1))
-      bucket.pause(Math.max(THROTTLE_MIN_MS, retryAfterMs))
+  #hold({ retryAfterMs, scope }: ProviderErrorFacts): void {
+    for (const bucket of scope === 'project' ? this.#buckets : this.#buckets.slice(0, 1)) bucket.refused(retryAfterMs)
+  }
+  /** What is left of the longest pause, ms. */
+  get pausedMs(): number {
+    return Math.max(...this.#buckets.map((bucket) => bucket.pausedMs))
   }
 
   /** How many accounts share the mailbox; each takes its part of the quota. */

@@ -35,7 +35,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
 
 /** A page that cannot be stored is not asked for: while the disk is full, writing the status is the probe. */
 function refuseFullDisk(worker: LaneHost): void {
-  if (worker.state.fault?.code !== 'DISK_FULL') return
+  if (![...worker.state.faults.values()].some(({ code }) => code === 'DISK_FULL')) return
   const { deps, account, epoch } = worker
   deps.store.commit(account.userId, epoch, (tx) => worker.putStatus(tx, deps.clock.wallMs()))
 }
@@ -72,7 +72,7 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
   const { deps, account, state } = worker
   const nowMs = deps.clock.wallMs()
   const before = state.lanes.get(lane) ?? newLane(lane)
-  const idle = isIdle(page, taken, state.lanes) && state.fault === null
+  const idle = isIdle(page, taken, state.lanes) && state.faults.size === 0
   const lanes = movedLanes(page, before, state.lanes, nowMs)
   if (page.skipped > 0) deps.telemetry.itemsSkipped(account.provider, page.skipped)
   if (page.totalEstimate !== undefined) state.estimate = page.totalEstimate
@@ -115,8 +115,7 @@ function commit(
 ): Committed {
   const { deps, account, epoch, state } = worker
   const saved = {
-    fault: state.fault,
-    faultLane: state.faultLane,
+    faults: state.faults,
     syncCursor: state.syncCursor,
     queue: state.queue,
     lanes: new Map(state.lanes),
@@ -128,7 +127,7 @@ function commit(
         state.queue = queueDepth(tx, account)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
-      state.succeeded(lane, (other) => isAsked(worker, other))
+      state.succeeded(lane, (other) => isAsked(worker, other), nowMs)
       state.syncCursor = page.syncCursor ?? state.syncCursor
       worker.putStatus(tx, nowMs)
       return written
@@ -137,8 +136,7 @@ function commit(
     state.progressed(nowMs)
     return committed
   } catch (error) {
-    state.fault = saved.fault
-    state.faultLane = saved.faultLane
+    state.faults = saved.faults
     state.syncCursor = saved.syncCursor
     state.queue = saved.queue
     state.lanes.clear()

@@ -8,6 +8,7 @@
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
 import { Wake } from '../base/wake.ts'
+import { moveTimes } from '../store/clock-set.ts'
 import { DiskError } from '../store/disk-errors.ts'
 import { type QueueDepth, queueDepth } from '../store/fetch-queue.ts'
 import { putLane, readLanes } from '../store/lanes.ts'
@@ -15,6 +16,7 @@ import { countStored } from '../store/messages.ts'
 import { putSyncState, readSyncState } from '../store/sync-state.ts'
 import { StaleEpochError, type UserTx } from '../store/user-store.ts'
 import { AccountState } from './account-state.ts'
+import { ClockStep, STEP_MIN_MS } from './clock-step.ts'
 import { newLane } from './commit-page.ts'
 import { judge, type Verdict } from './judge.ts'
 import { plan } from './plan.ts'
@@ -35,6 +37,7 @@ export class Worker implements LaneHost {
   readonly deps: WorkerDeps
   readonly #wake = new Wake()
   readonly #running = new Map<string, Promise<void>>()
+  readonly #clockStep: ClockStep
   #crash: unknown = null
   #bindFailures = 0
 
@@ -42,6 +45,7 @@ export class Worker implements LaneHost {
     this.account = account
     this.epoch = epoch
     this.deps = deps
+    this.#clockStep = new ClockStep(deps.clock)
   }
 
   /**
@@ -69,21 +73,25 @@ export class Worker implements LaneHost {
   #load(): void {
     const { store, clock } = this.deps
     const nowMs = clock.wallMs()
+    let writtenMs = 0
     store.read(this.account.userId, (db) => {
       // A lane that an earlier owner had to start over may be started over again: every take-over can cost one walk.
       for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, { ...lane, resetMs: 0 })
       this.state.stored = countStored(db, this.account)
-      this.state.syncCursor = readSyncState(db, this.account)?.cursor ?? null
+      const row = readSyncState(db, this.account)
+      this.state.syncCursor = row?.cursor ?? null
+      writtenMs = (row?.updatedAt ?? 0) * 1_000
+      // The row counts in whole seconds: the pause must not end before its time.
+      if (row?.lastError?.code === 'THROTTLED')
+        this.state.throttledUntilMs = ((row.lastError.retry_at ?? -1) + 1) * 1_000
       this.state.queue = queueDepth(db, this.account)
     })
     // Also when other lanes are there: a checkpoint that had to be cut may have left it out, and it finds the others.
     const { firstLane } = this.deps.provider
     if (!this.state.lanes.has(firstLane)) this.state.lanes.set(firstLane, newLane(firstLane))
     this.state.sinceMs = nowMs
-    this.state.throttledUntilMs = Math.max(
-      0,
-      ...[...this.state.lanes.values()].map((lane) => lane.notBeforeMs).filter((ms) => ms > nowMs),
-    )
+    const aheadMs = Math.max(writtenMs, this.state.lastSyncedMs()) - nowMs
+    if (aheadMs > STEP_MIN_MS) this.#clockSet(-aheadMs)
     if (this.state.throttledUntilMs > nowMs) this.deps.limiter.throttled(this.state.throttledUntilMs - nowMs)
     this.state.bound = this.deps.bound.mailbox !== null
     this.state.address = this.deps.bound.address
@@ -100,6 +108,8 @@ export class Worker implements LaneHost {
       await this.#wake.wait(250, clock, signal)
       return
     }
+    const setMs = this.#clockStep.take()
+    if (setMs !== 0) this.#clockSet(setMs)
     this.deps.limiter.setSharers(this.deps.sharers())
     if (!this.state.bound && !this.#running.has('')) this.#start('', signal)
     const nowMs = clock.wallMs()
@@ -157,7 +167,9 @@ export class Worker implements LaneHost {
 
   async #carryOut(verdict: Verdict, lane: LaneState | null, nowMs: number): Promise<void> {
     const { state } = this
-    const retryAtMs = 'delayMs' in verdict ? nowMs + verdict.delayMs : null
+    // Without an announced time the limiter knows how often in a row it was refused.
+    const delayMs = verdict.do === 'throttle' ? Math.max(verdict.delayMs, this.deps.limiter.pausedMs) : 0
+    const retryAtMs = 'delayMs' in verdict ? nowMs + Math.max(verdict.delayMs, delayMs) : null
     state.failed(verdict.code, verdict.do === 'throttle' ? null : (lane?.lane ?? null), nowMs, retryAtMs)
     switch (verdict.do) {
       case 'retry':
@@ -184,9 +196,9 @@ export class Worker implements LaneHost {
         break
       case 'throttle':
         this.deps.telemetry.throttled(this.account.provider)
-        state.throttledUntilMs = Math.max(state.throttledUntilMs, nowMs + verdict.delayMs)
-        this.deps.limiter.throttled(verdict.delayMs)
-        if (verdict.scope === 'project') this.deps.projectThrottled(verdict.delayMs)
+        state.throttledUntilMs = Math.max(state.throttledUntilMs, nowMs + delayMs)
+        this.deps.limiter.throttled(delayMs)
+        if (verdict.scope === 'project') this.deps.projectThrottled(delayMs)
         this.#putLanes(
           [...state.lanes.values()].map((each) => ({
             ...each,
@@ -226,15 +238,26 @@ export class Worker implements LaneHost {
   /** Lanes and status into the database; what the disk refuses stays in memory, where it does its work until a restart. */
   #putLanes(lanes: readonly LaneState[], nowMs: number): void {
     for (const lane of lanes) this.state.lanes.set(lane.lane, lane)
+    this.#commit((tx) => {
+      for (const lane of lanes) putLane(tx, this.account, lane)
+      this.putStatus(tx, nowMs)
+    })
+  }
+
+  #commit(write: (tx: UserTx) => void): void {
     try {
-      this.deps.store.commit(this.account.userId, this.epoch, (tx) => {
-        for (const lane of lanes) putLane(tx, this.account, lane)
-        this.putStatus(tx, nowMs)
-      })
+      this.deps.store.commit(this.account.userId, this.epoch, write)
     } catch (error) {
       if (!(error instanceof DiskError)) throw error
       this.deps.log.error({ err: error }, 'the disk refuses the status')
     }
+  }
+
+  /** Times that the worker waits for would come days too early or too late. */
+  #clockSet(byMs: number): void {
+    this.deps.log.warn({ byMs }, 'the wall clock was set')
+    this.state.clockSet(byMs)
+    this.#commit((tx) => moveTimes(tx, this.account, byMs))
   }
 
   putStatus(tx: UserTx, nowMs: number): void {

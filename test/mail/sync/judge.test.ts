@@ -64,9 +64,9 @@ test('an announced wait is kept to the full, never shortened, at least a second'
   assert.deepEqual(short, { do: 'throttle', code: 'THROTTLED', delayMs: 1_000, scope: 'project' })
 })
 
-test('throttling without an announcement backs off by the faults of the lane', () => {
-  const verdict = of(provider('throttled'), { ...newLane('history'), failures: 5 }, false, HALF)
-  assert.deepEqual(verdict, { do: 'throttle', code: 'THROTTLED', delayMs: 16_800, scope: 'mailbox' })
+test('throttling without an announcement waits a second; the limiter knows how often in a row it was refused', () => {
+  const verdict = of(provider('throttled'), { ...newLane('history'), failures: 5 })
+  assert.deepEqual(verdict, { do: 'throttle', code: 'THROTTLED', delayMs: 1_050, scope: 'mailbox' })
 })
 
 test('a passing fault backs off, a refusal is repeated slowly', () => {

@@ -78,19 +78,43 @@ test('a fault shows as retrying with its code, and as ERROR in the table from th
 test('a page of another lane does not end a fault, one of its own does', () => {
   const state = liveState()
   state.failed('PROVIDER_DOWN', 'enum', NOW, NOW)
-  state.succeeded('history', () => true)
+  state.succeeded('history', () => true, NOW)
   assert.deepEqual(word(state), ['retrying', 'PROVIDER_DOWN'])
-  state.succeeded('enum', () => true)
+  state.succeeded('enum', () => true, NOW)
   assert.deepEqual(word(state), ['live', null])
   state.failed('THROTTLED', null, NOW, NOW)
-  state.succeeded('history', () => true)
+  state.succeeded('history', () => true, NOW)
   assert.deepEqual(word(state), ['live', null])
+})
+
+test('each lane keeps its own fault and count; status shows the one met most often', () => {
+  const state = liveState()
+  state.failed('PROVIDER_DOWN', 'enum', NOW, NOW)
+  state.failed('PROVIDER_DOWN', 'enum', NOW, NOW)
+  state.failed('CURSOR_EXPIRED', 'history', NOW, NOW)
+  assert.deepEqual([word(state), statusOf(state).last_error?.count], [['retrying', 'PROVIDER_DOWN'], 2])
+  state.succeeded('history', () => true, NOW)
+  assert.deepEqual([word(state), statusOf(state).last_error?.count], [['retrying', 'PROVIDER_DOWN'], 2])
+  state.succeeded('enum', () => true, NOW)
+  assert.deepEqual(word(state), ['live', null])
+})
+
+test('a page that was stored ends a full disk for every lane, but no announced pause', () => {
+  const state = liveState((live) => {
+    live.throttledUntilMs = NOW + 1
+  })
+  state.failed('DISK_FULL', 'enum', NOW, NOW)
+  state.failed('THROTTLED', null, NOW, NOW + 1)
+  state.succeeded('history', () => true, NOW)
+  assert.deepEqual([...state.faults.keys()], [''])
+  state.succeeded('history', () => true, NOW + 1)
+  assert.equal(state.faults.size, 0)
 })
 
 test('a fault of a lane that is asked no more ends with the next page of any other', () => {
   const state = liveState()
   state.failed('PROVIDER_DOWN', 'folder:gone', NOW, NOW)
-  state.succeeded('history', (lane) => state.lanes.has(lane))
+  state.succeeded('history', (lane) => state.lanes.has(lane), NOW)
   assert.deepEqual(word(state), ['live', null])
 })
 
