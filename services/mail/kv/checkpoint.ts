@@ -29,6 +29,8 @@ export const CheckpointRecord = v.object({
   owner: v.string(),
   /** Lanes by `<provider>.<inbox>`; all they have passed is published. */
   lanes: v.record(v.string(), v.array(Lane)),
+  /** The term that wrote the lanes; absent in older records, where it is `epoch`. */
+  lanesEpoch: v.optional(v.object({ era: v.number(), rev: v.number() })),
   /** Sequence and event id of the last event on the user's subject. */
   pub: v.number(),
   pubEventId: v.nullable(v.string()),
