@@ -48,7 +48,8 @@ export function createWorker(
     sharers: () => sharersOf(accounts, account),
     bind: (identity) => bind(accounts, parts.claims, account, identity),
     bound: { mailbox: record.unverified === true ? null : record.mailbox, address: record.address },
-    reauth: (code) => markReauth(accounts, account, code, clock),
+    refused: (accessToken) => parts.tokens.noteRefused(account, accessToken),
+    reauth: (code) => markReauth(parts, account, code),
     committed: hooks.committed,
     projectThrottled: (delayMs) => providers.pauseProject(account.provider, delayMs),
     random: Math.random,
@@ -86,18 +87,36 @@ async function bind(
   return written?.record.mailbox === identity.mailbox
 }
 
-/** The user must sign in again: written where every instance and every status sees it. */
+/** The user has signed in again meanwhile: what failed is not what the account has now. */
+class CredentialReplacedError extends Error {
+  override readonly name = 'CredentialReplacedError'
+  constructor() {
+    super('the account has another credential by now')
+  }
+}
+
+/**
+ * The user must sign in again: written where every instance and every status sees it, onto the credential that failed.
+ * @throws CredentialReplacedError when another one stands there: the worker goes on with that.
+ */
 async function markReauth(
-  accounts: Accounts,
+  { accounts, tokens, clock }: Pick<WorkerParts, 'accounts' | 'tokens' | 'clock'>,
   account: AccountRef,
   code: AccountErrorCode,
-  clock: Clock,
 ): Promise<void> {
-  await accounts.change(account, (record) =>
-    record === null || record.desired !== 'connected'
-      ? null
-      : { ...record, reauth: { code, at: toSeconds(clock.wallMs()) } },
-  )
+  const sealed = (await accounts.read(account))?.record.credential ?? null
+  if (sealed === null) return
+  const failed = await tokens.isRefused(account, sealed)
+  let replaced = !failed
+  if (failed)
+    await accounts.change(account, (record) => {
+      if (record === null || record.credential === null) return null
+      replaced = record.credential !== sealed
+      return replaced ? null : { ...record, reauth: { code, at: toSeconds(clock.wallMs()) } }
+    })
+  if (!replaced) return
+  tokens.invalidate(account)
+  throw new CredentialReplacedError()
 }
 
 const isSame = (a: AccountRef, b: AccountRef): boolean =>

@@ -43,8 +43,14 @@ function refuseFullDisk(worker: LaneHost): void {
 /** Binds the account to the mailbox that its credential opens, before the first page. */
 export async function bindMailbox(worker: LaneHost, signal: AbortSignal): Promise<void> {
   const { deps, state } = worker
-  const identity = await withToken(worker, signal, (call) => deps.provider.identify(call))
-  if (!(await deps.bind(identity))) throw new ProviderError('auth', { operation: 'identify', code: 'WRONG_MAILBOX' })
+  const { identity, accessToken } = await withToken(worker, signal, async (call) => ({
+    identity: await deps.provider.identify(call),
+    accessToken: call.accessToken,
+  }))
+  if (!(await deps.bind(identity))) {
+    deps.refused(accessToken)
+    throw new ProviderError('auth', { operation: 'identify', code: 'WRONG_MAILBOX' })
+  }
   state.bound = true
   state.address = identity.address
   state.estimate = identity.totalEstimate
@@ -58,10 +64,18 @@ async function withToken<T>(worker: LaneHost, signal: AbortSignal, request: (cal
   try {
     return await call(token)
   } catch (error) {
-    if (!(error instanceof ProviderError) || error.kind !== 'auth') throw error
-    return await call(await deps.tokens.accessToken(account, { refresh: 'force', rejected: token }, signal))
+    if (!isAuth(error)) throw error
+  }
+  const renewed = await deps.tokens.accessToken(account, { refresh: 'force', rejected: token }, signal)
+  try {
+    return await call(renewed)
+  } catch (error) {
+    if (isAuth(error)) deps.refused(renewed)
+    throw error
   }
 }
+
+const isAuth = (error: unknown): boolean => error instanceof ProviderError && error.kind === 'auth'
 
 function takeIds({ deps, account }: LaneHost, lane: string): Taken[] {
   const count = deps.provider.takes(lane)

@@ -1,6 +1,7 @@
 /** What a worker is given, and what it shows to the operations that run its lanes. Types only. */
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
+import type { Secret } from '#shared/secret.ts'
 import type { AccountRef, Epoch } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
@@ -27,7 +28,9 @@ export type WorkerDeps = {
   bind(identity: { mailbox: string; address: string | null }): Promise<boolean>
   /** The record says so already. */
   bound: { mailbox: string | null; address: string | null }
-  /** Writes into the account's record that the user must sign in again. */
+  /** Noted before a `reauth`: the token that the provider refuses though it was just refreshed, or that opens another mailbox. */
+  refused(accessToken: Secret): void
+  /** Writes into the account's record that the user must sign in again. @throws when the credential is another one by now */
   reauth(code: AccountErrorCode): Promise<void>
   /** Mail was stored: a hint for the relay. `cursorOnly` = only a position moved. */
   committed(cursorOnly: boolean): void

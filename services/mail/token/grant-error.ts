@@ -60,6 +60,7 @@ export class GrantError extends Error {
   readonly provider: ProviderName
   readonly status: number | undefined
   readonly retryAfterMs: number | undefined
+  readonly #operation: GrantErrorFacts['operation']
   constructor(kind: GrantErrorKind, provider: ProviderName, facts: GrantErrorFacts) {
     super(
       `${provider} ${facts.operation}: ${kind} (${facts.code}${facts.status === undefined ? '' : `, ${facts.status}`})`,
@@ -69,6 +70,18 @@ export class GrantError extends Error {
     this.provider = provider
     this.status = facts.status
     this.retryAfterMs = facts.retryAfterMs
+    this.#operation = facts.operation
+  }
+
+  /** The same fault while it still holds, for somebody who has not asked. */
+  again(retryAfterMs: number): GrantError {
+    const status = this.status === undefined ? {} : { status: this.status }
+    return new GrantError(this.kind, this.provider, {
+      operation: this.#operation,
+      code: this.code,
+      ...status,
+      retryAfterMs,
+    })
   }
 }
 

@@ -7,7 +7,8 @@ import { AppError } from '#shared/errors.ts'
 import type { Secret } from '#shared/secret.ts'
 import { type AccountRef, accountName, type ProviderName, toSeconds } from '../base/model.ts'
 import type { AccountRecord } from '../kv/account-record.ts'
-import { sameTokens, type Tokens } from './credential.ts'
+import { CoolDown } from './cool-down.ts'
+import { openCredential, sameTokens, type Tokens } from './credential.ts'
 import { GrantError, type GrantErrorKind } from './grant-error.ts'
 import { type GrantClient, refreshGrant } from './refresh.ts'
 import { CredentialVault, type Current, type VaultParts } from './vault.ts'
@@ -41,17 +42,21 @@ export class TokenProvider {
   readonly #cache = new LRUCache<string, Tokens>({ max: CACHE_ACCOUNTS })
   /** Bounded by the accounts of this instance; an entry lives for the deadlines of one refresh. */
   readonly #flights = new Map<string, Promise<Held>>()
+  readonly #coolDown: CoolDown
+  /** Of each account the access or refresh token that the provider refused last. */
+  readonly #refused = new LRUCache<string, Secret>({ max: CACHE_ACCOUNTS })
   readonly #life = new AbortController()
 
   constructor(parts: TokenParts) {
     this.#parts = parts
     this.#vault = new CredentialVault(parts)
+    this.#coolDown = new CoolDown(parts.clock)
   }
 
   /**
    * An access token that is good for some minutes.
-   * @throws GrantError (kind `reauth`: mark the account; `config`: alarm; `transient`: later), NotConnectedError,
-   * KeyUnavailableError, SealBrokenError, AppError PROVIDER_NOT_CONFIGURED, or the signal's reason.
+   * @throws GrantError (kind `reauth`: mark the account; `config`: alarm; `transient`: later; of the last two also one
+   * that holds since an earlier request, see cool-down.ts), NotConnectedError, KeyUnavailableError, SealBrokenError, AppError PROVIDER_NOT_CONFIGURED, or the signal's reason.
    */
   async accessToken(account: AccountRef, request: TokenRequest, signal: AbortSignal): Promise<Secret> {
     const name = accountName(account)
@@ -72,15 +77,27 @@ export class TokenProvider {
     this.#cache.delete(accountName(account))
   }
 
+  /** The provider refuses this access token, although it was just refreshed. */
+  noteRefused(account: AccountRef, accessToken: Secret): void {
+    this.#refused.set(accountName(account), accessToken)
+  }
+
+  /** Whether a sealed credential is the one that was refused last, not one that came after it. @throws as `accessToken` */
+  async isRefused(account: AccountRef, sealed: string): Promise<boolean> {
+    const refused = this.#refused.get(accountName(account))?.reveal()
+    const { accessToken, refreshToken } = await openCredential(this.#parts.seal, account, sealed)
+    return refused === accessToken.reveal() || refused === refreshToken.reveal()
+  }
+
   /** Deletes everything this instance knows of the credential. */
   forget(account: AccountRef): void {
-    this.invalidate(account)
+    this.#dropMemory(account)
     this.#vault.forget(account)
   }
 
   /** Mirrors a record that was seen at a revision into auth.db; a record that says disconnected deletes the row. */
   async noteRecord(account: AccountRef, record: AccountRecord, revision: number): Promise<void> {
-    if (record.desired === 'disconnected') this.invalidate(account)
+    if (record.desired === 'disconnected') this.#dropMemory(account)
     const tokens = await this.#vault.note(account, record, revision)
     if (tokens !== null && this.#cache.has(accountName(account))) this.#cache.set(accountName(account), tokens)
   }
@@ -108,6 +125,12 @@ export class TokenProvider {
     this.#life.abort(new Error('the token provider is closed'))
     await Promise.allSettled(this.#flights.values())
     this.#cache.clear()
+  }
+
+  #dropMemory(account: AccountRef): void {
+    this.invalidate(account)
+    this.#coolDown.clear(account)
+    this.#refused.delete(accountName(account))
   }
 
   /** Runs on its own, without the signal of whoever asked first: others wait for the same answer. */
@@ -148,17 +171,24 @@ export class TokenProvider {
     const { clients, clock, onRefresh } = this.#parts
     const client = clients[account.provider]
     if (client === undefined) throw new AppError('PROVIDER_NOT_CONFIGURED', { provider: account.provider })
+    const { refreshToken } = current.tokens
+    this.#coolDown.check(account, refreshToken)
     try {
-      const grant = await refreshGrant(client, current.tokens.refreshToken, signal)
+      const grant = await refreshGrant(client, refreshToken, signal)
       onRefresh?.(account.provider, 'ok')
+      this.#coolDown.clear(account)
       const tokens: Tokens = {
         accessToken: grant.accessToken,
-        refreshToken: grant.refreshToken ?? current.tokens.refreshToken,
+        refreshToken: grant.refreshToken ?? refreshToken,
         expiryS: toSeconds(clock.wallMs()) + grant.expiresInS,
       }
       return { tokens: await this.#vault.save(account, tokens, current.base, signal), refreshed: true }
     } catch (error) {
-      if (error instanceof GrantError) onRefresh?.(account.provider, error.kind)
+      if (error instanceof GrantError) {
+        onRefresh?.(account.provider, error.kind)
+        this.#coolDown.note(account, refreshToken, error)
+        if (error.kind === 'reauth') this.#refused.set(accountName(account), refreshToken)
+      }
       throw error
     }
   }

@@ -100,6 +100,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
         sharers: () => 1,
         bind: async () => true,
         bound: { mailbox: record.mailbox, address: record.address },
+        refused: () => undefined,
         reauth: async () => undefined,
         projectThrottled: () => undefined,
         random: Math.random,

@@ -125,6 +125,7 @@ export class WorkerBox {
       sharers: () => 1,
       bind: async () => true,
       bound: { mailbox: 'ada@x', address: 'ada@x' },
+      refused: () => undefined,
       reauth: async (code) => void this.marked.push(code),
       committed: () => undefined,
       projectThrottled: () => undefined,

@@ -54,6 +54,7 @@ test('faults of the client or the server are thrown as such and change nothing',
     const error = await tokenOrReason(tokens.accessToken(world.account, {}, signal))
     assert.ok(error instanceof GrantError)
     errors.push(error)
+    world.advanceS(61)
   }
   assert.deepEqual(world.outcomes, ['config', 'transient'])
   assert.deepEqual(await world.inKv(), FIRST)

@@ -117,7 +117,7 @@ export class World {
     return new Accounts(() => this.broker.bucket, systemClock, silent)
   }
 
-  /** Moves the wall clock of every instance. */
+  /** Moves the clocks of every instance. */
   advanceS(seconds: number): void {
     this.#shiftMs += seconds * 1000
   }
@@ -131,7 +131,11 @@ export class World {
       auth,
       records,
       seal: options.seal ?? this.seal,
-      clock: { ...systemClock, wallMs: () => Date.now() + this.#shiftMs },
+      clock: {
+        ...systemClock,
+        wallMs: () => Date.now() + this.#shiftMs,
+        monoMs: () => performance.now() + this.#shiftMs,
+      },
       log: this.log,
       bucketCreatedMs: () => this.broker.bucket.createdMs,
       clients: { google: this.server.client('google') },
@@ -150,6 +154,14 @@ export class World {
   async connect(tokens: Tokens, change: Partial<AccountRecord> = {}): Promise<number> {
     const current = await this.records.read(this.account)
     return this.records.write(this.account, await this.recordOf(tokens, change), current?.revision ?? null)
+  }
+
+  /** Connects another inbox of the user. */
+  async connectOther(tokens: Tokens): Promise<AccountRef> {
+    const other = { ...this.account, inboxId: 'second' }
+    const record = { ...(await this.recordOf(tokens)), credential: await sealCredential(this.seal, other, tokens) }
+    await this.records.write(other, record, null)
+    return other
   }
 
   /** Access and refresh token that the record holds. */
