@@ -166,7 +166,7 @@ export class Tenure {
       this.#checkpoints,
       ...[...this.#revoking.values()].map(({ ended }) => ended),
     ])
-    this.#deps.store.release(this.userId)
+    this.#closeDatabase()
   }
 
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back. */
@@ -246,6 +246,18 @@ export class Tenure {
         if (this.#revoking.get(name)?.stop === stop) this.#revoking.delete(name)
       })
     this.#revoking.set(name, { sealed, stop, ended })
+  }
+
+  /** A damaged database may pass for a good one at the next take-over: only what met the damage knows of it. */
+  #closeDatabase(): void {
+    const { store, log } = this.#deps
+    store.release(this.userId)
+    if (!store.isDamage(this.userId, this.#lost.signal.reason)) return
+    try {
+      store.setAside(this.userId)
+    } catch (error) {
+      log.error({ err: error }, 'a damaged user database could not be set aside yet')
+    }
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -15,9 +15,14 @@ export class DiskError extends Error {
   }
 }
 
-/** The file is no usable database of this user: to be set aside and rebuilt, never deleted. */
+/** The file is no usable database. A user's is to be set aside and rebuilt, never deleted. */
 export class CorruptError extends Error {
   override readonly name = 'CorruptError'
+  readonly file: string
+  constructor(file: string, message: string, options: { cause?: unknown } = {}) {
+    super(message, options)
+    this.file = file
+  }
 }
 
 const DISK_CODES: readonly [RegExp, DiskFault][] = [
@@ -32,7 +37,8 @@ export function asStoreError(error: unknown, file: string): unknown {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
     if (at instanceof DiskError || at instanceof CorruptError) return at
     const code = 'code' in at && typeof at.code === 'string' ? at.code : ''
-    if (/^SQLITE_(NOTADB|CORRUPT)/.test(code)) return new CorruptError(`${file} is damaged (${code})`, { cause: error })
+    if (/^SQLITE_(NOTADB|CORRUPT)/.test(code))
+      return new CorruptError(file, `${file} is damaged (${code})`, { cause: error })
     const fault = DISK_CODES.find(([pattern]) => pattern.test(code))?.[1]
     if (fault !== undefined) return new DiskError(fault, `${file}: ${code}`, { cause: error })
   }

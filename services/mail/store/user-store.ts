@@ -73,6 +73,11 @@ export class UserStore {
     }
   }
 
+  /** Whether the error says that the user's database is damaged; `auth.db` throws a CorruptError too. */
+  isDamage(userId: string, error: unknown): boolean {
+    return error instanceof CorruptError && error.file === this.fileOf(userId)
+  }
+
   /** Renames the database to `events.db.corrupt-<ms>`, with its WAL; returns the new path, or null when there was none. */
   setAside(userId: string): string | null {
     this.release(userId)

@@ -9,7 +9,7 @@ import type { AccountErrorCode } from '#shared/errors.ts'
 import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
 import { Wake } from '../base/wake.ts'
 import { moveTimes } from '../store/clock-set.ts'
-import { CorruptError, DiskError } from '../store/disk-errors.ts'
+import { DiskError } from '../store/disk-errors.ts'
 import { type QueueDepth, queueDepth } from '../store/fetch-queue.ts'
 import { putLane, readLanes } from '../store/lanes.ts'
 import { countStored } from '../store/messages.ts'
@@ -149,7 +149,7 @@ export class Worker implements LaneHost {
 
   async #failed(lane: string, error: unknown, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return
-    if (error instanceof StaleEpochError || error instanceof CorruptError) throw error
+    if (error instanceof StaleEpochError || this.deps.store.isDamage(this.account.userId, error)) throw error
     const { clock, telemetry, log } = this.deps
     const nowMs = clock.wallMs()
     const known = this.state.lanes.get(lane)
