@@ -8,9 +8,11 @@ import type { Revised } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
 
 const RESTART_MS = 250
-/** Time for a watch to deliver what a bucket holds. */
-const SNAPSHOT_MS = 10_000
+/** Silence after which a watch that has not delivered all that the bucket holds counts as dead. */
+const SNAPSHOT_SILENCE_MS = 10_000
 
+/** What a replica follows. */
+export type Followed = Pick<Bucket, 'name' | 'follow'>
 type Listener<T> = (key: string, entry: Revised<T> | null) => void
 
 export class Replica<T> {
@@ -21,6 +23,9 @@ export class Replica<T> {
   #entries = new Map<string, Revised<T>>()
   #fresh = false
   #restart: AbortController | null = null
+  /** Keys that the present watch, or a write of this instance since it began, has told of. */
+  #seen = new Set<string>()
+  #heardMs = 0
 
   /** @param parse null for a value that is not a record: it is counted as absent and logged. */
   constructor(parse: (value: string) => T | null, clock: Clock, log: Log) {
@@ -42,6 +47,7 @@ export class Replica<T> {
   }
   /** Takes in what this instance itself has just written, before the watch brings it. */
   note(key: string, record: T, revision: number): void {
+    this.#seen.add(key)
     this.#apply(key, { record, revision })
   }
   /** Ends the present watch; `run` starts the next one. */
@@ -51,21 +57,23 @@ export class Replica<T> {
   }
 
   /** Follows the bucket until the signal aborts. `bucket` is asked anew for each watch: it may have been recreated. */
-  async run(bucket: () => Bucket, signal: AbortSignal): Promise<void> {
+  async run(bucket: () => Followed, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const restart = new AbortController()
       this.#restart = restart
-      const seen = new Set<string>()
+      this.#seen = new Set()
+      this.#heardMs = this.#clock.monoMs()
       const both = AbortSignal.any([signal, restart.signal])
       void this.#refuseToHang(restart, both)
       try {
         await bucket().follow(
           ({ key, value, revision }) => {
-            seen.add(key)
+            this.#heardMs = this.#clock.monoMs()
+            this.#seen.add(key)
             this.#receive(key, value, revision)
           },
           () => {
-            for (const key of [...this.#entries.keys()]) if (!seen.has(key)) this.#apply(key, null)
+            for (const key of [...this.#entries.keys()]) if (!this.#seen.has(key)) this.#apply(key, null)
             this.#fresh = true
           },
           both,
@@ -81,9 +89,13 @@ export class Replica<T> {
 
   /** A watch that a restarting server swallowed never completes its snapshot and never ends: it is made anew. */
   async #refuseToHang(restart: AbortController, signal: AbortSignal): Promise<void> {
-    await pause(this.#clock, SNAPSHOT_MS, signal)
-    if (signal.aborted || this.#fresh) return
-    this.#log.warn('a watch did not complete its snapshot; watching anew')
+    for (;;) {
+      const leftMs = this.#heardMs + SNAPSHOT_SILENCE_MS - this.#clock.monoMs()
+      if (leftMs <= 0) break
+      await pause(this.#clock, leftMs, signal)
+      if (signal.aborted || this.#fresh) return
+    }
+    this.#log.warn('a watch fell silent before its snapshot was complete; watching anew')
     restart.abort()
   }
 

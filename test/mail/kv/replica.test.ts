@@ -2,16 +2,17 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { BUCKET_STATE, bucketStream } from '#shared/subjects.ts'
-import { systemClock } from '../../../services/mail/base/time.ts'
-import { Bucket } from '../../../services/mail/kv/bucket.ts'
-import { Replica } from '../../../services/mail/kv/replica.ts'
+import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
+import { Bucket, type RawEntry } from '../../../services/mail/kv/bucket.ts'
+import { type Followed, Replica } from '../../../services/mail/kv/replica.ts'
 import { until } from '../../support/until.ts'
+import { ManualClock } from '../base/manual-clock.ts'
 import { kvBox, log } from './support.ts'
 
 type Watched = { replica: Replica<string>; changes: string[]; end(): Promise<void> }
 
-function watch(bucket: () => Bucket): Watched {
-  const replica = new Replica<string>((text) => (text === 'garbage' ? null : text), systemClock, log)
+function watch(bucket: () => Followed, clock: Clock = systemClock): Watched {
+  const replica = new Replica<string>((text) => (text === 'garbage' ? null : text), clock, log)
   const changes: string[] = []
   replica.listen((key, entry) => changes.push(`${key}=${entry?.record ?? null}`))
   const stop = new AbortController()
@@ -103,4 +104,58 @@ test('after a bucket was made anew its low revisions count, once the old ones ar
   await until('the new value is seen', () => values(watched).a === 'new')
   assert.equal(watched.replica.fresh, true)
   await watched.end()
+})
+
+test('what this instance writes while a watch takes stock is never seen as gone', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  await bucket.write('a', '1', null)
+  let meanwhile = async (): Promise<void> => undefined
+  // The end of the snapshot, and all that follows, reaches the replica after a write of its own has come back.
+  const slow: Followed = {
+    name: bucket.name,
+    follow(onEntry, onSnapshot, signal) {
+      let told: Promise<void> | null = null
+      const deliver = (entry: RawEntry): void => void (told === null ? onEntry(entry) : told.then(() => onEntry(entry)))
+      const snapshot = (): void => {
+        told = meanwhile().then(onSnapshot)
+      }
+      return bucket.follow(deliver, snapshot, signal)
+    },
+  }
+  const watched = watch(() => slow)
+  await until('fresh', () => watched.replica.fresh)
+  meanwhile = async () => watched.replica.note('b', 'mine', await bucket.write('b', 'mine', null))
+  watched.replica.renew()
+  await until('fresh again', () => watched.replica.fresh)
+  assert.deepEqual(values(watched), { a: '1', b: 'mine' })
+  assert.equal(watched.changes.includes('b=null'), false)
+  await watched.end()
+})
+
+test('a snapshot may take long as long as it keeps coming; ten seconds of silence end its watch', async () => {
+  const clock = new ManualClock()
+  let watches = 0
+  const slow: Followed = {
+    name: 'large',
+    async follow(onEntry, onSnapshot, signal) {
+      watches += 1
+      for (let i = 1; i <= 10; i++) {
+        await clock.sleep(watches === 1 ? 11_000 : 9_000, signal)
+        onEntry({ key: `k${i}`, value: `${i}`, revision: i })
+      }
+      onSnapshot()
+      await clock.sleep(1_000_000, signal)
+    },
+  }
+  const watched = watch(() => slow, clock)
+  await clock.advance(10_000)
+  await clock.advance(250)
+  assert.equal(watches, 2, 'the silent one was given up')
+  await clock.advance(100_000)
+  assert.deepEqual([watches, watched.replica.fresh, watched.replica.entries.size], [2, true, 10])
+  const ended = watched.end()
+  await clock.advance(0)
+  await ended
+  assert.equal(clock.sleeping, 0)
 })
