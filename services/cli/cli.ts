@@ -31,15 +31,22 @@ export type GlobalOptions = { json?: boolean }
 export type CallerOptions = { user?: string; jwt?: string }
 
 export class Cli implements AsyncDisposable {
-  readonly env: Env
   readonly out: Output
   readonly signal: AbortSignal
+  readonly #needs: readonly EnvName[]
+  #env: Env | undefined
   #nc: NatsConnection | undefined
 
-  constructor(env: Env, out: Output, signal: AbortSignal) {
-    this.env = env
+  constructor(needs: readonly EnvName[], out: Output, signal: AbortSignal) {
+    this.#needs = needs
     this.out = out
     this.signal = signal
+  }
+
+  /** The environment, read at its first use. @throws UsageError with one line per fault. */
+  get env(): Env {
+    this.#env ??= environment(this.#needs)
+    return this.#env
   }
 
   /** The connection, made at its first use. @throws ExitError when NATS cannot be reached or refuses us. */
@@ -119,6 +126,16 @@ export function seconds(text: string): number {
   return n
 }
 
+/** Makes a parser of an option that takes a whole number. */
+export const wholeNumber =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const n = Number(text)
+    if (!/^\d+$/.test(text) || n < least || n > most)
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most}`)
+    return n
+  }
+
 /** Runs one command: builds its Cli, prints what went wrong, returns the exit code. */
 export async function runCommand(
   options: GlobalOptions,
@@ -128,7 +145,7 @@ export async function runCommand(
 ): Promise<number> {
   const out = createOutput(options.json === true)
   try {
-    await using cli = new Cli(environment(needs), out, signal)
+    await using cli = new Cli(needs, out, signal)
     return await command(cli)
   } catch (error) {
     return report(error, out, signal)

@@ -10,14 +10,21 @@ import { addLogin } from './commands/login.ts'
 import { addMicro } from './commands/micro.ts'
 import { addStatus } from './commands/status.ts'
 import { addTail } from './commands/tail.ts'
+import { createOutput } from './output.ts'
 
 const HELP = `
 Environment: NATS_URL, NATS_USER, NATS_PASSWORD (or NATS_CREDS) say where and as whom; see .env.example.
 Exit codes: 0 done, 1 failed, 2 wrong usage.`
 
+function usageError({ code, message }: CommanderError): { error: { code: 'USAGE'; message: string } } {
+  const text = code === 'commander.help' ? 'no command: see mailctl --help' : message.replace(/^error: /, '')
+  return { error: { code: 'USAGE', message: text } }
+}
+
 /** Runs one command line and returns its exit code. */
 export async function runProgram(argv: readonly string[], signal: AbortSignal): Promise<number> {
   let code = 0
+  const json = argv.includes('--json')
   const program = new Command('mailctl')
     .description('operate mail-sync: connect mailboxes, watch their sync, look into what runs')
     .version(packageJson.version)
@@ -25,6 +32,7 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
     .addHelpText('after', HELP)
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
+    .configureOutput(json ? { writeErr: () => undefined } : {})
   const start: Start =
     (needs, action) =>
     async (...args) => {
@@ -42,8 +50,11 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
-    // Help and version, asked for, are a success; commander has written the rest.
-    return error.exitCode === 0 ? 0 : 2
+    // Help and version, asked for, are a success.
+    if (error.exitCode === 0) return 0
+    // For people commander has written it.
+    createOutput(json).data(usageError(error))
+    return 2
   }
   return code
 }

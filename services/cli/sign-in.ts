@@ -129,7 +129,7 @@ async function changeCode(
         [oauth.allowInsecureRequests]: server.token_endpoint?.startsWith('http:') === true,
       },
     )
-    const tokens = await oauth.processAuthorizationCodeResponse(server, client, response)
+    const tokens = await oauth.processAuthorizationCodeResponse(server, client, await withoutIdToken(response))
     if (tokens.refresh_token === undefined)
       throw new CliFailure(
         'the provider gave no refresh token: remove the grant in the account settings and sign in again',
@@ -142,6 +142,13 @@ async function changeCode(
   } catch (error) {
     throw refused(error)
   }
+}
+
+/** We do not ask who the person is. An id token that comes all the same would be checked, and its issuer is one per tenant. */
+async function withoutIdToken(response: Response): Promise<Response> {
+  const text = await response.clone().text()
+  if (!response.ok || !text.includes('"id_token"')) return response
+  return Response.json(JSON.parse(text, (name, value: unknown) => (name === 'id_token' ? undefined : value)))
 }
 
 /** The provider's error code, never the response that may hold a token. */

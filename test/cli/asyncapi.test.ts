@@ -29,4 +29,7 @@ test('mailctl contract prints AsyncAPI 3 that its specification accepts, with th
     )
     assert.ok(ajv.validate(reply?.messages.reply?.payload ?? false, CONTRACT[name].example.reply), ajv.errorsText())
   }
+  const json = await mailctl(['contract', '--json'], {})
+  assert.deepEqual([json.code, JSON.parse(json.out), json.err], [0, document, ''])
+  assert.equal(json.out.trimEnd().split('\n').length, 1, 'with --json one value is one line')
 })

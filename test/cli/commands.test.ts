@@ -36,6 +36,12 @@ test('a mailbox is connected, shown and disconnected for a user, over mail.as.*'
   const json = await mailctl(['status', '--user', 'ada', '--json'], service)
   assert.deepEqual(JSON.parse(json.out).running_syncs, ['ada:primary:GOOGLE'])
 
+  const again = await mailctl(['connect', 'google', '--user', 'ada', '--json'], service, JSON.stringify(TOKENS))
+  assert.deepEqual(
+    [again.code, JSON.parse(again.out), again.err],
+    [0, { message: 'mail sync started', provider: 'google', user_id: 'ada' }, ''],
+  )
+
   const gone = await mailctl(['--json', 'disconnect', 'google', '--user', 'ada'], service)
   assert.deepEqual([gone.code, JSON.parse(gone.out)], [0, { message: 'mail sync stopped' }])
   assert.equal((await mailctl(['status', '--user', 'ada'], service)).out, 'ada: no mailbox connected\n')
@@ -102,6 +108,12 @@ test('wrong usage is exit code 2 and names what is wrong; help is 0', async () =
     [['connect', 'yahoo', '--user', 'a'], /provider must be one of google, microsoft/],
     [['connect'], /missing required argument 'provider'/],
     [['status', '--user', 'a', '--interval', '-1'], /seconds, more than 0/],
+    ...['abc', '0', '-1', '1.5', '1e3'].map((n): [string[], RegExp] => [['tail', '-n', n], /a whole number from 1 to/]),
+    ...['abc', '-1', '0.5', '31536001'].map((n): [string[], RegExp] => [
+      ['connect', 'google', '--user', 'a', '--expires-in', n],
+      /a whole number from 0 to 31536000/,
+    ]),
+    [['login', 'google', '--user', 'a', '--port', '65536'], /a whole number from 0 to 65535/],
     [['login', 'google', '--user', 'a'], /GOOGLE_CLIENT_ID is not set/],
   ]
   for (const [args, expected] of cases) {
@@ -116,6 +128,23 @@ test('wrong usage is exit code 2 and names what is wrong; help is 0', async () =
   assert.equal(help.code, 0)
   for (const name of ['login', 'connect', 'status', 'disconnect', 'tail', 'micro', 'doctor'])
     assert.match(help.out, new RegExp(`^ {2}${name} `, 'm'))
+})
+
+test('with --json wrong usage is an error on stdout as well, and nothing else is written', async () => {
+  const cases: [string[], RegExp][] = [
+    [['--json'], /^no command/],
+    [['conect', '--json'], /^unknown command 'conect'/],
+    [['tail', '--from', 'x', '--json'], /^option '--from <where>' argument 'x' is invalid/],
+    [['connect', 'google', 'extra', '--json'], /^too many arguments for 'connect'/],
+    [['connect', 'yahoo', '--user', 'a', '--json'], /^provider must be one of google, microsoft/],
+  ]
+  for (const [args, expected] of cases) {
+    const ran = await mailctl(args, box.env('service'))
+    assert.deepEqual([ran.code, ran.err], [2, ''], args.join(' '))
+    const { error } = JSON.parse(ran.out)
+    assert.equal(error.code, 'USAGE')
+    assert.match(error.message, expected)
+  }
 })
 
 test('micro shows each instance, its endpoints and their statistics', async () => {
@@ -154,6 +183,12 @@ const event = (userId: string, n: number, subject: string): EmailReceived => ({
   snippet: '',
   headers: {},
   labels: [],
+})
+
+test('tail without the stream says what makes it', async () => {
+  const ran = await mailctl(['tail'], box.env('consumer'))
+  assert.deepEqual([ran.code, ran.out], [1, ''])
+  assert.match(ran.err, /^✖ stream EMAIL_EVENTS is missing: an instance makes it at its start \("npm start"\)\n$/)
 })
 
 test('tail shows events of one user or of all, and no control character of a mail', async () => {

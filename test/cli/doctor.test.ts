@@ -70,6 +70,21 @@ test('each thing that is missing or different is one line with its remedy, and t
   for (const { state, remedy } of findings) assert.equal(remedy !== undefined, state !== 'ok')
 })
 
+test('a malformed variable is a failed check like any other, and its value is not repeated', async () => {
+  const malformed = { NATS_URL: 'nats://me:hunter2@localhost', BETTER_AUTH_JWKS_URL: 'foo' }
+  const ran = await mailctl(['doctor'], malformed)
+  assert.deepEqual([ran.code, ran.err], [1, ''])
+  assert.match(ran.out, /^✔ Node \d/m)
+  assert.match(ran.out, /^✖ NATS_URL is malformed → it must be a URL without user and password/m)
+  assert.match(ran.out, /^✖ BETTER_AUTH_JWKS_URL is malformed → it must be an https URL/m)
+  assert.match(ran.out, /^• the other checks were left out/m)
+  assert.doesNotMatch(ran.out, /hunter2/)
+  const json = await mailctl(['doctor', '--json'], malformed)
+  const findings = JSON.parse(json.out) as { state: string; text: string }[]
+  assert.equal(json.code, 1)
+  assert.equal(findings.filter(({ state }) => state === 'failed').length, 2)
+})
+
 test('what the NATS user may not see is said, not failed', async () => {
   await using box = await cliBox()
   await using auth = await startBetterAuth()

@@ -24,6 +24,18 @@ const addressOf = (running: Running): Promise<URL> =>
 const redirectOf = (address: URL, parameters: Record<string, string>): string =>
   `${address.searchParams.get('redirect_uri')}/?${new URLSearchParams(parameters)}`
 
+/** A person picks an account on the page at the address and is sent back to mailctl. Answers both statuses. */
+async function consent(address: URL, path: string, email: string): Promise<[number, number]> {
+  const body = new URLSearchParams({ ...Object.fromEntries(address.searchParams), email })
+  const picked = await fetch(new URL(path, address), { method: 'POST', body, redirect: 'manual' })
+  return [picked.status, (await fetch(picked.headers.get('location') ?? '')).status]
+}
+
+async function freePort(): Promise<number> {
+  await using borrowed = await tokenEndpoint(() => null, {})
+  return Number(new URL(borrowed.url).port)
+}
+
 async function googleEmulator(t: { after(fn: () => Promise<void>): void }): Promise<string> {
   const seed = {
     google: {
@@ -50,19 +62,43 @@ test('login signs a person in at a Google that is not ours and connects the mail
   const address = await addressOf(running)
   assert.equal(address.searchParams.get('code_challenge_method'), 'S256')
   assert.equal(address.searchParams.get('access_type'), 'offline')
-  const form = { ...Object.fromEntries(address.searchParams), email: 'ada@example.com' }
-  const consent = await fetch(new URL('/o/oauth2/v2/auth/callback', google), {
-    method: 'POST',
-    body: new URLSearchParams(form),
-    redirect: 'manual',
-  })
-  const back = await fetch(consent.headers.get('location') ?? '')
-  assert.deepEqual([consent.status, back.status], [302, 200])
+  assert.deepEqual(await consent(address, '/o/oauth2/v2/auth/callback', 'ada@example.com'), [302, 200])
   const ran = await running.done
   assert.deepEqual([ran.code, ran.out], [0, '✔ mail sync started: google of user ada\n'], ran.err)
   const sent = box.service.seen.at(-1)?.body as ConnectRequest
   assert.match(sent.access_token, /^google_/)
   assert.match(sent.refresh_token, /^google_refresh_/)
+  assert.equal(sent.expires_in, 3600)
+  for (const secret of [sent.access_token, sent.refresh_token, 'canary-secret'])
+    assert.ok(!(ran.out + ran.err).includes(secret))
+})
+
+test('login signs a person in at a Microsoft that is not ours, whose id token carries the issuer of a tenant', async (t) => {
+  const port = await freePort()
+  const client = { client_id: 'ours', client_secret: 'canary-secret', name: 'ours' }
+  const seed = {
+    microsoft: {
+      users: [{ email: 'grace@example.com', name: 'Grace' }],
+      oauth_clients: [{ ...client, redirect_uris: [`http://localhost:${port}`] }],
+    },
+  }
+  const emulator = await createEmulator({ service: 'microsoft', port: await freePort(), seed })
+  t.after(() => emulator.close())
+  const env = box.env('service', {
+    MICROSOFT_CLIENT_ID: 'ours',
+    MICROSOFT_CLIENT_SECRET: 'canary-secret',
+    MAIL_MICROSOFT_AUTHORIZE_URL: `${emulator.url}/oauth2/v2.0/authorize`,
+    MAIL_MICROSOFT_TOKEN_URL: `${emulator.url}/oauth2/v2.0/token`,
+  })
+  const args = ['login', 'microsoft', '--user', 'grace', '--port', String(port), '--timeout', '20']
+  const running = startMailctl(args, env)
+  const address = await addressOf(running)
+  assert.deepEqual(await consent(address, '/oauth2/v2.0/authorize/callback', 'grace@example.com'), [302, 200])
+  const ran = await running.done
+  assert.deepEqual([ran.code, ran.out], [0, '✔ mail sync started: microsoft of user grace\n'], ran.err)
+  const sent = box.service.seen.at(-1)?.body as ConnectRequest
+  assert.match(sent.access_token, /^microsoft_/)
+  assert.match(sent.refresh_token, /^r_microsoft_/)
   assert.equal(sent.expires_in, 3600)
   for (const secret of [sent.access_token, sent.refresh_token, 'canary-secret'])
     assert.ok(!(ran.out + ran.err).includes(secret))

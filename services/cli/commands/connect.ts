@@ -2,7 +2,19 @@
 import type { Command } from 'commander'
 import * as v from 'valibot'
 import { PROVIDERS } from '#shared/contract.ts'
-import { type CallerOptions, type Cli, CliFailure, readInput, type Start, UsageError, withCaller } from '../cli.ts'
+import {
+  type CallerOptions,
+  type Cli,
+  CliFailure,
+  readInput,
+  type Start,
+  UsageError,
+  wholeNumber,
+  withCaller,
+} from '../cli.ts'
+
+/** A year; the contract takes no more. */
+const EXPIRES_IN_MAX_S = 31_536_000
 
 /** As token endpoints answer it; what else they send is left out. */
 const TokenAnswer = v.object({
@@ -28,7 +40,11 @@ export function addConnect(program: Command, start: Start): void {
     .option('--tokens <file>', 'JSON {access_token, refresh_token, expires_in}; - for stdin (default)')
     .option('--access-token-file <file>', 'file that holds the access token')
     .option('--refresh-token-file <file>', 'file that holds the refresh token')
-    .option('--expires-in <seconds>', 'how long the access token lives; default 0: it is refreshed at once', Number)
+    .option(
+      '--expires-in <seconds>',
+      'how long the access token lives; default 0: it is refreshed at once',
+      wholeNumber(0, EXPIRES_IN_MAX_S),
+    )
     .action(
       start([], async (cli: Cli, [name], options: Options) => {
         const provider = providerOf(name)

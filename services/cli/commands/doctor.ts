@@ -1,5 +1,6 @@
 /** mailctl doctor: one line per check with its remedy. Exit code 1 when one failed. */
 import type { Command } from 'commander'
+import type { Env } from '#shared/env.ts'
 import { ExitError } from '#shared/lifecycle.ts'
 import {
   checkClients,
@@ -12,7 +13,7 @@ import {
   checkVersion,
   type Finding,
 } from '../checks.ts'
-import type { Cli, Start } from '../cli.ts'
+import { type Cli, type Start, UsageError } from '../cli.ts'
 import { plain } from '../output.ts'
 
 export function addDoctor(program: Command, start: Start): void {
@@ -33,8 +34,10 @@ export function addDoctor(program: Command, start: Start): void {
 }
 
 async function* examine(cli: Cli): AsyncGenerator<Finding> {
-  const { env, signal } = cli
   yield checkNode()
+  const { env, faults } = environmentOf(cli)
+  yield* faults
+  if (env === undefined) return
   try {
     const nc = await cli.nats()
     yield { state: 'ok', text: `NATS at ${env.NATS_URL}${env.NATS_USER === undefined ? '' : ` as ${env.NATS_USER}`}` }
@@ -48,7 +51,22 @@ async function* examine(cli: Cli): AsyncGenerator<Finding> {
     yield { state: 'failed', text: `NATS at ${env.NATS_URL}`, remedy: error.message }
   }
   yield* checkClients(env)
-  yield* await checkIssuer(env, signal)
+  yield* await checkIssuer(env, cli.signal)
+}
+
+/** The environment, or one finding for each malformed variable and one that says what was left out. */
+function environmentOf(cli: Cli): { env: Env | undefined; faults: Finding[] } {
+  try {
+    return { env: cli.env, faults: [] }
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    const faults = error.message.split('\n').map((line): Finding => {
+      const [, name = 'the environment', expected = line] = /^(\w+) (must be .*)$/.exec(line) ?? []
+      return { state: 'failed', text: `${name} is malformed`, remedy: `it ${expected}` }
+    })
+    const text = 'the other checks were left out, they need the environment'
+    return { env: undefined, faults: [...faults, { state: 'note', text, remedy: 'mend the variables first' }] }
+  }
 }
 
 function lineOf({ out }: Cli, { state, text, remedy }: Finding): string {

@@ -1,6 +1,6 @@
 /** mailctl login: signs a person in at the provider, then connects the mailbox. */
-import { type Command, InvalidArgumentError } from 'commander'
-import { type CallerOptions, type Cli, type Start, seconds, UsageError, withCaller } from '../cli.ts'
+import type { Command } from 'commander'
+import { type CallerOptions, type Cli, type Start, seconds, UsageError, wholeNumber, withCaller } from '../cli.ts'
 import { signIn, signInOf } from '../sign-in.ts'
 import { connect, providerOf } from './connect.ts'
 
@@ -11,7 +11,7 @@ export function addLogin(program: Command, start: Start): void {
     .description('sign in at google or microsoft in a browser, then connect that mailbox')
     .option('--inbox <id>', 'which inbox of the user (default: primary)')
     .option('--timeout <seconds>', 'how long to wait for the sign-in', seconds, 300)
-    .option('--port <number>', 'loopback port of the answer; 0 = any free one', portNumber, 0)
+    .option('--port <number>', 'loopback port of the answer; 0 = any free one', wholeNumber(0, 65_535), 0)
     .action(
       start([], async (cli: Cli, [name], options: Options) => {
         const provider = providerOf(name)
@@ -25,10 +25,4 @@ export function addLogin(program: Command, start: Start): void {
         await connect(cli, provider, await signIn(cli, to, options.port, options.timeout * 1000), options)
       }),
     )
-}
-
-function portNumber(text: string): number {
-  const port = Number(text)
-  if (!/^\d+$/.test(text) || port > 65_535) throw new InvalidArgumentError('a port number')
-  return port
 }
