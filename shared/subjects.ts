@@ -91,3 +91,5 @@ export const HEADER_REQUEST_ID = 'Mail-Request-Id'
 /** The inbox prefix of each NATS role; `nats.conf` lets each role read only its own. */
 export const inboxPrefix = (natsUser: string | undefined): string =>
   natsUser === undefined ? '_INBOX' : `_INBOX_${natsUser}`
+/** True for a subject that only a waiting requester listens to: never one of ours, of KV or of JetStream. */
+export const isInbox = (subject: string): boolean => /^_INBOX[._]/.test(subject)

@@ -11,6 +11,7 @@ import type { NatsConnection } from '#shared/nats.ts'
 import { GROUP, HEADER_AUTHORIZATION, OPERATIONS, QUEUE, SERVICE_NAME, userOfAsSubject } from '#shared/subjects.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
 import { answer, type EndpointSpec, EndpointStats, type Request } from './endpoint.ts'
+import { inboxOnly } from './inbox-only.ts'
 
 export type Handlers = {
   connect(userId: string, request: ConnectRequest): Promise<unknown>
@@ -62,7 +63,7 @@ export class ControlService implements AsyncDisposable {
   static async start(options: ServiceOptions): Promise<ControlService> {
     const endpoints = new Map<string, Registered>()
     const inFlight = new Set<Promise<void>>()
-    const service = await new Svcm(options.nc).add({
+    const service = await new Svcm(inboxOnly(options.nc, options.log)).add({
       name: SERVICE_NAME,
       version: options.version,
       description:
