@@ -134,6 +134,7 @@ export class Checkpointer {
     const record: CheckpointRecord = {
       ...this.#current.record,
       lanes,
+      lanesEpoch: this.#epoch,
       pub: meta?.lastSeq ?? 0,
       pubEventId: meta?.lastEventId ?? null,
       accounts: this.#deps.statuses().map((status) => ({ ...status, live: false })),

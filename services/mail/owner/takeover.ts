@@ -15,7 +15,7 @@ import { newLane } from '../sync/commit-page.ts'
 const CAS_ROUNDS = 5
 
 /**
- * local: the database of the last owner · stale: a database that another instance has overtaken since
+ * local: a database that is as new as the checkpoint's lanes · stale: one that another instance has overtaken since
  * lost: there was one, it is missing, empty or corrupt · new: the user's first
  */
 export type Base = 'local' | 'stale' | 'lost' | 'new'
@@ -41,14 +41,16 @@ export async function takeOver(
 ): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord> }> {
   const { before, checkpoint } = await claim(userId, epoch, owner, deps)
   const { base, previous } = adopt(userId, epoch, before !== null, deps)
-  // A local database whose epoch is the checkpoint's was the last to move; its lanes are the newest there are.
-  if (base === 'local' && before !== null && (previous === null || compareEpochs(previous, before.epoch) !== 0)) {
+  // Claims in between do not count: an owner that wrote no lanes has moved nothing that anybody can go on from.
+  if (base === 'local' && before !== null && (previous === null || compareEpochs(previous, lanesEpoch(before)) < 0)) {
     applyLanes(userId, epoch, before, deps)
     return { base: 'stale', checkpoint }
   }
   if (base === 'lost' && before !== null) keepWaits(userId, epoch, before, deps)
   return { base, checkpoint }
 }
+
+const lanesEpoch = (record: CheckpointRecord): Epoch => record.lanesEpoch ?? record.epoch
 
 /** T2 and T3: the checkpoint under the new epoch and owner; everything else of it stays. */
 async function claim(
@@ -71,6 +73,7 @@ async function claim(
         accounts: [],
         ts: toSeconds(clock.wallMs()),
       }),
+      lanesEpoch: found === null ? epoch : lanesEpoch(found.record),
       epoch,
       owner,
     }

@@ -74,7 +74,8 @@ test('positions are written only when all mail they have passed is on the stream
   box.publishAll()
   await box.checkpointer.flush()
   assert.deepEqual(await box.cursors(), ['history:h1'])
-  assert.equal((await box.seen.read(USER))?.record.pub, 3)
+  const record = (await box.seen.read(USER))?.record
+  assert.deepEqual([record?.pub, record?.lanesEpoch], [3, EPOCH])
 })
 
 test('with an outbox that is never empty the positions captured before still come through', async () => {

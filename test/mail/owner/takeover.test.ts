@@ -52,7 +52,7 @@ async function takeoverBox() {
       const found = await checkpoints.read(USER)
       assert.ok(found !== null)
       const lanes = { [KEY]: [{ ...newLane('history'), cursor, ...more }] }
-      await checkpoints.write(USER, { ...found.record, lanes }, found.revision)
+      await checkpoints.write(USER, { ...found.record, lanes, lanesEpoch: found.record.epoch }, found.revision)
     },
     lanes: (name: 'a' | 'b') =>
       diskOf(name)
@@ -140,16 +140,54 @@ test('the database of somebody else is refused and left as it is', async () => {
   assert.deepEqual(readFileSync(file), readFileSync(store.fileOf('eve')), 'on some disks it may be the very same file')
 })
 
-test('a take-over that dies between its steps is simply made again', async () => {
+/** T3 of a term was done, and nothing after it. */
+async function diedAfterClaim(box: Awaited<ReturnType<typeof takeoverBox>>, term: Epoch): Promise<void> {
+  const found = await box.checkpoints.read(USER)
+  assert.ok(found !== null)
+  await box.checkpoints.write(USER, { ...found.record, epoch: term }, found.revision)
+}
+
+test('a take-over that dies between its steps is simply made again, with the newest positions', async () => {
   await using box = await takeoverBox()
   await box.take('a', epoch(1))
   box.walk('a', epoch(1), 'a5')
   await box.write('a4')
-  // T3 of the next term was done, and nothing after it.
+  await diedAfterClaim(box, epoch(2))
+  assert.equal((await box.take('a', epoch(3))).base, 'local')
+  await diedAfterClaim(box, epoch(4))
+  assert.equal((await box.take('a', epoch(5))).base, 'local')
+  assert.deepEqual(box.lanes('a'), ['history:a5'])
+})
+
+test('an owner that wrote no position has overtaken nobody, one that did has', async () => {
+  await using box = await takeoverBox()
+  await box.take('a', epoch(1))
+  box.walk('a', epoch(1), 'a5')
+  await box.write('a4')
+  await box.take('b', epoch(2))
+  assert.equal((await box.take('a', epoch(3))).base, 'local')
+  assert.deepEqual(box.lanes('a'), ['history:a5'])
+  assert.equal((await box.take('b', epoch(4))).base, 'local', 'as new as the checkpoint')
+  await box.take('a', epoch(5))
+  await box.write('a6')
+  assert.equal((await box.take('b', epoch(6))).base, 'stale')
+  assert.deepEqual(box.lanes('b'), ['history:a6'])
+})
+
+test('a checkpoint without the term of its positions is judged by its epoch', async () => {
+  await using box = await takeoverBox()
+  await box.take('a', epoch(1))
+  box.walk('a', epoch(1), 'a5')
+  await box.write('a4')
   const found = await box.checkpoints.read(USER)
   assert.ok(found !== null)
-  await box.checkpoints.write(USER, { ...found.record, epoch: epoch(2) }, found.revision)
-  await box.take('a', epoch(3))
+  const { lanesEpoch: _, ...older } = found.record
+  const revision = await box.checkpoints.write(USER, older, found.revision)
+  assert.equal((await box.take('a', epoch(2))).base, 'local')
+  const now = await box.checkpoints.read(USER)
+  assert.ok(now !== null && now.revision > revision)
+  await box.checkpoints.write(USER, { ...older, epoch: epoch(3) }, now.revision)
+  assert.equal((await box.take('a', epoch(4))).base, 'stale')
   assert.deepEqual(box.lanes('a'), ['history:a4'], 'behind its own, never ahead of what is published')
 })
 
