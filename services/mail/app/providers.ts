@@ -3,7 +3,7 @@ import { AppError } from '#shared/errors.ts'
 import type { Secret } from '#shared/secret.ts'
 import type { Config } from '../base/config.ts'
 import { createHttp, type Http } from '../base/http.ts'
-import { type ProviderName, toSeconds } from '../base/model.ts'
+import { type AccountRef, type ProviderName, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { HandedTokens, Identified } from '../control/ports.ts'
 import { createGmail } from '../provider/gmail/adapter.ts'
@@ -12,6 +12,7 @@ import { type MailProvider, ProviderError } from '../provider/provider.ts'
 import { MailboxLimiter, TokenBucket } from '../sync/limiter.ts'
 import { GrantError } from '../token/grant-error.ts'
 import { GRANT_HTTP, type GrantClient, refreshGrant } from '../token/refresh.ts'
+import { type Mailbox, Pauses } from './pauses.ts'
 
 /** Part of a quota that is used; the rest is for other programs of the project, and for our clock being wrong. */
 const QUOTA_PART = 0.8
@@ -23,11 +24,12 @@ const MINUTE_MS = 60_000
 export type Providers = AsyncDisposable & {
   byName: Record<ProviderName, MailProvider>
   clients: Partial<Record<ProviderName, GrantClient>>
-  /** A new limiter with the quota of one mailbox. */
-  limiter(provider: ProviderName): MailboxLimiter
+  /** A new limiter with the quota of the account's mailbox; an announced pause of either holds in it. */
+  limiter(of: Mailbox): MailboxLimiter
   /** The provider's project is throttled: nobody asks for `ms`. */
   pauseProject(provider: ProviderName, ms: number): void
-  identify(provider: ProviderName, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
+  /** Whose mailbox it is; in an announced pause nobody is asked, as if the provider could not be reached. */
+  identify(account: AccountRef, mailbox: string | null, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
 }
 
 export function createProviders(config: Config, clock: Clock): Providers {
@@ -45,15 +47,24 @@ export function createProviders(config: Config, clock: Clock): Providers {
   )
   // Graph has no project quota to divide; its bucket only carries an announced pause.
   const graphProject = new TokenBucket(Number.MAX_SAFE_INTEGER, 1, clock)
-  const limiter = (provider: ProviderName): MailboxLimiter =>
-    provider === 'google' ? gmailLimiter(config, gmailProject, clock) : graphLimiter(config, graphProject, clock)
+  const projects = { google: gmailProject, microsoft: graphProject }
+  const pauses = new Pauses(clock)
+  const limiter = (of: Mailbox): MailboxLimiter => {
+    const { burst, ratePerMs, ...concurrency } = quotaOf(config, of.account.provider)
+    const buckets = [pauses.bucket(burst, ratePerMs, of), projects[of.account.provider]]
+    return new MailboxLimiter(buckets, concurrency, clock)
+  }
   return {
     byName,
     clients,
     limiter,
-    pauseProject: (provider, ms) => (provider === 'google' ? gmailProject : graphProject).pause(ms),
-    identify: (provider, tokens, signal) =>
-      identify(byName[provider], clients[provider], limiter(provider), tokens, clock, signal),
+    pauseProject: (provider, ms) => projects[provider].pause(ms),
+    async identify(account, mailbox, tokens, signal) {
+      const { provider } = account
+      const of = { account, mailbox: () => mailbox }
+      if (pauses.leftMs(of) > 0 || projects[provider].pausedMs > 0) return { identity: null, tokens }
+      return await identify(byName[provider], clients[provider], limiter(of), tokens, clock, signal)
+    },
     async [Symbol.asyncDispose]() {
       await http[Symbol.asyncDispose]()
       await grantHttp[Symbol.asyncDispose]()
@@ -61,19 +72,21 @@ export function createProviders(config: Config, clock: Clock): Providers {
   }
 }
 
-function gmailLimiter({ gmail }: Config, project: TokenBucket, clock: Clock): MailboxLimiter {
-  const burst = Math.min(GMAIL_BURST_MAX, gmail.unitsPerMin / 6)
-  const bucket = new TokenBucket(burst, (QUOTA_PART * gmail.unitsPerMin) / MINUTE_MS, clock)
-  return new MailboxLimiter([bucket, project], GMAIL_CONCURRENCY, clock)
-}
+type Quota = { burst: number; ratePerMs: number; start: number; max: number }
 
-function graphLimiter({ graph }: Config, project: TokenBucket, clock: Clock): MailboxLimiter {
-  const bucket = new TokenBucket(
-    graph.requestsPer10Min / 10,
-    (QUOTA_PART * graph.requestsPer10Min) / (10 * MINUTE_MS),
-    clock,
-  )
-  return new MailboxLimiter([bucket, project], { start: graph.concurrency, max: graph.concurrency }, clock)
+function quotaOf({ gmail, graph }: Config, provider: ProviderName): Quota {
+  if (provider === 'google')
+    return {
+      burst: Math.min(GMAIL_BURST_MAX, gmail.unitsPerMin / 6),
+      ratePerMs: (QUOTA_PART * gmail.unitsPerMin) / MINUTE_MS,
+      ...GMAIL_CONCURRENCY,
+    }
+  return {
+    burst: graph.requestsPer10Min / 10,
+    ratePerMs: (QUOTA_PART * graph.requestsPer10Min) / (10 * MINUTE_MS),
+    start: graph.concurrency,
+    max: graph.concurrency,
+  }
 }
 
 function grantClients({ clients }: Config, http: Http): Partial<Record<ProviderName, GrantClient>> {

@@ -37,7 +37,7 @@ export function createWorker(
   if (record.unverified === true) parts.tokens.invalidate(account)
   return new Worker(account, epoch, {
     provider: providers.byName[account.provider],
-    limiter: providers.limiter(account.provider),
+    limiter: providers.limiter({ account, mailbox: () => accounts.mailboxOf(account) }),
     tokens: parts.tokens,
     store: parts.store,
     clock,
@@ -57,8 +57,8 @@ export function createWorker(
 }
 
 function sharersOf(accounts: Accounts, account: AccountRef): number {
-  const mailbox = accounts.ofUser(account.userId).find((entry) => isSame(entry.account, account))?.record.mailbox
-  return mailbox == null ? 1 : Math.max(1, accounts.sharers(account.provider, mailbox))
+  const mailbox = accounts.mailboxOf(account)
+  return mailbox === null ? 1 : Math.max(1, accounts.sharers(account.provider, mailbox))
 }
 
 /** False when the inbox is bound to another mailbox, or the mailbox to another inbox of this user. */

@@ -28,7 +28,8 @@ export async function connect(
   if (!ports.configured(provider)) throw new AppError('PROVIDER_NOT_CONFIGURED', { provider })
   const account: AccountRef = { userId, provider, inboxId: request.inbox_id }
   const identified = await ports.identify(
-    provider,
+    account,
+    accounts.mailboxOf(account),
     {
       accessToken: new Secret(request.access_token),
       refreshToken: new Secret(request.refresh_token),

@@ -6,7 +6,7 @@ import type { AccountRef, ProviderName } from '../base/model.ts'
 /** Tokens as a client hands them over. */
 export type HandedTokens = { accessToken: Secret; refreshToken: Secret; expiresAtS: number }
 
-/** Whose mailbox it is; `null` when the provider cannot be reached now and the worker has to ask later. */
+/** Whose mailbox it is; `null` when the provider cannot be reached, or asked to wait, and the worker has to ask later. */
 export type Identified = { identity: { mailbox: string; address: string | null } | null; tokens: HandedTokens }
 
 export type ControlPorts = {
@@ -14,9 +14,10 @@ export type ControlPorts = {
   configured(provider: ProviderName): boolean
   /**
    * Asks the provider whose tokens these are; refreshes once when the access token is refused.
+   * @param mailbox that the account is bound to already
    * @throws AppError CREDENTIAL_REFUSED
    */
-  identify(provider: ProviderName, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
+  identify(account: AccountRef, mailbox: string | null, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
   seal(account: AccountRef, tokens: HandedTokens): Promise<string>
   /** Status from the owner, when this instance is it. */
   ownStatus(userId: string): AccountStatus[] | null

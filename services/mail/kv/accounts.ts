@@ -72,6 +72,11 @@ export class Accounts {
     return [...(this.#byUser.get(userId)?.values() ?? [])]
   }
 
+  /** What the account is bound to, from the replica. */
+  mailboxOf(account: AccountRef): string | null {
+    return this.replica.entries.get(keyOf(account))?.record.mailbox ?? null
+  }
+
   users(): IterableIterator<string> {
     return this.#byUser.keys()
   }
