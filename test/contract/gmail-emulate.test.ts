@@ -7,9 +7,14 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { it } from 'node:test'
 import { createEmulator } from 'emulate'
+import { type EmailReceived, eventId } from '#shared/event.ts'
 import { createHttp } from '../../services/mail/base/http.ts'
 import { createGmail } from '../../services/mail/provider/gmail/adapter.ts'
+import { eventOf, storeNew } from '../../services/mail/store/messages.ts'
+import { ACCOUNT, EPOCH, storeBox } from '../mail/store/support.ts'
+import { startSimulator } from '../simulator/simulator.ts'
 import { createDriver } from './page-driver.ts'
+import { insertBody, RAW_MAILS } from './raw-mails.ts'
 
 const EMAIL = 'ada@example.com'
 const API = '/gmail/v1/users/me'
@@ -47,8 +52,64 @@ async function freePort(): Promise<number> {
   return borrowed.port
 }
 
+const startEmulator = async (messages: object[]) =>
+  createEmulator({
+    service: 'google',
+    port: await freePort(),
+    seed: { google: { users: [{ email: EMAIL, name: 'Ada' }], messages } },
+  })
+
 const LABELS = [['INBOX', 'UNREAD'], ['SENT'], ['INBOX'], ['SPAM'], ['DRAFT'], ['Receipts'], ['TRASH']]
 const isEvent = (labels: readonly string[]) => !labels.some((label) => ['SPAM', 'DRAFT', 'TRASH'].includes(label))
+
+/** What one user's stream would carry after a backfill of the mailbox at `baseUrl`. */
+async function eventsOf(baseUrl: string, accessToken: string): Promise<EmailReceived[]> {
+  await using http = createHttp()
+  await using box = storeBox()
+  const driver = createDriver(() => createGmail({ baseUrl, getUnits: 20, http }), accessToken)
+  await driver.run()
+  await driver.poll()
+  box.store.adopt(ACCOUNT.userId, EPOCH)
+  box.store.commit(ACCOUNT.userId, EPOCH, (tx) => storeNew(tx, ACCOUNT, driver.emitted, 0))
+  const idOf = (id: string): string => eventId(ACCOUNT.userId, 'GOOGLE', ACCOUNT.inboxId, id)
+  return box.store.read(ACCOUNT.userId, (reader) =>
+    driver.emitted.map(({ id }) => eventOf(reader, idOf(id)) ?? assert.fail(`no event of ${id}`)),
+  )
+}
+
+/** Ids are each Gmail's own; so is the time of receipt, and emulate unfolds header lines. Everything else must be equal. */
+function comparable({ event_id, provider_message_id, provider_thread_id, msg_date, ...event }: EmailReceived): object {
+  const unfolded = Object.entries(event.headers).map(([name, value]) => [name, value.replace(/\r\n[ \t]+/g, ' ')])
+  return { ...event, headers: Object.fromEntries(unfolded) }
+}
+const byMessageId = (events: EmailReceived[]): object[] =>
+  events
+    .toSorted((a, b) => (a.headers['Message-ID'] ?? '').localeCompare(b.headers['Message-ID'] ?? ''))
+    .map(comparable)
+
+it('makes the same events of the same mails on the simulator and on an independent emulator', async () => {
+  await using simulator = await startSimulator()
+  const who = simulator.addMailbox({ user: 'ada', provider: 'google', n: 0 })
+  const emulator = await startEmulator([])
+  try {
+    for (const [at, mail] of RAW_MAILS.entries())
+      for (const [url, token] of [
+        [simulator.url, who.access_token],
+        [emulator.url, 'any'],
+      ]) {
+        const headers = { ...AUTH, authorization: `Bearer ${token}` }
+        const body = JSON.stringify(insertBody(mail, at))
+        assert.ok((await fetch(`${url}${API}/messages`, { method: 'POST', headers, body })).ok)
+      }
+    await using proxy = await profileProxy(() => emulator.url)
+    const ours = byMessageId(await eventsOf(simulator.env.MAIL_GMAIL_BASE_URL, who.access_token))
+    const theirs = byMessageId(await eventsOf(proxy.url, 'any'))
+    assert.equal(theirs.length, RAW_MAILS.filter(({ labels }) => isEvent(labels)).length)
+    assert.deepEqual(ours, theirs)
+  } finally {
+    await emulator.close()
+  }
+})
 
 it('backfills an independent emulator exactly, while mail comes and goes between the pages', async () => {
   const seeded = Array.from({ length: 1_300 }, (_, i) => ({
@@ -60,11 +121,7 @@ it('backfills an independent emulator exactly, while mail comes and goes between
     body_text: 'Hello',
     label_ids: LABELS[i % LABELS.length] ?? [],
   }))
-  const emulator = await createEmulator({
-    service: 'google',
-    port: await freePort(),
-    seed: { google: { users: [{ email: EMAIL, name: 'Ada' }], messages: seeded } },
-  })
+  const emulator = await startEmulator(seeded)
   try {
     await using proxy = await profileProxy(() => emulator.url)
     await using http = createHttp()

@@ -14,6 +14,9 @@ import { createEmulator } from 'emulate'
 import { auth, type gmail_v1, gmail as gmailClient } from 'googleapis'
 import { startSimulator } from './simulator.ts'
 
+const ADDRESS = 'me@example.com'
+const SCOPE = 'https://www.googleapis.com/auth/gmail.readonly'
+
 function clientFor(rootUrl: string, accessToken: string): gmail_v1.Gmail {
   const login = new auth.OAuth2()
   login.setCredentials({ access_token: accessToken, expiry_date: Date.now() + 3600_000 })
@@ -95,11 +98,45 @@ async function script(gmail: gmail_v1.Gmail): Promise<object> {
   }
 }
 
+async function tokenAnswer(url: string, form: Record<string, string>): Promise<[number, Record<string, unknown>]> {
+  const body = new URLSearchParams({ client_id: 'c', client_secret: 's', ...form })
+  const response = await fetch(url, { method: 'POST', body })
+  return [response.status, (await response.json()) as Record<string, unknown>]
+}
+
 /** What a token endpoint says to a refresh token that it does not know. */
 async function badRefresh(url: string): Promise<[number, unknown]> {
-  const form = { grant_type: 'refresh_token', client_id: 'c', client_secret: 's', refresh_token: '1//unknown' }
-  const response = await fetch(url, { method: 'POST', body: new URLSearchParams(form) })
-  return [response.status, ((await response.json()) as { error: string }).error]
+  const [status, { error }] = await tokenAnswer(url, { grant_type: 'refresh_token', refresh_token: '1//unknown' })
+  return [status, error]
+}
+
+/** What it says to a good one, twice: the second time shows whether the token still lives. The new token must open the mailbox. */
+async function goodRefresh(url: string, rootUrl: string, refreshToken: string): Promise<object> {
+  const answers: object[] = []
+  const tokens = new Set<string>()
+  for (let turn = 0; turn < 2; turn++) {
+    const form = { grant_type: 'refresh_token', refresh_token: refreshToken }
+    const [status, { access_token, ...rest }] = await tokenAnswer(url, form)
+    tokens.add(String(access_token))
+    const listed = await clientFor(rootUrl, String(access_token)).users.messages.list({ userId: 'me' })
+    answers.push({ status, rest, listed: listed.status })
+  }
+  return { answers, different: tokens.size }
+}
+
+/** Signs a person in at the emulator and answers the refresh token. */
+async function signIn(url: string): Promise<string> {
+  const redirect_uri = 'http://localhost/done'
+  const consent = new URLSearchParams({ email: ADDRESS, redirect_uri, scope: SCOPE, state: 's', client_id: 'c' })
+  const path = `${url}/o/oauth2/v2/auth/callback`
+  const { headers } = await fetch(path, { method: 'POST', body: consent, redirect: 'manual' })
+  const code = new URL(headers.get('location') ?? '').searchParams.get('code') ?? ''
+  const [, { refresh_token }] = await tokenAnswer(`${url}/oauth2/token`, {
+    grant_type: 'authorization_code',
+    code,
+    redirect_uri,
+  })
+  return String(refresh_token)
 }
 
 async function freePort(): Promise<number> {
@@ -117,13 +154,17 @@ test('the real Gmail client sees the same on the simulator and on an independent
   const emulator = await createEmulator({
     service: 'google',
     port: await freePort(),
-    seed: { google: { users: [{ email: 'me@example.com', name: 'Me' }], messages: [] } },
+    seed: { google: { users: [{ email: ADDRESS, name: 'Me' }], messages: [] } },
   })
   try {
     assert.deepEqual(ours, await script(clientFor(emulator.url, 'any')))
     assert.deepEqual(
       await badRefresh(simulator.env.MAIL_GOOGLE_TOKEN_URL),
       await badRefresh(`${emulator.url}/oauth2/token`),
+    )
+    assert.deepEqual(
+      await goodRefresh(simulator.env.MAIL_GOOGLE_TOKEN_URL, simulator.env.MAIL_GMAIL_BASE_URL, who.refresh_token),
+      await goodRefresh(`${emulator.url}/oauth2/token`, emulator.url, await signIn(emulator.url)),
     )
   } finally {
     await emulator.close()

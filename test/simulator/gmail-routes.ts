@@ -8,7 +8,7 @@ import { gmailHistory } from './gmail-history.ts'
 import type { GmailMailbox } from './gmail-mailbox.ts'
 import { type Format, gmailMessage, gmailRef } from './gmail-message.ts'
 import { decodePageToken, encodePageToken } from './page-token.ts'
-import type { Answer, Paging, SimRequest } from './types.ts'
+import type { Answer, Overrides, Paging, SimRequest } from './types.ts'
 
 export interface GmailRoute {
   name: string
@@ -113,15 +113,15 @@ function profile(box: GmailMailbox): Answer {
   return { status: 200, body }
 }
 
-/** Header lines of an RFC 5322 text (folded lines kept), for `messages.insert`. */
-function parseRaw(raw: string): { name: string; value: string }[] {
-  const head =
-    Buffer.from(raw, 'base64url')
-      .toString('utf8')
-      .split(/\r?\n\r?\n/)[0] ?? ''
-  return head
+/** Header lines of an RFC 5322 text (folded lines kept) and its text in one line, for `messages.insert`. */
+function parseRaw(raw: string): Pick<Overrides, 'headers' | 'preview'> {
+  const [head = '', ...text] = Buffer.from(raw, 'base64url')
+    .toString('utf8')
+    .split(/\r?\n\r?\n/)
+  const headers = head
     .split(/\r?\n(?![ \t])/)
     .map((line) => ({ name: line.slice(0, line.indexOf(':')), value: line.slice(line.indexOf(':') + 1).trim() }))
+  return { headers, preview: text.join(' ').replace(/\s+/g, ' ').trim() }
 }
 
 function change(
@@ -131,7 +131,7 @@ function change(
 ): Answer {
   const hit = route.name === 'gmail.messages.insert' ? null : box.find(route.id)
   if (!hit && route.name !== 'gmail.messages.insert') return googleNotFound()
-  const index = hit?.index ?? box.add(body.labelIds ?? [], { headers: parseRaw(body.raw ?? '') })
+  const index = hit?.index ?? box.add(body.labelIds ?? [], parseRaw(body.raw ?? ''))
   if (route.name === 'gmail.messages.delete') {
     box.remove(index)
     return { status: 204 }
