@@ -43,7 +43,7 @@ export async function requestOperation<N extends OperationName>(
   if ('jwt' in call) hdrs.set(HEADER_AUTHORIZATION, `Bearer ${call.jwt}`)
   call.signal?.throwIfAborted()
   const payload = JSON.stringify(call.body)
-  if (Buffer.byteLength(payload) > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE')
+  if (Buffer.byteLength(payload) > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
   const sent = nc.request(subject, payload, { timeout, headers: hdrs })
   const answer = await untilAborted(sent, call.signal).catch((error: unknown) => {
     call.signal?.throwIfAborted()

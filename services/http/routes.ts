@@ -13,6 +13,7 @@ import { CONTRACT, REQUEST_MAX_BYTES } from '#shared/contract.ts'
 import { AppError, type ErrorCode, errorBody, toAppError } from '#shared/errors.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
+import { parseBody } from '#shared/request-body.ts'
 import { OPERATIONS, type OperationName } from '#shared/subjects.ts'
 
 const ROUTES = new Set([
@@ -106,13 +107,7 @@ function rethrow(thrown: unknown): never {
 async function readBody(c: Ctx): Promise<unknown> {
   const type = c.req.header('content-type')?.split(';')[0]?.trim().toLowerCase()
   if (type !== 'application/json') throw new AppError('UNSUPPORTED_MEDIA_TYPE')
-  const bytes = await c.req.arrayBuffer()
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (cause) {
-    // The cause would quote the body, and with it a token.
-    throw new AppError('BAD_JSON', { reason: cause instanceof SyntaxError ? 'not JSON' : 'not UTF-8' })
-  }
+  return parseBody(new Uint8Array(await c.req.arrayBuffer()))
 }
 
 function answerError(c: Ctx, error: AppError, log: Log): Response {

@@ -8,13 +8,13 @@ import { type Operation, REQUEST_MAX_BYTES } from '#shared/contract.ts'
 import { AppError, ERRORS, errorBody, toAppError } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import { type Msg, RequestError, TimeoutError } from '#shared/nats.ts'
+import { parseBody } from '#shared/request-body.ts'
 import { HEADER_REQUEST_ID } from '#shared/subjects.ts'
 
 const LATENCIES_MAX = 512
 /** A path may be the caller's own key. */
 const PATH_MAX_CHARS = 100
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /** What a service message can do beside being read. */
 export type Request = Msg & { respondError(code: number, description: string, data?: Uint8Array | string): boolean }
@@ -63,7 +63,7 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
   let failure: AppError | null = null
   stats.inFlight += 1
   try {
-    if (msg.data.length > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { bytes: msg.data.length })
+    if (msg.data.length > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
     const userId = await spec.authorise(msg)
     const request = spec.operation === null ? null : decode(msg.data, spec.operation)
     msg.respond(JSON.stringify(await spec.handle(userId, request)))
@@ -81,7 +81,9 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
 }
 
 function decode(data: Uint8Array, operation: Operation): unknown {
-  const result = v.safeParse(operation.request, data.length === 0 ? {} : parseJson(data))
+  // What has no body over HTTP needs none here.
+  const isBare = data.length === 0 && operation.http.method === 'GET'
+  const result = v.safeParse(operation.request, isBare ? {} : parseBody(data))
   if (result.success) return result.output
   // Paths and expectations only: the messages of the library repeat the values, and these are tokens.
   const issues = result.issues
@@ -94,14 +96,6 @@ const expectedOf = (issue: v.BaseIssue<unknown>): string =>
   issue.expected === 'never'
     ? 'no such field'
     : `${issue.type}: ${issue.requirement instanceof RegExp ? issue.requirement.source : (issue.expected ?? String(issue.requirement ?? ''))}`
-
-function parseJson(data: Uint8Array): unknown {
-  try {
-    return JSON.parse(decoder.decode(data))
-  } catch (cause) {
-    throw new AppError('BAD_JSON', {}, { cause })
-  }
-}
 
 function asAppError(error: unknown): AppError {
   if (error instanceof TimeoutError || error instanceof RequestError)

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { Kvm } from '@nats-io/kv'
 import { pino } from 'pino'
-import { ERRORS, type ErrorBody, type ErrorCode } from '#shared/errors.ts'
+import { ERRORS, type ErrorBody, type ErrorCode, type ErrorDetails } from '#shared/errors.ts'
 import { describeError } from '#shared/log.ts'
 import { headers, type Msg, type NatsConnection } from '#shared/nats.ts'
 import {
@@ -18,6 +18,8 @@ import {
   HEADER_AUTHORIZATION,
   HEADER_ERROR,
   HEADER_ERROR_CODE,
+  OPERATIONS,
+  type OperationName,
   requestSubject,
 } from '#shared/subjects.ts'
 import { runBridge } from '../../../services/http/app.ts'
@@ -28,6 +30,7 @@ import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { lastSeq } from '../acceptance/support.ts'
 import { BODY, CANARY, type Hostile, hostileRequests } from './hostile.ts'
 
+const OF_BODY = /^(BAD_JSON|BAD_REQUEST|TOO_LARGE)$/
 const stack = new AsyncDisposableStack()
 const answers: string[] = []
 const bridgeLog: string[] = []
@@ -37,12 +40,16 @@ let signer: Signer
 let instance: InstanceProcess
 let service: NatsConnection
 let bridge: string
-let hostile: Hostile[]
+let hostile: Record<OperationName, Hostile[]>
+/** The details that each bad request was told over NATS. */
+const told = new Map<string, ErrorDetails>()
 
 before(async () => {
   signer = await createSigner('key-1')
   issuer = stack.use(await startIssuer([signer.jwk]))
-  hostile = await hostileRequests(issuer.url, signer, await createSigner('key-1'))
+  const thief = await createSigner('key-1')
+  const listOf = (operation: OperationName) => hostileRequests(issuer.url, signer, thief, operation)
+  hostile = { connect: await listOf('connect'), disconnect: await listOf('disconnect'), status: await listOf('status') }
   box = stack.use(await sandbox({ env: { BETTER_AUTH_JWKS_URL: issuer.jwksUrl, MAIL_LOG_LEVEL: 'debug' } }))
   instance = await box.spawn('a')
   service = await box.connection('service')
@@ -112,24 +119,38 @@ async function askHttp(path: string, init: RequestInit): Promise<{ status: numbe
   return { status: answer.status, body: JSON.parse(text) as ErrorBody }
 }
 
+/** Without what grows while the test runs. */
+const timeless = ({ expired_s_ago: _passed, ...details }: ErrorDetails): ErrorDetails => details
+
 test('over NATS each bad request gets its documented error and changes nothing', async () => {
   const was = await facts()
-  for (const { name, authorization, body, code } of hostile)
-    assertRefused(await askNats(requestSubject('connect'), body, authorization), code, name)
+  for (const operation of OPERATIONS)
+    for (const { name, authorization, body, code } of hostile[operation]) {
+      const reply = await askNats(requestSubject(operation), body, authorization)
+      assertRefused(reply, code, `${operation}: ${name}`)
+      told.set(`${operation}: ${name}`, timeless(reply.json<ErrorBody>().error.details))
+    }
   assert.deepEqual(await facts(), was)
 })
 
-test('over HTTP each bad request gets the same error and changes nothing', async () => {
+test('over NATS a status needs no body', async () => {
+  const status = await askNats(asSubject('ada', 'status'), new Uint8Array())
+  assert.equal(status.json<{ user_id: string }>().user_id, 'ada')
+})
+
+test('over HTTP each bad request gets the same error with the same details, and changes nothing', async () => {
   const was = await facts()
-  for (const { name, authorization, body, code } of hostile) {
-    const { status, body: answer } = await askHttp('/mail/connect', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...(authorization === undefined ? {} : { authorization }) },
-      body,
-    })
-    assertError(answer, code, name)
-    assert.equal(status, ERRORS[code].status, name)
-  }
+  for (const operation of ['connect', 'disconnect'] as const)
+    for (const { name, authorization, body, code } of hostile[operation]) {
+      const { status, body: answer } = await askHttp(`/mail/${operation}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...(authorization === undefined ? {} : { authorization }) },
+        body,
+      })
+      assertError(answer, code, name)
+      assert.equal(status, ERRORS[code].status, name)
+      assert.deepEqual(timeless(answer.error.details), told.get(`${operation}: ${name}`), `${operation}: ${name}`)
+    }
   assert.deepEqual(await facts(), was)
 })
 
@@ -170,14 +191,9 @@ test('for trusted services the user in the subject must be a canonical token, an
         'BAD_USER_ID',
         `${user} ${operation}`,
       )
-  for (const { name, body, code } of hostile.filter(({ code }) => /^BAD_(JSON|REQUEST)|TOO_LARGE$/.test(code)))
-    assertRefused(await askNats(asSubject('mallory', 'connect'), body), code, name)
-  for (const operation of ['status', 'disconnect'] as const)
-    assertRefused(
-      await askNats(asSubject('mallory', operation), Buffer.from('{"user_id":"ada"}')),
-      'BAD_REQUEST',
-      operation,
-    )
+  for (const operation of OPERATIONS)
+    for (const { name, body, code } of hostile[operation].filter(({ code }) => OF_BODY.test(code)))
+      assertRefused(await askNats(asSubject('mallory', operation), body), code, `${operation}: ${name}`)
   assert.deepEqual(await facts(), was)
 })
 
@@ -206,14 +222,15 @@ test('after all that the service lives, has counted each refusal, and no secret 
   const endpoints = stats.json<{ endpoints: { name: string; num_requests: number; num_errors: number }[] }>().endpoints
   const connect = endpoints.find(({ name }) => name === 'connect')
   // What the bridge refused by itself never got here.
-  assert.ok((connect?.num_errors ?? 0) >= hostile.length)
+  assert.ok((connect?.num_errors ?? 0) >= hostile.connect.length)
   assert.equal(connect?.num_errors, connect?.num_requests)
   assert.equal((await box.status(service, 'ada')).accounts[0]?.state, 'live')
-  const told = { answers, instance: instance.lines, bridge: bridgeLog, stats: [stats.string()] }
-  for (const [where, texts] of Object.entries(told)) {
+  const shown = { answers, instance: instance.lines, bridge: bridgeLog, stats: [stats.string()] }
+  const long = Object.values(hostile).flatMap((list) => list.filter(({ authorization: a = '' }) => a.length > 100))
+  for (const [where, texts] of Object.entries(shown)) {
     assert.ok(texts.length > 0, where)
     for (const text of texts) assert.ok(!text.includes(CANARY), `${where}: ${text.slice(0, 300)}`)
-    for (const { name, authorization = '' } of hostile.filter(({ authorization: a = '' }) => a.length > 100))
+    for (const { name, authorization = '' } of long)
       assert.ok(!texts.some((text) => text.includes(authorization.slice(-60))), `${where} shows the token of: ${name}`)
   }
 })

@@ -1,5 +1,6 @@
 /** Tokens and bodies that must be refused, with the code that each is to get. The same list goes over NATS and over HTTP. */
 import type { ErrorCode } from '#shared/errors.ts'
+import type { OperationName } from '#shared/subjects.ts'
 import type { Signer } from '../../shared/issuer.ts'
 
 export const CANARY = 'canary-7f3a'
@@ -20,8 +21,21 @@ export type Hostile = {
 const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 
+/** Bodies that each operation accepts. */
+const GOOD: Record<OperationName, Record<string, unknown>> = {
+  connect: BODY,
+  disconnect: { provider: 'google' },
+  status: {},
+}
+
 /** @param signer the issuer's own @param thief another key under the same name */
-export async function hostileRequests(issuer: string, signer: Signer, thief: Signer): Promise<Hostile[]> {
+export async function hostileRequests(
+  issuer: string,
+  signer: Signer,
+  thief: Signer,
+  operation: OperationName,
+): Promise<Hostile[]> {
+  const fitting = GOOD[operation]
   const now = Math.floor(Date.now() / 1000)
   const claims = { iss: issuer, aud: issuer, sub: 'mallory', exp: now + 600 }
   const good = `Bearer ${await signer.sign(claims)}`
@@ -30,7 +44,7 @@ export async function hostileRequests(issuer: string, signer: Signer, thief: Sig
   const token = (name: string, authorization: string | undefined, code: ErrorCode): Hostile => ({
     name,
     authorization,
-    body: bytes(BODY),
+    body: bytes(fitting),
     code,
   })
   const request = (name: string, body: Uint8Array, code: ErrorCode): Hostile => ({
@@ -39,11 +53,18 @@ export async function hostileRequests(issuer: string, signer: Signer, thief: Sig
     body,
     code,
   })
-  const changed = (more: Record<string, unknown>) => bytes({ ...BODY, ...more })
+  const changed = (more: Record<string, unknown>) => bytes({ ...fitting, ...more })
   const padded = (size: number) => {
-    const start = JSON.stringify(BODY).slice(0, -1)
+    const start = JSON.stringify(fitting).slice(0, -1)
     return Buffer.from(`${start}${' '.repeat(size - start.length - 1)}}`)
   }
+  const missing: Record<OperationName, Hostile[]> = {
+    connect: [request('a missing field', changed({ refresh_token: undefined }), 'BAD_REQUEST')],
+    disconnect: [request('a missing field', changed({ provider: undefined }), 'BAD_REQUEST')],
+    status: [],
+  }
+  // A status needs no body: without one it is a good request.
+  const empty = operation === 'status' ? [] : [request('an empty body', Buffer.alloc(0), 'BAD_JSON')]
   return [
     token('no token', undefined, 'TOKEN_MISSING'),
     token('an empty token', 'Bearer ', 'TOKEN_MISSING'),
@@ -60,7 +81,7 @@ export async function hostileRequests(issuer: string, signer: Signer, thief: Sig
     token('a symmetric algorithm', unsigned('HS256'), 'TOKEN_INVALID'),
     token('the key of somebody else', `Bearer ${await thief.sign(claims)}`, 'TOKEN_INVALID'),
     token('a user id that fits no path', await signed({ sub: '/'.repeat(100) }), 'BAD_USER_ID'),
-    request('a missing field', changed({ refresh_token: undefined }), 'BAD_REQUEST'),
+    ...missing[operation],
     request('a field too many', changed({ scope: 'all' }), 'BAD_REQUEST'),
     request('a user id in the body', changed({ user_id: 'ada' }), 'BAD_REQUEST'),
     request('an unknown provider', changed({ provider: 'yahoo' }), 'BAD_REQUEST'),
@@ -73,6 +94,8 @@ export async function hostileRequests(issuer: string, signer: Signer, thief: Sig
     request('an inbox of 33 characters', changed({ inbox_id: 'a'.repeat(33) }), 'BAD_REQUEST'),
     request('one byte too much', padded(64 * 1024 + 1), 'TOO_LARGE'),
     request('a megabyte', padded(1_000_000), 'TOO_LARGE'),
+    ...empty,
+    request('only spaces', Buffer.from('  '), 'BAD_JSON'),
     request('no JSON', Buffer.from(`{"access_token":"${CANARY}`), 'BAD_JSON'),
     request(
       'text that is no UTF-8',
