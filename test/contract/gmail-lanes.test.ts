@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Clock } from '../../services/mail/base/time.ts'
 import { createGmail } from '../../services/mail/provider/gmail/adapter.ts'
+import type { ProviderError } from '../../services/mail/provider/provider.ts'
 import { assertTruth, bench, type Subject, USER } from './bench.ts'
 
 const GMAIL: Pick<Subject, 'provider' | 'make'> = {
@@ -16,6 +17,21 @@ const asked = (box: Box, from = 0) => {
   for (const { route } of box.sim.log().slice(from)) counts[route] = (counts[route] ?? 0) + 1
   return counts
 }
+
+const CUT = { operation: 'gmail.messages.list', status: 200, code: 'BAD_SHAPE' }
+
+function clockAt(startMs: number) {
+  let wallMs = startMs
+  const clock: Clock = { wallMs: () => wallMs, monoMs: () => wallMs, sleep: () => Promise.resolve() }
+  const pass = (ms: number): void => {
+    wallMs += ms
+  }
+  return { clock, pass }
+}
+const clocked = ({ clock }: ReturnType<typeof clockAt>): typeof GMAIL => ({
+  provider: 'google',
+  make: (sim, http) => createGmail({ baseUrl: sim.env.MAIL_GMAIL_BASE_URL, getUnits: 20, http, clock }),
+})
 
 describe('the lanes of Gmail', () => {
   it('take the position before anything is listed', async () => {
@@ -84,17 +100,90 @@ describe('the lanes of Gmail', () => {
     assertTruth(box.sim, box.driver, 'google')
   })
 
-  it('do not use a page token that is older than an hour', async () => {
-    let wallMs = 1_000_000
-    const clock: Clock = { wallMs: () => wallMs, monoMs: () => wallMs, sleep: () => Promise.resolve() }
-    const subject: typeof GMAIL = {
-      provider: 'google',
-      make: (sim, http) => createGmail({ baseUrl: sim.env.MAIL_GMAIL_BASE_URL, getUnits: 20, http, clock }),
-    }
-    await using box = await bench(subject, 620)
+  it('give a page token up in whatever words it is refused, but not when a limit was met', async () => {
+    await using box = await bench(GMAIL, 620)
     await box.driver.step('history')
     await box.driver.step('enum')
-    wallMs += 3_600_001
+    for (let i = 0; i < 501; i++) box.sim.mutate({ type: 'deliver', ...world })
+    const start = box.driver.state().lanes.history?.cursor
+    box.driver.interval()
+    await box.driver.step('history')
+    for (const reason of ['invalidArgument', 'badRequest', 'invalid', 'failedPrecondition', 'somethingNew']) {
+      box.sim.faults.add({ fault: { type: 'badPageToken', reason } })
+      await assert.rejects(box.driver.ask('history'), (error: ProviderError) => {
+        assert.deepEqual([error.kind, error.facts.restartCursor], ['gone', start], reason)
+        return true
+      })
+      await assert.rejects(box.driver.ask('enum'), { kind: 'gone' }, reason)
+      box.sim.faults.clear()
+    }
+    box.sim.faults.add({ fault: { type: 'badPageToken', reason: 'userRateLimitExceeded' } })
+    await assert.rejects(box.driver.ask('history'), { kind: 'throttled' })
+    await assert.rejects(box.driver.ask('enum'), { kind: 'throttled' })
+    box.sim.faults.clear()
+    await box.driver.run()
+    assertTruth(box.sim, box.driver, 'google')
+  })
+
+  it('doubt a list that is empty against its estimate, however often it is, and go on when it is whole', async () => {
+    for (const [n, before] of [
+      [60, ['history']],
+      [620, ['history', 'enum']],
+    ] as const) {
+      await using box = await bench(GMAIL, n)
+      for (const lane of before) await box.driver.step(lane)
+      box.sim.faults.add({ match: { route: 'gmail.messages.list' }, fault: { type: 'dropField', field: 'messages' } })
+      await box.driver.step('enum')
+      for (let times = 0; times < 20; times++) {
+        await assert.rejects(box.driver.step('enum'), { kind: 'transient', facts: CUT })
+      }
+      box.sim.faults.clear()
+      await box.driver.run()
+      assertTruth(box.sim, box.driver, 'google')
+    }
+  })
+
+  it('believe after half an hour that a full page was the last one', async () => {
+    const time = clockAt(1_000_000)
+    await using box = await bench(clocked(time), 620)
+    await box.driver.step('history')
+    await box.driver.step('enum')
+    box.sim.faults.add({
+      match: { route: 'gmail.messages.list', nth: 1 },
+      fault: { type: 'dropField', field: 'messages' },
+    })
+    await box.driver.step('enum')
+    time.pass(1_800_000)
+    box.sim.faults.add({
+      match: { route: 'gmail.messages.list', nth: 1 },
+      fault: { type: 'dropField', field: 'messages' },
+    })
+    await box.driver.step('enum')
+    assert.deepEqual(box.driver.state().lanes.enum, { cursor: '{"pass":2,"fresh":0}', done: false })
+  })
+
+  it('believe after a day that there is no mail but spam, so that the mailbox becomes live', async () => {
+    const time = clockAt(1_000_000)
+    await using box = await bench(clocked(time), 60)
+    await box.driver.step('history')
+    box.sim.faults.add({ match: { route: 'gmail.messages.list' }, fault: { type: 'dropField', field: 'messages' } })
+    await box.driver.step('enum')
+    time.pass(86_399_999)
+    await assert.rejects(box.driver.step('enum'), { kind: 'transient' })
+    const late = box.sim.mutate({ type: 'deliver', ...world })
+    await box.driver.step('history')
+    assert.deepEqual(box.driver.state().queue, [late])
+    time.pass(1)
+    await box.driver.step('enum')
+    assert.equal(box.driver.state().lanes.enum?.done, true)
+  })
+
+  it('do not use a page token that is older than an hour', async () => {
+    const time = clockAt(1_000_000)
+    await using box = await bench(clocked(time), 620)
+    await box.driver.step('history')
+    await box.driver.step('enum')
+    time.pass(3_600_001)
     await box.driver.step('enum')
     const urls = box.sim.log().filter(({ route }) => route === 'gmail.messages.list')
     assert.deepEqual(

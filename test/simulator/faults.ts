@@ -2,7 +2,7 @@
  * Owns the scripted faults: which rule fires for a request, and what a fault makes of an answer.
  * Refuses to touch sockets (transport.ts does) and mailboxes (server.ts does).
  */
-import { googleBadRequest, googleError, googleRateLimit, graphError, graphThrottled } from './answers.ts'
+import { googleError, googleRateLimit, graphError, graphThrottled } from './answers.ts'
 import { mix, unit } from './random.ts'
 import type { Answer, Fault, ProviderName, Rule } from './types.ts'
 
@@ -110,7 +110,10 @@ export function replacement(
     case 'badPageToken':
       if (!hasPageToken) return null
       return google
-        ? googleBadRequest('Invalid pageToken')
+        ? googleError(400, 'Invalid pageToken', {
+            reason: fault.reason ?? 'invalidArgument',
+            status: 'INVALID_ARGUMENT',
+          })
         : graphError(400, 'ErrorInvalidUrlQuery', 'Badly formed token.')
     default:
       return null

@@ -98,7 +98,8 @@ export type Fault =
   | { type: 'transient404'; ms: number }
   | { type: 'expireHistory' }
   | { type: 'expireDelta'; code: 'resyncRequired' | 'SyncStateNotFound' }
-  | { type: 'badPageToken' | '401untilRefresh' | 'invalid_grant' | 'invalid_client' | 'token5xx' }
+  | { type: 'badPageToken'; reason?: string }
+  | { type: '401untilRefresh' | 'invalid_grant' | 'invalid_client' | 'token5xx' }
   | { type: 'clockSkew'; s: number }
 
 export interface Rule {

@@ -13,8 +13,17 @@ const History = v.object({
 })
 export type HistoryCursor = v.InferOutput<typeof History>
 
-/** `fresh` counts the ids of this pass that nobody knew; `atMs` is the age of the page token. */
-const Enum = v.object({ pass: whole, fresh: whole, page: v.optional(token()), atMs: v.optional(whole) })
+/**
+ * `fresh` counts the ids of this pass that nobody knew; `atMs` is the age of the page token; since `emptyMs` the page has
+ * been empty against the estimate.
+ */
+const Enum = v.object({
+  pass: whole,
+  fresh: whole,
+  page: v.optional(token()),
+  atMs: v.optional(whole),
+  emptyMs: v.optional(whole),
+})
 export type EnumCursor = v.InferOutput<typeof Enum>
 
 function read<Schema extends v.GenericSchema>(schema: Schema, cursor: string, operation: string) {

@@ -62,7 +62,7 @@ export function gmailError({ operation, status, headers, body }: Refusal): Provi
   }
   if (status === 401) return new ProviderError('auth', facts)
   const isRate = RATE_REASONS.has(code) || error.status === 'RESOURCE_EXHAUSTED' || RATE_TEXT.test(error.message)
-  if (status === 429 || (status === 403 && isRate)) {
+  if (status === 429 || ((status === 403 || status === 400) && isRate)) {
     const scope = isProjectWide(code, error.message) ? 'project' : 'mailbox'
     return new ProviderError('throttled', { ...facts, scope })
   }
@@ -74,6 +74,15 @@ export function gmailError({ operation, status, headers, body }: Refusal): Provi
 
 /** The position that was sent is not known any more: too old (404), or not a position (400). */
 export const forgotPosition = (error: ProviderError): boolean => {
-  const { status, code } = error.facts
-  return error.kind === 'rejected' && (status === 404 || (status === 400 && /^invalid_?argument$/i.test(code ?? '')))
+  const { status, code = '' } = error.facts
+  return (
+    error.kind === 'rejected' && (status === 404 || (status === 400 && /^(?:invalid\w*|bad_?request)$/i.test(code)))
+  )
 }
+
+/**
+ * What was asked with a page token was refused, in whatever words. Nothing but the token differs from a request that works,
+ * and it is worth little; kept, it would be refused for ever.
+ */
+export const refusesPageToken = ({ kind, facts }: ProviderError): boolean =>
+  facts.status === 400 && kind !== 'throttled'

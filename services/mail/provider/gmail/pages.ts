@@ -8,8 +8,8 @@ import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import { type GmailClient, PAGE_SIZE } from './client.ts'
-import { type HistoryCursor, readEnum, readHistory, write } from './cursors.ts'
-import { forgotPosition } from './errors.ts'
+import { type EnumCursor, type HistoryCursor, readEnum, readHistory, write } from './cursors.ts'
+import { forgotPosition, refusesPageToken } from './errors.ts'
 import { isExcluded } from './normalize.ts'
 import { HistoryChange, HistoryRecord, MessageId } from './schemas.ts'
 
@@ -22,6 +22,13 @@ const UNITS = { profile: 1, history: 2, list: 5 } as const
 const MAX_PASSES = 5
 /** Older page tokens are not trusted: the pass starts again, which costs 5 units per 500 ids. */
 const PAGE_TOKEN_LIFE_MS = 3_600_000
+/**
+ * How long an empty page is doubted while the estimate says that there is mail. It may be a cut answer, and believing that
+ * would lose all old mail in silence. But it may be true for ever: Gmail's estimate may count spam and trash, or a page
+ * that is just full may be followed by an empty one. No fault of theirs is known to have lasted a day; the end of a list
+ * has to be believed while its page token lives. New mail comes by `history` meanwhile.
+ */
+const DOUBT_MS = { mailbox: 86_400_000, rest: PAGE_TOKEN_LIFE_MS / 2 } as const
 
 export const getProfile = (client: GmailClient, call: Call) =>
   call.limiter.run(UNITS.profile, call.priority, call.signal, (signal) => client.profile({ ...call, signal }))
@@ -41,9 +48,8 @@ async function baseline(client: GmailClient, call: Call): Promise<Page> {
   }
 }
 
-/** Rejected positions become `gone`; `restartCursor` is used where less than everything has to start again. */
-function asGone(error: unknown, restartCursor?: string): unknown {
-  if (!(error instanceof ProviderError) || !forgotPosition(error)) return error
+/** A lane that was asked with what Gmail does not know any more starts again, from `restartCursor` or from nothing. */
+function gone(error: ProviderError, restartCursor?: string): ProviderError {
   const facts = { ...error.facts, ...(restartCursor !== undefined && { restartCursor }) }
   return new ProviderError('gone', facts, { cause: error })
 }
@@ -98,8 +104,9 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
   const answer = await call.limiter
     .run(UNITS.history, call.priority, call.signal, (signal) => client.history({ ...call, signal }, start, pageToken))
     .catch((error: unknown) => {
-      const lostPageOnly = pageToken !== undefined && error instanceof ProviderError && error.facts.status === 400
-      throw asGone(error, lostPageOnly ? write({ start }) : undefined)
+      if (!(error instanceof ProviderError)) throw error
+      if (pageToken !== undefined && refusesPageToken(error)) throw gone(error, write({ start }))
+      throw forgotPosition(error) ? gone(error) : error
     })
   const next = answer.nextPageToken
   refuseLoop('gmail.history.list', pageToken, next)
@@ -130,14 +137,39 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
   }
 }
 
+/**
+ * An empty page that says nothing new is doubted; it is asked again with a growing pause, as any bad answer.
+ * @returns where the lane stands when the doubt begins, null when there is none (any more).
+ * @throws ProviderError transient, code BAD_SHAPE, as long as it is doubted.
+ */
+async function doubted(cursor: EnumCursor, nowMs: number, client: GmailClient, call: Call): Promise<EnumCursor | null> {
+  const { page, emptyMs } = cursor
+  if (emptyMs !== undefined && nowMs - emptyMs >= (page === undefined ? DOUBT_MS.mailbox : DOUBT_MS.rest)) return null
+  if (page === undefined && (await getProfile(client, call)).messagesTotal === 0) return null
+  if (emptyMs === undefined) return { ...cursor, emptyMs: nowMs }
+  throw new ProviderError('transient', { operation: 'gmail.messages.list', status: 200, code: 'BAD_SHAPE' })
+}
+
+const enumAt = (cursor: EnumCursor, done = false): Page => ({
+  ...emptyPage(),
+  lanes: [{ lane: ENUM, cursor: write(cursor), done }],
+  more: !done,
+})
+
+/** A page token that is too old is left out: the pass starts again. */
+function freshEnum(cursor: EnumCursor, nowMs: number): EnumCursor {
+  const { pass, fresh, page, atMs = 0 } = cursor
+  return page !== undefined && nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { pass, fresh } : cursor
+}
+
 async function enumPage(client: GmailClient, request: PageRequest, call: Call, clock: Clock): Promise<Page> {
-  const { pass, fresh, page, atMs = 0 } = readEnum(request.cursor)
-  const isStale = clock.wallMs() - atMs > PAGE_TOKEN_LIFE_MS
-  const pageToken = isStale ? undefined : page
+  const cursor = freshEnum(readEnum(request.cursor), clock.wallMs())
+  const { pass, fresh, page: pageToken } = cursor
   const answer = await call.limiter
     .run(UNITS.list, call.priority, call.signal, (signal) => client.list({ ...call, signal }, pageToken))
     .catch((error: unknown) => {
-      throw pageToken === undefined ? error : asGone(error)
+      const isForgotten = error instanceof ProviderError && (refusesPageToken(error) || forgotPosition(error))
+      throw pageToken !== undefined && isForgotten ? gone(error) : error
     })
   const next = answer.nextPageToken
   refuseLoop('gmail.messages.list', pageToken, next)
@@ -149,6 +181,11 @@ async function enumPage(client: GmailClient, request: PageRequest, call: Call, c
     else skipped++
   }
   refuseUnreadablePage('gmail.messages.list', { readable: listed.size, skipped })
+  // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
+  if (listed.size === 0 && next === undefined && Number(answer.resultSizeEstimate) > 0) {
+    const doubt = await doubted(cursor, clock.wallMs(), client, call)
+    if (doubt !== null) return enumAt(doubt)
+  }
   const all = [...listed]
   const known = request.known(all)
   const queued = request.queued(all)
@@ -157,19 +194,10 @@ async function enumPage(client: GmailClient, request: PageRequest, call: Call, c
 
   // One page that is not full cannot have lost anything to the next.
   const isSinglePage = pageToken === undefined && listed.size < PAGE_SIZE
-  // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
-  const looksCut = answer.messages === undefined && Number(answer.resultSizeEstimate) > 0
-  const foundAll = !looksCut && (isSinglePage || found === 0)
-  const isOver = next === undefined && (foundAll || pass >= MAX_PASSES)
+  const isOver = next === undefined && (isSinglePage || found === 0 || pass >= MAX_PASSES)
   const again = { pass: pass + 1, fresh: 0 }
-  const cursor = next === undefined ? again : { pass, fresh: found, page: next, atMs: clock.wallMs() }
-  return {
-    ...emptyPage(),
-    enqueue: { ids, urgent: false },
-    lanes: [{ lane: ENUM, cursor: write(cursor), done: isOver }],
-    more: !isOver,
-    skipped,
-  }
+  const moved = next === undefined ? again : { pass, fresh: found, page: next, atMs: clock.wallMs() }
+  return { ...enumAt(moved, isOver), enqueue: { ids, urgent: false }, skipped }
 }
 
 /** One page of a history or enum lane; `drain` is in drain.ts. */

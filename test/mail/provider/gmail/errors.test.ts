@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { forgotPosition, gmailError, refusesOneMessage } from '../../../../services/mail/provider/gmail/errors.ts'
+import {
+  forgotPosition,
+  gmailError,
+  refusesOneMessage,
+  refusesPageToken,
+} from '../../../../services/mail/provider/gmail/errors.ts'
 
 const DATE = 'Fri, 11 Sep 2026 19:59:00 GMT'
 
@@ -30,13 +35,11 @@ describe('refusals of Gmail', () => {
   })
 
   it('takes Retry-After in seconds and as a date; the past means now; nonsense means nothing', () => {
-    const wait = (value: string, date = DATE) =>
-      refused(429, { message: '' }, { 'retry-after': value, date }).facts.retryAfterMs
+    const wait = (value: string) => refused(429, { message: '' }, { 'retry-after': value }).facts.retryAfterMs
     assert.equal(wait('7'), 7_000)
     assert.equal(wait('Fri, 11 Sep 2026 20:14:00 GMT'), 900_000)
     assert.equal(wait('Fri, 11 Sep 2026 19:00:00 GMT'), 0)
     assert.equal(wait('soon'), undefined)
-    assert.equal(wait('Fri, 11 Sep 2026 20:14:00 GMT', ''), undefined)
   })
 
   it('tells a limit from a refusal in a 403', () => {
@@ -90,6 +93,11 @@ describe('refusals of Gmail', () => {
     assert.ok(!refusesOneMessage(withReason(500, 'backendError')))
     assert.ok(forgotPosition(withReason(404, 'notFound')))
     assert.ok(forgotPosition(withReason(400, 'invalidArgument')))
+    for (const reason of ['badRequest', 'invalid', 'INVALID_ARGUMENT'])
+      assert.ok(forgotPosition(withReason(400, reason)))
     assert.ok(!forgotPosition(withReason(400, 'failedPrecondition')))
+    for (const reason of ['badRequest', 'failedPrecondition', 'x']) assert.ok(refusesPageToken(withReason(400, reason)))
+    for (const reason of ['rateLimitExceeded', 'quotaExceeded']) assert.ok(!refusesPageToken(withReason(400, reason)))
+    assert.ok(!refusesPageToken(withReason(403, 'forbidden')))
   })
 })

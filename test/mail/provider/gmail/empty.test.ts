@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict'
+import { it } from 'node:test'
+import { createHttp } from '../../../../services/mail/base/http.ts'
+import { createGmail } from '../../../../services/mail/provider/gmail/adapter.ts'
+import { createDriver } from '../../../contract/page-driver.ts'
+import { serveJson } from '../json-server.ts'
+
+it('a Gmail mailbox without any mail is live at once, whatever its estimate', async () => {
+  await using gmail = await serveJson((path) =>
+    path.endsWith('/profile')
+      ? { body: { emailAddress: 'ada@x.org', messagesTotal: 0, historyId: '5' } }
+      : { body: { resultSizeEstimate: 201 } },
+  )
+  await using http = createHttp({ deadlineMs: 10_000 })
+  const driver = createDriver(() => createGmail({ baseUrl: gmail.origin, getUnits: 20, http }), 't')
+  await driver.step('history')
+  await driver.step('enum')
+  assert.equal(driver.state().lanes.enum?.done, true)
+})
