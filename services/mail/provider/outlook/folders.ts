@@ -9,6 +9,8 @@ import type { GraphFolder } from './schemas.ts'
 
 /** Folders whose mail, and that of all folders below them, is no event. */
 export const EXCLUDED = ['drafts', 'outbox', 'junkemail', 'deleteditems', 'conversationhistory', 'syncissues'] as const
+/** Those of them that every mailbox has, with mail that must not get out: unsent, discarded or junk. */
+export const MUST_BE_NAMED: readonly string[] = ['drafts', 'outbox', 'junkemail', 'deleteditems']
 const LABELS = { inbox: 'INBOX', sentitems: 'SENT', archive: 'ARCHIVE' } as const
 /** Every well-known name that means something here. */
 export const WELL_KNOWN: readonly string[] = ['inbox', 'sentitems', 'archive', ...EXCLUDED]
@@ -107,9 +109,10 @@ export function includedFolders(tree: Tree): string[] {
 export const totalOf = (tree: Tree): number =>
   includedFolders(tree).reduce((sum, id) => sum + (tree.get(id)?.total ?? 0), 0)
 
-/** How mail of a folder is labelled: INBOX, SENT, ARCHIVE, or the folder's name; null when the folder is not known. */
+/** How mail of a folder is labelled: INBOX, SENT, ARCHIVE, or the folder's name; null when the folder or its name is not known. */
 export function labelOf(tree: Tree, id: string): string | null {
   const node = tree.get(id)
   if (node === undefined) return null
-  return Object.entries(LABELS).find(([known]) => known === node.known)?.[1] ?? node.name
+  const label = Object.entries(LABELS).find(([known]) => known === node.known)?.[1] ?? node.name
+  return label === '' ? null : label
 }

@@ -13,6 +13,7 @@ import {
   includedFolders,
   isIncluded,
   labelOf,
+  MUST_BE_NAMED,
   readFolders,
   type Tree,
   totalOf,
@@ -37,22 +38,30 @@ export function storedTree(request: PageRequest): Tree {
   return treeOf(readFolders(request.cursorOf(FOLDERS) ?? null).tree)
 }
 
-/** Finds the well-known folders that nobody has named yet; some appear only when they are first used. */
+/**
+ * Finds the well-known folders that nobody has named yet; some appear only when they are first used, and not every mailbox
+ * understands every name. A refused name means "not here", but for the names that keep mail in: as long as one of those is
+ * refused and a folder has no other name, that folder may be the bin, and the tree is not taken.
+ */
 async function nameWellKnown(client: GraphClient, tree: Tree, call: Call): Promise<void> {
   const named = new Set([...tree.values()].map(({ known }) => known))
   const missing = WELL_KNOWN.filter((name) => !named.has(name))
-  const ids = await Promise.all(
-    missing.map((name) =>
-      inTurn(call, (turn) => client.folder(turn, name)).catch((error: unknown) => {
-        if (isNotFound(error)) return null
-        throw error
-      }),
-    ),
-  )
+  const refused: ProviderError[] = []
+  const lookUp = async (name: string): Promise<string> => {
+    try {
+      return (await inTurn(call, (turn) => client.folder(turn, name))).id
+    } catch (error) {
+      if (!(error instanceof ProviderError) || error.kind !== 'rejected') throw error
+      if (MUST_BE_NAMED.includes(name) && !isNotFound(error)) refused.push(error)
+      return ''
+    }
+  }
+  const ids = await Promise.all(missing.map(lookUp))
   for (const [at, name] of missing.entries()) {
-    const node = tree.get(ids[at]?.id ?? '')
+    const node = tree.get(ids[at] ?? '')
     if (node !== undefined) tree.set(node.id, { ...node, known: name })
   }
+  if (refused[0] !== undefined && [...tree.values()].some(({ known }) => known === null)) throw refused[0]
 }
 
 /** Lanes that come and go with a finished walk. */

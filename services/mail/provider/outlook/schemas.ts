@@ -21,7 +21,8 @@ export const Folder = v.object({
   id: token(1024),
   '@removed': v.optional(v.unknown()),
   '@odata.type': v.fallback(v.optional(v.string()), undefined),
-  displayName: v.optional(v.string()),
+  /** Only what mail is labelled with: a folder without a name is a folder. */
+  displayName: text,
   /** null at the root; absent in an update that does not touch it. */
   parentFolderId: v.optional(v.nullable(token(1024))),
   totalItemCount: v.fallback(v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), undefined),
