@@ -2,6 +2,7 @@
  * Metrics of the bridge: its own, and those of each instance from `$SRV.STATS`, asked at most every five seconds.
  * Labels are routes and codes, never paths as sent, never users.
  */
+import { ERRORS } from '#shared/errors.ts'
 import { Counter, collectProcessMetrics, createRegistry, flatName, Histogram, withLabel } from '#shared/metrics.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { type InstanceStats, instanceName, statsOfInstances } from '#shared/service-view.ts'
@@ -32,6 +33,8 @@ export function createHttpTelemetry(nc: NatsConnection): HttpTelemetry {
     labelNames: ['code'],
     registers: [registry],
   })
+  // The first error of a code is a rise only from a 0 that was there before it.
+  for (const code of Object.keys(ERRORS)) errors.inc({ code }, 0)
   let cached: { atMs: number; text: Promise<string> } | undefined
   return {
     answered({ method, route, status, code, seconds }) {
