@@ -2,8 +2,10 @@
  * The connection to NATS: options, the wait at start, the version check, status to the log, drain with a deadline.
  * The only file that imports the package `nats`. It knows no stream, bucket or subject of ours.
  */
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, credsAuthenticator, type NatsConnection, type NodeConnectionOptions } from 'nats'
+import { faultCode } from './fault-code.ts'
 import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from './lifecycle.ts'
 import type { Log } from './log.ts'
 
@@ -25,6 +27,35 @@ export type NatsOptions = {
   inboxPrefix: string
   /** How long to wait for the first connection. */
   waitMs?: number
+}
+
+/**
+ * The text of the credentials file that NATS_CREDS names, after a look at its form: a client that cannot read it would
+ * only say that it cannot connect.
+ * @throws ExitError 78; nothing of what stands in the file gets into it.
+ */
+export function readCreds(file: string | undefined): Uint8Array | undefined {
+  if (file === undefined) return undefined
+  const refuse = (what: string): ExitError => new ExitError(EXIT_CONFIG, `NATS_CREDS: ${file} ${what}`)
+  let creds: Uint8Array
+  try {
+    creds = readFileSync(file)
+  } catch (error) {
+    throw refuse(`cannot be read (${faultCode(error)}); name a file that this user may read`)
+  }
+  if (!isUsable(creds))
+    throw refuse('is no credentials file: it must hold the JWT of a NATS user and its seed; have it made anew')
+  return creds
+}
+
+/** Whether the client itself gets a JWT, and a seed that signs, out of them. */
+function isUsable(creds: Uint8Array): boolean {
+  try {
+    const login = credsAuthenticator(creds)('nonce')
+    return typeof login === 'object' && 'jwt' in login && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(login.jwt)
+  } catch {
+    return false
+  }
 }
 
 /**

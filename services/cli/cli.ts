@@ -10,7 +10,7 @@ import { type Env, type EnvName, readEnv } from '#shared/env.ts'
 import { AppError, errorBody } from '#shared/errors.ts'
 import { ExitError } from '#shared/lifecycle.ts'
 import { createLog } from '#shared/log.ts'
-import { connectNats, drainNats, type NatsConnection, PermissionViolationError } from '#shared/nats.ts'
+import { connectNats, drainNats, type NatsConnection, PermissionViolationError, readCreds } from '#shared/nats.ts'
 import { inboxPrefix, type OperationName } from '#shared/subjects.ts'
 import { createOutput, type Output, plain } from './output.ts'
 
@@ -57,7 +57,7 @@ export class Cli implements AsyncDisposable {
         url: env.NATS_URL,
         user: env.NATS_USER,
         password: env.NATS_PASSWORD?.reveal(),
-        creds: env.NATS_CREDS === undefined ? undefined : readFileSync(env.NATS_CREDS),
+        creds: readCreds(env.NATS_CREDS),
         name: 'mailctl',
         inboxPrefix: inboxPrefix(env.NATS_USER),
         waitMs: CONNECT_WAIT_MS,

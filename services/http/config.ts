@@ -1,9 +1,7 @@
 /** Configuration of the bridge, from the environment. Reads files that the environment names, nothing else. */
-import { readFileSync } from 'node:fs'
-import { type Env, readEnv } from '#shared/env.ts'
+import { readEnv } from '#shared/env.ts'
 import type { JwtOptions } from '#shared/jwt.ts'
-import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
-import type { NatsOptions } from '#shared/nats.ts'
+import { type NatsOptions, readCreds } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 
 export type HttpConfig = {
@@ -25,7 +23,7 @@ export function readHttpConfig(source?: NodeJS.ProcessEnv): HttpConfig {
       url: env.NATS_URL,
       user: env.NATS_USER,
       password: env.NATS_PASSWORD?.reveal(),
-      creds: readCreds(env),
+      creds: readCreds(env.NATS_CREDS),
       name: 'mail-sync-http',
       inboxPrefix: inboxPrefix(env.NATS_USER),
     },
@@ -33,14 +31,5 @@ export function readHttpConfig(source?: NodeJS.ProcessEnv): HttpConfig {
     host: env.HTTP_HOST,
     port: env.HTTP_PORT,
     logLevel: env.MAIL_LOG_LEVEL,
-  }
-}
-
-function readCreds(env: Env): Uint8Array | undefined {
-  if (env.NATS_CREDS === undefined) return undefined
-  try {
-    return readFileSync(env.NATS_CREDS)
-  } catch (cause) {
-    throw new ExitError(EXIT_CONFIG, `NATS_CREDS: cannot read ${env.NATS_CREDS}`, { cause })
   }
 }

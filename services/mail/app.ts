@@ -60,6 +60,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
     const lock = stack.use(lockDataDirectory(config.dataDir))
+    const auth = stack.use(new AuthStore(config.authDbPath))
     const instance = config.instanceName(lock.directoryId)
     const broker = stack.use(await openBroker(config, instance, clock, log, stop))
 
@@ -68,7 +69,6 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     const checkpoints = new Checkpoints(() => broker.buckets.get('state'))
     const claims = new Claims(() => broker.buckets.get('state'), accounts, clock)
     const store = stack.use(new UserStore({ dataDir: config.dataDir, log }))
-    const auth = stack.use(new AuthStore(config.authDbPath))
     const telemetry = createTelemetry(log, () => levels(supervisor))
     const providers = stack.use(createProviders(config, clock))
 

@@ -1,9 +1,13 @@
-/** The version check against a server that is away: it knows nothing then, and must not judge. */
+/** The form of a credentials file; and the version check against a server that is away: it must not judge then. */
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { nkeys } from '@nats-io/nats-core'
 import { ExitError } from '#shared/lifecycle.ts'
 import { createLog } from '#shared/log.ts'
-import { connectNats, refuseOldServer } from '#shared/nats.ts'
+import { connectNats, readCreds, refuseOldServer } from '#shared/nats.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import { until } from '../support/until.ts'
 
@@ -20,4 +24,38 @@ test('while the server is away its version is unknown: the connection stays open
   } finally {
     await nc.close()
   }
+})
+
+const block = (name: string, text: string): string => `-----BEGIN ${name}-----\n${text}\n------END ${name}------\n\n`
+/** What `nsc` writes, for a user that no server knows. */
+const jwt = block('NATS USER JWT', 'eyJ0.eyJz.c2ln')
+const seedBlock = (seed: string): string => block('USER NKEY SEED', seed)
+
+test('a credentials file is given out as it is; one that the client could not use is refused without its text', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'mail-sync-creds-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  const file = join(dir, 'user.creds')
+  const seed = new TextDecoder().decode(nkeys.createUser().getSeed())
+  assert.equal(readCreds(undefined), undefined)
+  writeFileSync(file, jwt + seedBlock(seed))
+  assert.equal(String(readCreds(file)), jwt + seedBlock(seed))
+  const refused = [
+    ['nothing', ''],
+    ['garbage', 'canary'],
+    ['no seed', jwt],
+    ['a seed with a wrong letter', jwt + seedBlock(`${seed.slice(0, -2)}${seed.endsWith('AA') ? 'BB' : 'AA'}`)],
+    ['no JWT', block('NATS USER JWT', 'canary') + seedBlock(seed)],
+    ['the blocks the wrong way round', seedBlock(seed) + jwt],
+  ] as const
+  for (const [what, text] of refused) {
+    writeFileSync(file, text)
+    const message = `NATS_CREDS: ${file} is no credentials file: it must hold the JWT of a NATS user and its seed; have it made anew`
+    assert.throws(() => readCreds(file), { name: 'ExitError', exitCode: 78, message }, what)
+  }
+  const unreadable = {
+    name: 'ExitError',
+    exitCode: 78,
+    message: /^NATS_CREDS: \S+ cannot be read \((ENOENT|EISDIR)\); name/,
+  }
+  for (const path of [dir, join(dir, 'nope')]) assert.throws(() => readCreds(path), unreadable)
 })

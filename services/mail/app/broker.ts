@@ -2,8 +2,6 @@
  * NATS as the service needs it: connection, version, stream, buckets. Checked at start and again after each reconnect,
  * because the server that comes back may be another one, or an empty one.
  */
-
-import { readFileSync } from 'node:fs'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import {
@@ -61,7 +59,7 @@ export async function openBroker(
       url,
       user,
       password: password?.reveal(),
-      creds: creds === undefined ? undefined : readFileSync(creds),
+      creds,
       name: `mail-sync ${name}`,
       inboxPrefix: inboxPrefix(user),
     },

@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { PROVIDER_LOWER, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
 import { and, eq, gt, lt, or, sql } from './drizzle.ts'
+import { refuseStart } from './refuse-start.ts'
 import { oauthTokens } from './schema/auth.ts'
 import { type Database, onDisk, openDatabase } from './sqlite.ts'
 
@@ -41,11 +42,11 @@ export class AuthStore {
   readonly #byAccount: ReturnType<typeof prepareByAccount>
 
   /**
-   * @param file path of auth.db; created with mode 0600 when absent.
-   * @throws DiskError, CorruptError, ExitError: see openDatabase.
+   * @param file path of auth.db; created with mode 0600 when absent, and its folder, but not what that lies in.
+   * @throws ExitError 78 when it cannot be used.
    */
   constructor(file: string) {
-    this.#database = openDatabase({ file, kind: 'auth', synchronous: 'FULL' })
+    this.#database = refuseStart('AUTH_DB_PATH', file, () => openDatabase({ file, kind: 'auth', synchronous: 'FULL' }))
     this.#byAccount = prepareByAccount(this.#database)
   }
 
@@ -127,12 +128,13 @@ export class AuthStore {
   }
 
   /**
-   * The keys that the rows are sealed with.
+   * The keys that the rows are sealed with. Asked once, at start, it is the first to read all of the file.
+   * @throws ExitError 78 when it meets damage.
    * @param kidsOf reads them out of sealed values; it gets one value of each header that occurs.
    */
   allKids(kidsOf: (sealed: readonly string[]) => string[]): string[] {
     const samples = [oauthTokens.accessToken, oauthTokens.refreshToken].flatMap((column) =>
-      this.#run(() =>
+      refuseStart('AUTH_DB_PATH', this.#database.file, () =>
         this.#database.db
           .select({ sealed: sql<string>`min(${column})` })
           .from(oauthTokens)

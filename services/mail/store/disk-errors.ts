@@ -28,7 +28,7 @@ export class CorruptError extends Error {
 const DISK_CODES: readonly [RegExp, DiskFault][] = [
   [/^(SQLITE_FULL|ENOSPC|EDQUOT)/, 'DISK_FULL'],
   [/^(SQLITE_READONLY|EROFS)/, 'READ_ONLY'],
-  [/^(SQLITE_CANTOPEN|EACCES|EPERM|EMFILE|ENFILE)/, 'CANNOT_OPEN'],
+  [/^(SQLITE_CANTOPEN|EACCES|EPERM|EMFILE|ENFILE|ENOENT|ENOTDIR|EISDIR|EEXIST|ELOOP|ENAMETOOLONG)/, 'CANNOT_OPEN'],
   [/^(SQLITE_IOERR|EIO)/, 'IO'],
 ]
 
@@ -40,7 +40,7 @@ export function asStoreError(error: unknown, file: string): unknown {
     if (/^SQLITE_(NOTADB|CORRUPT)/.test(code))
       return new CorruptError(file, `${file} is damaged (${code})`, { cause: error })
     const fault = DISK_CODES.find(([pattern]) => pattern.test(code))?.[1]
-    if (fault !== undefined) return new DiskError(fault, `${file}: ${code}`, { cause: error })
+    if (fault !== undefined) return new DiskError(fault, `${file} cannot be used (${code})`, { cause: error })
   }
   return error
 }

@@ -2,11 +2,14 @@
  * One process per data directory: an exclusive SQLite lock on `instance.db`, held for life and freed by the kernel when
  * the process ends, however it ends. The file also keeps the id of the directory.
  */
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { v4 } from 'uuid'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import { onDisk } from './disk-errors.ts'
+import { ensureDir } from './ensure-dir.ts'
+import { refuseStart } from './refuse-start.ts'
 
 /** Tells people who holds the lock; the lock itself is the database's. */
 const PID_FILE = 'instance.pid'
@@ -16,10 +19,16 @@ export type InstanceLock = Disposable & {
   directoryId: string
 }
 
-/** @throws ExitError 78 when another process uses the directory. */
+/** @throws ExitError 78 when another process uses the directory, or when nothing can be kept in it. */
 export function lockDataDirectory(dataDir: string): InstanceLock {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const file = join(dataDir, 'instance.db')
+  return refuseStart('MAIL_DATA_DIR', file, () => {
+    ensureDir(dataDir)
+    return lock(dataDir, file)
+  })
+}
+
+function lock(dataDir: string, file: string): InstanceLock {
   const db = new Database(file, { timeout: 0 })
   try {
     db.pragma('locking_mode = EXCLUSIVE')
@@ -28,7 +37,8 @@ export function lockDataDirectory(dataDir: string): InstanceLock {
     const directoryId = found?.id ?? v4()
     if (found === undefined) db.prepare('INSERT INTO directory (id) VALUES (?)').run(directoryId)
     chmodSync(file, 0o600)
-    writeFileSync(join(dataDir, PID_FILE), `${process.pid}\n`, { mode: 0o600 })
+    const pidFile = join(dataDir, PID_FILE)
+    onDisk(pidFile, () => writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 }))
     return { directoryId, [Symbol.dispose]: () => void db.close() }
   } catch (error) {
     db.close()

@@ -6,7 +6,6 @@ import {
   closeSync,
   constants,
   lstatSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -20,6 +19,7 @@ import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { DiskError, onDisk } from './disk-errors.ts'
 import { drizzle, migrate } from './drizzle.ts'
+import { ensureDir } from './ensure-dir.ts'
 
 export { CorruptError, DiskError, onDisk } from './disk-errors.ts'
 
@@ -37,7 +37,6 @@ export type Database = {
 
 /** A transaction that waits longer for a foreign lock (a backup, a shell) fails; everything else stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 1_000
-const DIR_MODE = 0o700
 const FILE_MODE = 0o600
 const MIGRATIONS = join(import.meta.dirname, '../../../migrations')
 
@@ -54,6 +53,8 @@ export function openDatabase(options: {
   synchronous: 'NORMAL' | 'FULL'
 }): Database {
   const { file, kind, synchronous } = options
+  // A migration that is missing is no fault of the file.
+  migrationCount(kind)
   return onDisk(file, () => {
     prepareFile(file, kind)
     const sqlite = new SqliteDatabase(file, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true })
@@ -77,7 +78,8 @@ const statusOf = (path: string): Stats | null => lstatSync(path, { throwIfNoEntr
 
 /** After this there is a regular file of mode 0600 in a folder that others cannot read (if we made it). */
 function prepareFile(file: string, kind: DatabaseKind): void {
-  mkdirSync(dirname(file), { recursive: true, mode: DIR_MODE })
+  // Of a path that a person wrote only the last folder is made: the rest may be a typing error.
+  ensureDir(dirname(file), { parents: kind === 'user' })
   for (const path of [file, `${file}-wal`, `${file}-shm`]) {
     const status = statusOf(path)
     if (status !== null && !status.isFile()) throw new DiskError('NOT_A_FILE', `${path} is not a regular file`)

@@ -9,18 +9,18 @@ import {
   fsyncSync,
   linkSync,
   lstatSync,
-  mkdirSync,
   openSync,
   realpathSync,
   rmSync,
   writeSync,
 } from 'node:fs'
 import { dirname, join, resolve, sep } from 'node:path'
+import { faultCode } from '#shared/fault-code.ts'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
-import { faultCode, keysFromFile } from './key-sources.ts'
+import { ensureDir } from '../store/ensure-dir.ts'
+import { keysFromFile } from './key-sources.ts'
 
-const DIR_MODE = 0o700
 const FILE_MODE = 0o600
 
 /** Where the key of a development machine lies. */
@@ -57,7 +57,7 @@ function textOf(file: string, dataDir: string, kidsInUse: readonly string[], log
 /** Written aside and linked into place: others see either no key or the whole key, and a link never replaces one. */
 function makeKey(file: string, dataDir: string, log: Log): void {
   const dir = dirname(file)
-  mkdirSync(dir, { recursive: true, mode: DIR_MODE })
+  ensureDir(dir)
   checkDir(dir, dataDir)
   const kid = `local-${randomBytes(4).toString('hex')}`
   const draft = `${file}.${randomBytes(8).toString('hex')}`
@@ -86,7 +86,7 @@ function checkDir(dir: string, dataDir: string): void {
   if (!status.isDirectory()) throw refuse('must be a folder, not a link')
   if ((status.mode & 0o077) !== 0) throw refuse('must be closed to others: run "chmod 700" on it')
   if (status.uid !== process.geteuid?.()) throw refuse('must belong to the user who runs the service')
-  mkdirSync(dataDir, { recursive: true, mode: DIR_MODE })
+  ensureDir(dataDir)
   const data = realpathSync(dataDir)
   if (`${realpathSync(dir)}${sep}`.startsWith(data.endsWith(sep) ? data : `${data}${sep}`))
     throw refuse('must not lie inside MAIL_DATA_DIR')

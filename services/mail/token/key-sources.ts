@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from 'node:fs'
 import * as v from 'valibot'
+import { faultCode } from '#shared/fault-code.ts'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 
 const COMMAND_DEADLINE_MS = 10_000
@@ -12,10 +13,6 @@ const MAX_BYTES = 64 * 1024
 /** What a shell would act on. We run no shell, so these would not mean what they seem to mean. */
 const SHELL_SYNTAX = /["'`$|&;<>()\\*?~#!{}[\]\n]/
 const Arguments = v.pipe(v.array(v.string()), v.minLength(1))
-
-/** The code of a file system error, which is fit to show; its message may not be. */
-export const faultCode = (error: unknown): string =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown fault'
 
 /**
  * The text of a key file: a regular file of this user that nobody else may read; links are not followed.

@@ -55,6 +55,25 @@ test('every fault of the environment is told at once, with exit 78', async () =>
   )
 })
 
+test('a file or folder that cannot be used is named in one line before NATS is asked, with exit 78', async () => {
+  await using stack = new AsyncDisposableStack()
+  const dataDir = await folder(stack)
+  const good = { NATS_URL: 'nats://127.0.0.1:9', BETTER_AUTH_JWKS_URL: JWKS, MAIL_DATA_DIR: dataDir }
+  const cases: [NodeJS.ProcessEnv, RegExp][] = [
+    [{ NATS_CREDS: MAIN }, /^NATS_CREDS: \S+main\.ts is no credentials file/],
+    [{ MAIL_DATA_DIR: '/proc/x' }, /^MAIL_DATA_DIR: \/proc\S* cannot be made/],
+    [{ AUTH_DB_PATH: tmpdir() }, /^AUTH_DB_PATH: \S+ is not a regular file/],
+  ]
+  await Promise.all(
+    cases.map(async ([env, expected]) => {
+      await using instance = start({ ...good, ...env })
+      const { code, lines } = await end(instance)
+      assert.deepEqual([code, lines.length], [78, 1], lines.join('\n'))
+      assert.match(lines[0] ?? '', expected)
+    }),
+  )
+})
+
 test('a server older than 2.10 is refused in one line, with exit 78', async () => {
   await using stack = new AsyncDisposableStack()
   const info = { server_id: 'X', version: '2.9.10', proto: 1, max_payload: 1_048_576, headers: true, jetstream: true }
