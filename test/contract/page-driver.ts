@@ -62,6 +62,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     known: (ids) => new Set(ids.filter((id) => state.stored.includes(id))),
     queued: (ids) => new Set(ids.filter((id) => state.queue.includes(id) || id in state.aside)),
     cursorOf: (other) => state.lanes[other]?.cursor,
+    accountAnswers: false,
   })
 
   /** Asks for a page and commits nothing. */

@@ -3,7 +3,15 @@
  * holds the others. Pace and parallelism are the limiter's; what an answer means is the adapter's.
  */
 import type { MessageMeta } from '../base/model.ts'
-import { type Call, emptyPage, type FailedMessage, type Page, type PageRequest, ProviderError } from './provider.ts'
+import {
+  type Call,
+  emptyPage,
+  type FailedMessage,
+  type Page,
+  type PageRequest,
+  ProviderError,
+  type ProviderErrorKind,
+} from './provider.ts'
 
 export const DRAIN = 'drain'
 
@@ -18,78 +26,98 @@ export type Fetcher = {
   get(id: string): Promise<unknown>
   /** @param answer a JSON object; anything else never gets here. */
   judge(id: string, answer: object): Judgement
+  /** The provider looked into the mailbox, and the message is not there. */
+  isMissing(error: ProviderError): boolean
   /** The refusal concerns this message only. */
   refusesOne(error: ProviderError): boolean
 }
 
-/** `later`: nothing is known about the message, it stays queued. */
+/** `unsettled`: it may be the fault of the message, of the account or of the provider. */
 type Outcome =
   | Exclude<Judgement, { is: 'unreadable' }>
-  | { is: 'failed'; reason: FailedMessage['reason'] }
-  | { is: 'later'; error: unknown }
+  | { is: 'failed'; reason: FailedMessage['reason']; error?: unknown }
+  | { is: 'unsettled'; error: unknown }
 
 function judged(fetcher: Fetcher, id: string, answer: unknown): Outcome {
   if (typeof answer !== 'object' || answer === null) {
     const facts = { operation: fetcher.operation, status: 200, code: 'BAD_SHAPE' }
-    return { is: 'later', error: new ProviderError('transient', facts) }
+    return { is: 'unsettled', error: new ProviderError('transient', facts) }
   }
   const judgement = fetcher.judge(id, answer)
   return judgement.is === 'unreadable' ? { is: 'failed', reason: 'unreadable' } : judgement
 }
 
 function judgedError(fetcher: Fetcher, error: unknown): Outcome {
-  if (!(error instanceof ProviderError)) return { is: 'later', error }
-  if (error.kind === 'rejected' && error.facts.status === 404) return { is: 'failed', reason: 'missing' }
-  return fetcher.refusesOne(error) ? { is: 'failed', reason: 'refused' } : { is: 'later', error }
+  if (!(error instanceof ProviderError)) return { is: 'unsettled', error }
+  if (fetcher.isMissing(error)) return { is: 'failed', reason: 'missing' }
+  return fetcher.refusesOne(error) ? { is: 'failed', reason: 'refused', error } : { is: 'unsettled', error }
 }
 
-/** Errors that the rest of the take would meet as well: those still waiting for a turn give it up. */
-const endsTake = (error: unknown): boolean => !(error instanceof ProviderError) || error.kind !== 'transient'
+const isKind = (error: unknown, ...kinds: ProviderErrorKind[]): error is ProviderError =>
+  error instanceof ProviderError && kinds.includes(error.kind)
 
-const RANKS = { auth: 1, rejected: 2, gone: 2, throttled: 3, transient: 4 } as const
-/** Lower = more important to be told. */
-const rank = (error: unknown): number => (error instanceof ProviderError ? RANKS[error.kind] : 0)
+/** The rest of the take would meet it as well: those still waiting for a turn give it up. */
+const isAccountWide = (error: unknown): error is ProviderError => isKind(error, 'auth', 'throttled')
 
-/**
- * @throws the most important error that is no single message's fault: always when the grant or the account was refused,
- * otherwise only when nothing at all came. A throttled take that brought something says so in `Page.throttled`.
- */
-export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Call): Promise<Page> {
-  const known = request.known(request.take)
-  const wanted = request.take.filter((id) => !known.has(id))
+const ORDER: readonly ProviderErrorKind[] = ['auth', 'throttled', 'gone', 'rejected', 'transient']
+/** Lower = more important to be told; an error of our own is -1. */
+const rank = (error: unknown): number => (error instanceof ProviderError ? ORDER.indexOf(error.kind) : -1)
+
+function failedBy(operation: string, id: string, error: unknown): FailedMessage {
+  const reason = isKind(error, 'gone', 'rejected') ? 'refused' : 'unavailable'
+  return { id, reason, facts: factsOf(operation, error) }
+}
+const factsOf = (operation: string, error: unknown) =>
+  error instanceof ProviderError ? error.facts : { operation, code: error instanceof Error ? error.name : typeof error }
+
+async function fetchAll(fetcher: Fetcher, ids: readonly string[], call: Call): Promise<[string, Outcome][]> {
   const waiting = new AbortController()
   const stopWaiting = () => waiting.abort(call.signal.reason)
   call.signal.addEventListener('abort', stopWaiting, { once: true })
   if (call.signal.aborted) stopWaiting()
-
   const fetchOne = async (id: string): Promise<Outcome> => {
     try {
       // A request under way is paid for already: `get` is bound to the call's signal, not to that of the turn.
-      return judged(
-        fetcher,
-        id,
-        await call.limiter.run(fetcher.cost, call.priority, waiting.signal, () => fetcher.get(id)),
-      )
+      const get = () => fetcher.get(id)
+      return judged(fetcher, id, await call.limiter.run(fetcher.cost, call.priority, waiting.signal, get))
     } catch (error) {
-      const outcome = judgedError(fetcher, error)
-      if (outcome.is === 'later' && endsTake(error)) waiting.abort(error)
-      return outcome
+      if (isAccountWide(error)) waiting.abort(error)
+      return judgedError(fetcher, error)
     }
   }
-  const outcomes = await Promise.all(wanted.map(async (id) => ({ id, outcome: await fetchOne(id) })))
+  const outcomes = await Promise.all(ids.map(async (id): Promise<[string, Outcome]> => [id, await fetchOne(id)]))
   call.signal.removeEventListener('abort', stopWaiting)
   call.signal.throwIfAborted()
+  return outcomes
+}
 
-  const page = { ...emptyPage(), drop: [...known] }
-  const errors: unknown[] = []
-  for (const { id, outcome } of outcomes) {
+/**
+ * One message is never the account: as soon as another one of the take was answered, or the account is known to answer,
+ * what went wrong with it is its own and it is set aside. A refused grant and throttling are the account's always.
+ * @throws the most important error when the grant was refused, or when nothing says that it is no fault of the account.
+ * A throttled take that brought something says so in `Page.throttled`.
+ */
+export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Call): Promise<Page> {
+  const known = request.known(request.take)
+  const wanted = request.take.filter((id) => !known.has(id))
+  const page: Page = { ...emptyPage(), drop: [...known] }
+  const errors: [id: string, error: unknown][] = []
+  for (const [id, outcome] of await fetchAll(fetcher, wanted, call)) {
     if (outcome.is === 'mail') page.messages.push(outcome.meta)
     else if (outcome.is === 'noEvent') page.drop.push(id)
-    else if (outcome.is === 'failed') page.failed.push({ id, reason: outcome.reason })
-    else errors.push(outcome.error)
+    else if (outcome.is === 'unsettled') errors.push([id, outcome.error])
+    else {
+      const { reason, error } = outcome
+      page.failed.push({ id, reason, ...(error !== undefined && { facts: factsOf(fetcher.operation, error) }) })
+    }
   }
-  const worst = errors.toSorted((a, b) => rank(a) - rank(b))[0]
-  if (worst === undefined) return page
-  if (errors.length === wanted.length || rank(worst) < RANKS.throttled) throw worst
-  return worst instanceof ProviderError && worst.kind === 'throttled' ? { ...page, throttled: worst.facts } : page
+  const [worst] = errors.map(([, error]) => error).toSorted((a, b) => rank(a) - rank(b))
+  if (isKind(worst, 'auth')) throw worst
+  const settled = wanted.length - errors.length
+  const single = errors.filter(([, error]) => !isAccountWide(error))
+  const blamed = settled > 0 || request.accountAnswers ? single : []
+  if (errors.length > 0 && settled + blamed.length === 0) throw worst
+  page.failed.push(...blamed.map(([id, error]) => failedBy(fetcher.operation, id, error)))
+  const throttled = errors.map(([, error]) => error).find((error) => isKind(error, 'throttled'))
+  return throttled === undefined ? page : { ...page, throttled: throttled.facts }
 }

@@ -35,8 +35,17 @@ export type Identity = {
 
 export type LaneUpdate = { lane: string; cursor: string | null; done: boolean }
 
-/** A message that was asked for and did not come: not there (404), refused (other 4xx), or not to be read (bad shape). */
-export type FailedMessage = { id: string; reason: 'missing' | 'refused' | 'unreadable' }
+/** A message that was asked for and did not come. */
+export type FailedMessage = {
+  id: string
+  /**
+   * missing: the mailbox does not have it · refused: 4xx · unreadable: an object of the wrong shape
+   * unavailable: 5xx, no answer, or no JSON
+   */
+  reason: 'missing' | 'refused' | 'unreadable' | 'unavailable'
+  /** For the log. */
+  facts?: ProviderErrorFacts
+}
 
 export type PageRequest = {
   lane: string
@@ -50,6 +59,8 @@ export type PageRequest = {
   queued(ids: readonly string[]): Set<string>
   /** Cursor of another lane as it is stored now; undefined = there is no such lane. */
   cursorOf(lane: string): string | null | undefined
+  /** The provider is known to answer for this account: a take that fails as a whole fails by its messages. */
+  accountAnswers: boolean
 }
 
 export type Page = {
@@ -109,7 +120,7 @@ export type MailProvider = {
 }
 
 /**
- * auth: the access token was refused · gone: the cursor is too old or unknown, start the lane from null (or `restartCursor`)
+ * auth: the access token was refused · gone: the cursor that was sent is too old or unknown, start from null or `restartCursor`
  * throttled: wait `retryAfterMs` · transient: the same request may work later · rejected: it will not, as it is
  */
 export type ProviderErrorKind = 'auth' | 'gone' | 'throttled' | 'transient' | 'rejected'

@@ -9,25 +9,42 @@ import { and, asc, count, eq, lte, sql } from './drizzle.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { fetchQueue as q } from './schema/user.ts'
 
-export type Taken = { id: string; seq: number; attempts: number }
+type Reason = 'missing' | 'refused' | 'unreadable' | 'unavailable'
+/** `reason` of the last attempt; null before the first. */
+export type Taken = { id: string; seq: number; attempts: number; reason: string | null }
 export type QueueDepth = {
   entries: number
   /** Entries that were never tried. */
   waiting: number
   /** Those of them that go before all others. */
   urgent: number
-  /** Entries that came and could not be taken in. One that the provider did not find is probably deleted: not counted. */
+  /** Entries that were tried in vain. One that the provider does not find is probably deleted: counted from `LOST_ATTEMPTS` on. */
   setAside: number
   /** When the next failed entry is due, epoch ms (in the past when one is due now); null when none has failed. */
   nextAtMs: number | null
+  /** The same of the failed entries that are urgent. */
+  nextUrgentAtMs: number | null
+}
+export const EMPTY_QUEUE: QueueDepth = {
+  entries: 0,
+  waiting: 0,
+  urgent: 0,
+  setAside: 0,
+  nextAtMs: null,
+  nextUrgentAtMs: null,
 }
 export type Failure = {
   id: string
   seq: number
-  reason: 'missing' | 'refused' | 'unreadable'
+  reason: Reason
   attempts: number
   nextAtMs: number
 }
+
+/** So often is a message not found before it counts as deleted; one that is in the queue after that is a riddle. */
+export const LOST_ATTEMPTS = 4
+/** What may be over in a moment keeps its place before all others; what is wrong with the message itself does not. */
+const KEEPS_URGENT: ReadonlySet<Reason> = new Set(['missing', 'unavailable'])
 
 const { placeholder } = sql
 const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId })
@@ -50,7 +67,7 @@ const deleteSeq = prepareWrite((db) =>
 )
 const selectDue = prepareRead((db) =>
   db
-    .select({ id: q.providerMessageId, seq: q.seq, attempts: q.attempts })
+    .select({ id: q.providerMessageId, seq: q.seq, attempts: q.attempts, reason: q.reason })
     .from(q)
     .where(and(ofAccount, eq(q.urgent, placeholder('urgent')), lte(q.nextAtMs, placeholder('nowMs'))))
     .orderBy(asc(q.seq))
@@ -66,8 +83,9 @@ const selectDepth = prepareRead((db) =>
       entries: count(),
       waiting: sql<number>`coalesce(sum(${q.attempts} = 0), 0)`,
       urgent: sql<number>`coalesce(sum(${q.attempts} = 0 AND ${q.urgent}), 0)`,
-      setAside: sql<number>`coalesce(sum(${q.attempts} > 0 AND ${q.reason} <> 'missing'), 0)`,
+      setAside: sql<number>`coalesce(sum(${q.attempts} > 0 AND (${q.reason} <> 'missing' OR ${q.attempts} >= ${LOST_ATTEMPTS})), 0)`,
       nextAtMs: sql<number | null>`min(CASE WHEN ${q.attempts} > 0 THEN ${q.nextAtMs} END)`,
+      nextUrgentAtMs: sql<number | null>`min(CASE WHEN ${q.attempts} > 0 AND ${q.urgent} THEN ${q.nextAtMs} END)`,
     })
     .from(q)
     .where(ofAccount)
@@ -111,10 +129,10 @@ export function remove(tx: UserTx, account: AccountRef, ids: readonly string[]):
 
 /** Sets one taken entry aside until `nextAtMs`; nothing happens when it was enqueued again in the meantime. */
 export function fail(tx: UserTx, _account: AccountRef, entry: Failure): void {
-  // A message that could not be read goes behind those never tried.
+  const { attempts, reason, nextAtMs } = entry
   tx.db
     .update(q)
-    .set({ attempts: entry.attempts, reason: entry.reason, nextAtMs: entry.nextAtMs, urgent: false })
+    .set({ attempts, reason, nextAtMs, ...(!KEEPS_URGENT.has(reason) && { urgent: false }) })
     .where(eq(q.seq, entry.seq))
     .run()
 }
@@ -127,5 +145,5 @@ export function queuedIds(reader: UserReader, account: AccountRef, ids: readonly
 }
 
 export function queueDepth(reader: UserReader, account: AccountRef): QueueDepth {
-  return selectDepth(reader).get(keyOf(account)) ?? { entries: 0, waiting: 0, urgent: 0, setAside: 0, nextAtMs: null }
+  return selectDepth(reader).get(keyOf(account)) ?? EMPTY_QUEUE
 }

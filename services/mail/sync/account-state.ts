@@ -1,7 +1,7 @@
 /** What a worker knows of its account, in memory: lanes, counts, the last fault. Status and plan read it; it does no I/O. */
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { LaneState } from '../base/model.ts'
-import type { QueueDepth } from '../store/fetch-queue.ts'
+import { EMPTY_QUEUE, type QueueDepth } from '../store/fetch-queue.ts'
 
 /** Rate and ETA are measured over this much of the past. */
 const RATE_WINDOW_MS = 20_000
@@ -27,7 +27,7 @@ export class AccountState {
   stored = 0
   /** As the provider estimates; null = unknown. */
   estimate: number | null = null
-  queue: QueueDepth = { entries: 0, waiting: 0, urgent: 0, setAside: 0, nextAtMs: null }
+  queue: QueueDepth = EMPTY_QUEUE
   /** By lane; '' = of the whole account. Replaced, never changed, so that a page that is rolled back can restore it. */
   faults: ReadonlyMap<string, Fault> = new Map()
   throttledUntilMs = 0
@@ -94,8 +94,9 @@ export class AccountState {
     }
     this.sinceMs = moved(this.sinceMs)
     this.throttledUntilMs = moved(this.throttledUntilMs)
-    const { nextAtMs } = this.queue
-    this.queue = { ...this.queue, nextAtMs: nextAtMs === null ? null : moved(nextAtMs) }
+    const due = (ms: number | null): number | null => (ms === null ? null : moved(ms))
+    const { nextAtMs, nextUrgentAtMs } = this.queue
+    this.queue = { ...this.queue, nextAtMs: due(nextAtMs), nextUrgentAtMs: due(nextUrgentAtMs) }
     this.#samples.length = 0
   }
 

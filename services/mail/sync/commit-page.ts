@@ -5,14 +5,12 @@
 
 import { setAsideDelayMs } from '../base/backoff.ts'
 import type { AccountRef, LaneState } from '../base/model.ts'
-import type { Page } from '../provider/provider.ts'
-import { enqueue, fail, finish, remove } from '../store/fetch-queue.ts'
+import type { FailedMessage, Page } from '../provider/provider.ts'
+import { enqueue, fail, finish, LOST_ATTEMPTS, remove, type Taken } from '../store/fetch-queue.ts'
 import { deleteLane, putLane } from '../store/lanes.ts'
 import { storeNew } from '../store/messages.ts'
 import type { UserTx } from '../store/user-store.ts'
 
-/** A queue entry as it was taken; `seq` tells whether it was queued again meanwhile. */
-export type Taken = { id: string; seq: number; attempts: number }
 export type Committed = {
   stored: number
   events: number
@@ -22,8 +20,8 @@ export type Committed = {
   dropped: string[]
 }
 
-/** A message that the provider does not find four times, over eleven minutes, is gone. */
-const MISSING_ATTEMPTS_MAX = 4
+/** When nothing at all of a take is found, the mailbox may be away: only after this many times, over a day, they are gone. */
+const ALL_LOST_ATTEMPTS = 12
 
 export function commitPage(
   tx: UserTx,
@@ -41,25 +39,34 @@ export function commitPage(
   return { stored, events, enqueued, gone, lanes: [...lanes], dropped: page.dropLanes }
 }
 
+/**
+ * How often the message was tried now. Only that it is not found again and again makes it gone, so what it was refused
+ * for before does not count towards that.
+ */
+const triedNow = (entry: Taken, reason: FailedMessage['reason']): number =>
+  reason === 'missing' && entry.reason !== 'missing' ? 1 : entry.attempts + 1
+
 /** What was fetched or dropped leaves the queue, unless it was queued again since it was taken. */
 function settleTaken(tx: UserTx, account: AccountRef, page: Page, taken: readonly Taken[], nowMs: number): number {
   const byId = new Map(taken.map((entry) => [entry.id, entry]))
   const over: Taken[] = []
   let gone = 0
+  const isAllLost = taken.length > 1 && page.failed.filter(({ reason }) => reason === 'missing').length === taken.length
   for (const id of [...page.messages.map((message) => message.id), ...page.drop]) {
     const entry = byId.get(id)
     if (entry !== undefined) over.push(entry)
   }
   for (const { id, reason } of page.failed) {
     const entry = byId.get(id)
-    if (entry === undefined) enqueue(tx, account, [id], { urgent: false })
-    else if (reason === 'missing' && entry.attempts + 1 >= MISSING_ATTEMPTS_MAX) {
+    if (entry === undefined) {
+      enqueue(tx, account, [id], { urgent: false })
+      continue
+    }
+    const attempts = triedNow(entry, reason)
+    if (reason === 'missing' && attempts >= (isAllLost ? ALL_LOST_ATTEMPTS : LOST_ATTEMPTS)) {
       over.push(entry)
       gone += 1
-    } else {
-      const attempts = entry.attempts + 1
-      fail(tx, account, { ...entry, reason, attempts, nextAtMs: nowMs + setAsideDelayMs(attempts) })
-    }
+    } else fail(tx, account, { ...entry, reason, attempts, nextAtMs: nowMs + setAsideDelayMs(attempts) })
   }
   finish(tx, account, over)
   remove(

@@ -3,8 +3,8 @@
  *
  *   lane not done            → walk it, one page after another (backfill, or a poll that has more)
  *   polled lane done         → ask it again one interval after its last page, at once while it has more
- *   lane that takes, ids due → fetch them; while ids are still being listed only the urgent ones, because what is fetched
- *                              and is no event would be listed, and fetched, in every pass
+ *   lane that takes, ids due → fetch them; while ids are still being listed only for the urgent ones, first try or not,
+ *                              because what is fetched and is no event would be listed, and fetched, in every pass
  *   lane with notBefore      → not before
  *
  * Polls go before backfill, so that new mail does not wait for old mail.
@@ -23,8 +23,8 @@ export type PlanInput = {
   nowMs: number
   intervalMs: number
   maxParallel: number
-  /** Entries that are due, those of them that are urgent, and when the next failed one is due. */
-  queue: { due: number; urgent: number; nextAtMs: number | null }
+  /** Entries that are due, urgent ones never tried, and when the next failed one is due, of all and of the urgent ones. */
+  queue: { due: number; urgent: number; nextAtMs: number | null; nextUrgentAtMs: number | null }
   polled(lane: string): boolean
   takes(lane: string): number
 }
@@ -60,10 +60,9 @@ function dueOf(lane: LaneState, input: PlanInput, turns: number): Due | null {
 
 function takingLane(lane: LaneState, { lanes, queue, nowMs, polled, takes }: PlanInput): Due | null {
   const listing = lanes.some((other) => !other.done && !polled(other.lane) && takes(other.lane) === 0)
-  if ((listing ? queue.urgent : queue.due) > 0)
-    return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nowMs), rank: 1 }
-  if (queue.nextAtMs === null || (listing && queue.nextAtMs <= nowMs)) return null
-  return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, queue.nextAtMs), rank: 1 }
+  const waits = (listing ? queue.urgent : queue.due) > 0
+  const atMs = waits ? nowMs : listing ? queue.nextUrgentAtMs : queue.nextAtMs
+  return atMs === null ? null : { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, atMs), rank: 1 }
 }
 
 /** Every walk has reached its end once since it was last started over, and nothing waits to be fetched. */

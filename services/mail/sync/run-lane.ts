@@ -4,9 +4,9 @@
  */
 import type { Secret } from '#shared/secret.ts'
 import { type Call, type Page, type PageRequest, ProviderError } from '../provider/provider.ts'
-import { queueDepth, queuedIds, take } from '../store/fetch-queue.ts'
+import { queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
 import { knownIds } from '../store/messages.ts'
-import { type Committed, commitPage, isIdle, movedLanes, newLane, type Taken } from './commit-page.ts'
+import { type Committed, commitPage, isIdle, movedLanes, newLane } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
 
 /** Asks the provider for one page of the lane and commits it. */
@@ -22,6 +22,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     known: (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids)),
     queued: (ids) => deps.store.read(account.userId, (db) => queuedIds(db, account, ids)),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
+    accountAnswers: accountAnswers(worker, lane, taken),
   }
   const priority = asked.done && deps.provider.polled(lane) ? 'incremental' : 'backfill'
   const page = await withToken(worker, signal, (call) => deps.provider.page(request, { ...call, priority }))
@@ -82,12 +83,21 @@ function takeIds({ deps, account }: LaneHost, lane: string): Taken[] {
   return count === 0 ? [] : deps.store.read(account.userId, (db) => take(db, account, deps.clock.wallMs(), count))
 }
 
+/** Whether a take that fails as a whole fails by its messages: others came through since, or all of it failed before. */
+function accountAnswers({ state }: LaneHost, lane: string, taken: readonly Taken[]): boolean {
+  const failedMs = state.faults.get(lane)?.atMs ?? Number.POSITIVE_INFINITY
+  const others = [...state.lanes.values()].filter((other) => other.lane !== lane)
+  return others.some(({ syncedMs }) => syncedMs > failedMs) || taken.every(({ attempts }) => attempts > 0)
+}
+
 function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Taken[]): void {
   const { deps, account, state } = worker
   const nowMs = deps.clock.wallMs()
   const before = state.lanes.get(lane) ?? newLane(lane)
   const idle = isIdle(page, taken, state.lanes) && state.faults.size === 0
   const lanes = movedLanes(page, before, state.lanes, nowMs)
+  const failed = page.failed.filter(({ reason }) => reason !== 'missing')
+  if (failed.length > 0) deps.log.warn({ lane, failed }, 'messages are set aside')
   if (page.skipped > 0) deps.telemetry.itemsSkipped(account.provider, page.skipped)
   if (page.totalEstimate !== undefined) state.estimate = page.totalEstimate
   if (page.more) state.more.add(lane)

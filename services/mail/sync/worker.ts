@@ -124,6 +124,7 @@ export class Worker implements LaneHost {
         due: dueNow(this.state.queue, nowMs),
         urgent: this.state.queue.urgent,
         nextAtMs: this.state.queue.nextAtMs,
+        nextUrgentAtMs: this.state.queue.nextUrgentAtMs,
       },
       polled: (lane) => provider.polled(lane),
       takes: (lane) => provider.takes(lane),

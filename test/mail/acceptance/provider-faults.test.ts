@@ -94,7 +94,7 @@ for (const { fault, title } of DOWN)
     await settled(box, nc, PROVIDERS, title)
   })
 
-test('messages that are refused or of the wrong shape are set aside and told; all others are there; they come when they are well', async () => {
+test('messages that are refused, of the wrong shape or not to be had are set aside and told; all others are there; they come when they are well', async () => {
   await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   await box.start('a')
@@ -102,6 +102,7 @@ test('messages that are refused or of the wrong shape are set aside and told; al
   await box.allLive(nc, ['grace'])
   for (const [nth, fault] of [
     [10, { type: '400precondition' }],
+    [15, { type: '500' }],
     [20, { type: 'wrongType' }],
   ] as const)
     box.sim.faults.add({ match: { route: 'gmail.messages.get', nth }, fault })
@@ -111,7 +112,7 @@ test('messages that are refused or of the wrong shape are set aside and told; al
   for (let mail = 0; mail < 2; mail++) box.sim.mutate({ type: 'deliver', user: 'grace-primary', provider: 'microsoft' })
 
   for (const [user, provider, count] of [
-    ['ada', 'google', 2],
+    ['ada', 'google', 3],
     ['grace', 'microsoft', 1],
   ] as const) {
     const what = `${count} set aside`
@@ -125,7 +126,7 @@ test('messages that are refused or of the wrong shape are set aside and told; al
     )
     assert.deepEqual([last_error?.code, last_error?.count], ['MESSAGE_SET_ASIDE', count])
   }
-  await until('all others are there', async () => (await box.ledger(ops)).lost.length === 3)
+  await until('all others are there', async () => (await box.ledger(ops)).lost.length === 4)
   // The first delay of a message that was set aside is five seconds.
   await settled(box, nc, ['ada', 'grace'], 'set aside and fetched again')
 })

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { enqueue, fail, finish, queueDepth, queuedIds, remove, take } from '../../../services/mail/store/fetch-queue.ts'
+import {
+  EMPTY_QUEUE,
+  enqueue,
+  fail,
+  finish,
+  queueDepth,
+  queuedIds,
+  remove,
+  take,
+} from '../../../services/mail/store/fetch-queue.ts'
 import type { UserTx } from '../../../services/mail/store/user-store.ts'
 import { ACCOUNT, EPOCH, type StoreBox, storeBox } from './support.ts'
 
@@ -57,14 +66,14 @@ test('a message that cannot be read waits its time and is in nobody’s way', as
   commit(box, (tx) => fail(tx, ACCOUNT, { ...bad, reason: 'unreadable', attempts: 1, nextAtMs: 6_000 }))
   assert.deepEqual(taken(box), ['b', 'c'])
   box.store.read('ada', (db) => {
-    assert.deepEqual(queueDepth(db, ACCOUNT), { entries: 3, waiting: 2, urgent: 0, setAside: 1, nextAtMs: 6_000 })
+    assert.deepEqual(queueDepth(db, ACCOUNT), { ...EMPTY_QUEUE, entries: 3, waiting: 2, setAside: 1, nextAtMs: 6_000 })
     assert.deepEqual(queuedIds(db, ACCOUNT, ['bad', 'x']), new Set(['bad']))
   })
   commit(box, (tx) => remove(tx, ACCOUNT, ['b', 'c', 'not there']))
   assert.deepEqual(taken(box), [])
   assert.deepEqual(
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
-    { entries: 1, waiting: 0, urgent: 0, setAside: 1, nextAtMs: 6_000 },
+    { ...EMPTY_QUEUE, entries: 1, setAside: 1, nextAtMs: 6_000 },
   )
   assert.deepEqual(
     box.store.read('ada', (db) => take(db, ACCOUNT, 6_000, 1)).map(({ attempts }) => attempts),
@@ -85,7 +94,7 @@ test('a message that the provider did not find is not counted as set aside', asy
   commit(box, (tx) => fail(tx, ACCOUNT, { ...gone, reason: 'missing', attempts: 1, nextAtMs: 6_000 }))
   assert.deepEqual(
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
-    { entries: 1, waiting: 0, urgent: 0, setAside: 0, nextAtMs: 6_000 },
+    { ...EMPTY_QUEUE, entries: 1, nextAtMs: 6_000 },
   )
 })
 
@@ -93,6 +102,6 @@ test('an empty queue has no next time', async () => {
   await using box = adopted()
   assert.deepEqual(
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
-    { entries: 0, waiting: 0, urgent: 0, setAside: 0, nextAtMs: null },
+    EMPTY_QUEUE,
   )
 })

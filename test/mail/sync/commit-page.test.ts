@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setAsideDelayMs } from '../../../services/mail/base/backoff.ts'
 import type { LaneState } from '../../../services/mail/base/model.ts'
 import { emptyPage, type Page } from '../../../services/mail/provider/provider.ts'
-import { enqueue, queueDepth, queuedIds, take } from '../../../services/mail/store/fetch-queue.ts'
+import {
+  EMPTY_QUEUE,
+  enqueue,
+  queueDepth,
+  queuedIds,
+  type Taken,
+  take,
+} from '../../../services/mail/store/fetch-queue.ts'
 import { readLanes } from '../../../services/mail/store/lanes.ts'
 import { knownIds } from '../../../services/mail/store/messages.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
-import { commitPage, isIdle, movedLanes, newLane, type Taken } from '../../../services/mail/sync/commit-page.ts'
+import { commitPage, isIdle, movedLanes, newLane } from '../../../services/mail/sync/commit-page.ts'
 import { ACCOUNT, EPOCH, mail, storeBox } from '../store/support.ts'
 
 const NOW = 1_700_000_000_000
@@ -78,7 +86,12 @@ test('one bad message is set aside with a growing delay, and the others go on', 
   box.put(['bad', 'good'])
   const taken = box.take()
   box.commit({ messages: [mail('good')], failed: [{ id: 'bad', reason: 'unreadable' }] }, taken)
-  assert.deepEqual(box.depth(), { entries: 1, waiting: 0, urgent: 0, setAside: 1, nextAtMs: NOW + 5_000 })
+  assert.deepEqual(box.depth(), {
+    ...EMPTY_QUEUE,
+    entries: 1,
+    setAside: 1,
+    nextAtMs: NOW + 5_000,
+  })
   assert.deepEqual(box.take(NOW + 4_999), [])
   box.commit({ failed: [{ id: 'bad', reason: 'unreadable' }] }, box.take(NOW + 5_000))
   assert.equal(box.depth().nextAtMs, NOW + 60_000)
@@ -94,6 +107,55 @@ test('a message that is not found four times is gone, and only then', async () =
   assert.equal(box.depth().setAside, 0, 'a deleted message is no alarm')
   assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 1)
   assert.equal(box.depth().entries, 0)
+})
+
+test('what it was refused for before does not count towards a message being gone', async () => {
+  await using box = adopted()
+  box.put(['odd'])
+  for (const reason of ['unavailable', 'refused', 'unavailable', 'missing', 'missing', 'missing'] as const)
+    assert.equal(box.commit({ failed: [{ id: 'odd', reason }] }, box.take(NOW * 2)).gone, 0)
+  assert.equal(box.commit({ failed: [{ id: 'odd', reason: 'missing' }] }, box.take(NOW * 2)).gone, 1)
+})
+
+test('when nothing of a take is found the mailbox may be away: that is told, and a day passes before it is gone', async () => {
+  await using box = adopted()
+  box.put(['m1', 'm2'])
+  const failed = ['m1', 'm2'].map((id) => ({ id, reason: 'missing' as const }))
+  for (let i = 0; i < 3; i++) box.commit({ failed }, box.take(NOW * 2))
+  assert.equal(box.depth().setAside, 0)
+  for (let i = 3; i < 11; i++) {
+    assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 0)
+    assert.equal(box.depth().setAside, 2)
+  }
+  const delaysMs = Array.from({ length: 11 }, (_, i) => setAsideDelayMs(i + 1))
+  assert.ok(delaysMs.reduce((sum, ms) => sum + ms) > 86_400_000)
+  assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 2)
+  assert.equal(box.depth().entries, 0)
+})
+
+test('of a take of which anything came a message that is not found is gone after four times', async () => {
+  await using box = adopted()
+  box.put(['lost'])
+  for (let i = 0; i < 4; i++) {
+    box.put([`m${i}`])
+    box.commit({ messages: [mail(`m${i}`)], failed: [{ id: 'lost', reason: 'missing' }] }, box.take(NOW * 2))
+  }
+  assert.equal(box.depth().entries, 0)
+})
+
+test('new mail that is not there yet, or not to be had, goes before all others also when it is tried again', async () => {
+  await using box = adopted()
+  box.put(['old1', 'old2'])
+  box.put(['absent', 'down', 'odd'], true)
+  const failed = [
+    { id: 'absent', reason: 'missing' as const },
+    { id: 'down', reason: 'unavailable' as const },
+    { id: 'odd', reason: 'unreadable' as const },
+  ]
+  box.commit({ failed }, box.take())
+  assert.deepEqual([box.depth().urgent, box.depth().nextUrgentAtMs], [0, NOW + 5_000])
+  const order = box.take(NOW + 5_000).map(({ id }) => id)
+  assert.deepEqual(order, ['absent', 'down', 'old1', 'old2', 'odd'])
 })
 
 test('a message that failed without having been taken is queued', async () => {
@@ -151,5 +213,5 @@ test('an idle poll is one that changes nothing that has to survive', () => {
     { ...same, dropLanes: ['folder:1'] },
   ]
   for (const change of changes) assert.equal(isIdle(page(change), [], before), false, JSON.stringify(change))
-  assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0 }], before), false)
+  assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0, reason: null }], before), false)
 })

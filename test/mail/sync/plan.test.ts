@@ -19,12 +19,17 @@ const gmail = (lanes: LaneState[], more: Partial<PlanInput> = {}): PlanInput => 
   nowMs: NOW,
   intervalMs: EVERY,
   maxParallel: 3,
-  queue: { due: 0, urgent: 0, nextAtMs: null },
+  queue: { due: 0, urgent: 0, nextAtMs: null, nextUrgentAtMs: null },
   polled: (name) => name === 'history' || name.startsWith('folder'),
   takes: (name) => (name === 'drain' ? 25 : 0),
   ...more,
 })
-const waiting = (due: number, urgent = 0, nextAtMs: number | null = null) => ({ queue: { due, urgent, nextAtMs } })
+const waiting = (
+  due: number,
+  urgent = 0,
+  nextAtMs: number | null = null,
+  nextUrgentAtMs: number | null = null,
+): Pick<PlanInput, 'queue'> => ({ queue: { due, urgent, nextAtMs, nextUrgentAtMs } })
 
 const CASES: [what: string, input: PlanInput, expected: Plan][] = [
   ['nothing to do is nothing to wait for', gmail([]), { start: [], waitUntilMs: null }],
@@ -99,6 +104,16 @@ const CASES: [what: string, input: PlanInput, expected: Plan][] = [
   [
     'a message that failed does not wake a worker that still lists',
     gmail([lane('enum', { notBeforeMs: NOW + 5 }), done('drain', 0)], waiting(1, 0, NOW - 1)),
+    { start: [], waitUntilMs: NOW + 5 },
+  ],
+  [
+    'new mail that failed is fetched again at its time, also while ids are listed',
+    gmail([lane('enum'), done('drain', 0)], waiting(1, 0, NOW - 9, NOW - 1)),
+    { start: ['drain', 'enum'], waitUntilMs: null },
+  ],
+  [
+    'new mail that failed wakes a worker that still lists at its time',
+    gmail([lane('enum', { notBeforeMs: NOW + 9 }), done('drain', 0)], waiting(1, 0, NOW - 1, NOW + 5)),
     { start: [], waitUntilMs: NOW + 5 },
   ],
 ]

@@ -5,7 +5,7 @@ import { type Clock, systemClock } from '../../base/time.ts'
 import { DRAIN, drainPage, type Fetcher, type Judgement } from '../drain.ts'
 import type { Call, MailProvider } from '../provider.ts'
 import { createGmailClient } from './client.ts'
-import { refusesOneMessage } from './errors.ts'
+import { isNotFound, refusesOneMessage } from './errors.ts'
 import { gmailMeta, isExcluded } from './normalize.ts'
 import { getProfile, HISTORY, listPage } from './pages.ts'
 import { Message } from './schemas.ts'
@@ -35,6 +35,7 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
     cost: getUnits,
     get: (id) => client.get(call, id),
     judge,
+    isMissing: isNotFound,
     refusesOne: refusesOneMessage,
   })
   return {

@@ -35,6 +35,10 @@ const ACCOUNT_WIDE = new Set([
   'domainPolicy',
 ])
 
+/** Gmail looked into the mailbox, and the message is not there. Any other 404 says nothing about a message. */
+export const isNotFound = ({ kind, facts }: ProviderError): boolean =>
+  kind === 'rejected' && facts.status === 404 && /^not_?found$/i.test(facts.code ?? '')
+
 /** One message was refused, and only that one. */
 export const refusesOneMessage = (error: ProviderError): boolean => {
   const { status, code = '' } = error.facts

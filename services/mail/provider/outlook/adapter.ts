@@ -4,7 +4,7 @@ import type { Http } from '../../base/http.ts'
 import { DRAIN, drainPage, type Fetcher } from '../drain.ts'
 import { type Call, type Identity, type MailProvider, type PageRequest, ProviderError } from '../provider.ts'
 import { createGraphClient, type GraphClient } from './client.ts'
-import { refusesOneMessage } from './errors.ts'
+import { isNotFound, refusesOneMessage } from './errors.ts'
 import { isIncluded, labelOf } from './folders.ts'
 import { graphMeta } from './normalize.ts'
 import { FOLDERS, inTurn, isFolderLane, storedTree, walkPage } from './pages.ts'
@@ -46,6 +46,7 @@ function fetcherOf(client: GraphClient, request: PageRequest, call: Call): Fetch
       if (isDraft || !isIncluded(tree, parentFolderId)) return { is: 'noEvent' }
       return { is: 'mail', meta: graphMeta(message.output, labelOf(tree, parentFolderId)) }
     },
+    isMissing: isNotFound,
     refusesOne: refusesOneMessage,
   }
 }

@@ -13,7 +13,8 @@ const Body = v.object({ error: v.object({ code: text, message: text }) })
 const FORGOTTEN = /^(?:syncState\w*|resync\w*|invalidDeltaToken)$/i
 /** A 400 or 404 that names the token of the link. */
 const NAMES_TOKEN = /\b(?:delta|skip|sync)?\s?-?(?:token|sync ?state)\b/i
-const FOLDER_GONE = /^(?:ErrorItemNotFound|ErrorFolderNotFound|itemNotFound)$/i
+/** What was asked for is not there. Other 404s are about the mailbox or the address. */
+const NOT_THERE = /^(?:ErrorItemNotFound|ErrorFolderNotFound|itemNotFound)$/i
 
 export type Refusal = {
   operation: string
@@ -43,8 +44,8 @@ export function graphError({ operation, status, headers, body, sentLink, locatio
     return new ProviderError('throttled', { ...facts, scope: isWholeApp ? 'project' : 'mailbox' })
   }
   const namesToken = FORGOTTEN.test(code) || NAMES_TOKEN.test(message)
-  const isForgotten = status === 410 || (sentLink && (status === 400 || status === 404) && namesToken)
-  if (isForgotten) {
+  const isForgotten = status === 410 || ((status === 400 || status === 404) && namesToken)
+  if (sentLink && isForgotten) {
     return new ProviderError('gone', { ...facts, ...(location !== undefined && { restartCursor: location }) })
   }
   if (status >= 500 || status === 408 || !parsed.success) return new ProviderError('transient', facts)
@@ -56,7 +57,7 @@ export const isNotFound = (error: unknown): boolean =>
   error instanceof ProviderError &&
   error.kind === 'rejected' &&
   error.facts.status === 404 &&
-  FOLDER_GONE.test(error.facts.code ?? '')
+  NOT_THERE.test(error.facts.code ?? '')
 
 /** One message was refused, and only that one. */
 export const refusesOneMessage = ({ kind, facts }: ProviderError): boolean =>

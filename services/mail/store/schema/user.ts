@@ -117,7 +117,7 @@ export const fetchQueue = sqliteTable(
     inboxId: text('inbox_id').notNull(),
     providerMessageId: text('provider_message_id').notNull(),
     attempts: integer('attempts').notNull().default(0),
-    /** Why the last attempt brought nothing: missing, refused, unreadable; null before the first. */
+    /** Why the last attempt brought nothing: missing, refused, unreadable, unavailable; null before the first. */
     reason: text('reason'),
     nextAtMs: integer('next_at_ms').notNull().default(0),
     urgent: integer('urgent', { mode: 'boolean' }).notNull(),

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import {
   forgotPosition,
   gmailError,
+  isNotFound,
   refusesOneMessage,
   refusesPageToken,
 } from '../../../../services/mail/provider/gmail/errors.ts'
@@ -91,6 +92,10 @@ describe('refusals of Gmail', () => {
     assert.ok(refusesOneMessage(withReason(403, 'forbidden')))
     assert.ok(!refusesOneMessage(withReason(401, 'authError')))
     assert.ok(!refusesOneMessage(withReason(500, 'backendError')))
+    assert.ok(isNotFound(withReason(404, 'notFound')))
+    assert.ok(isNotFound(refused(404, { status: 'NOT_FOUND' })))
+    assert.ok(!isNotFound(withReason(404, 'mailServiceNotEnabled')))
+    assert.ok(!isNotFound(withReason(410, 'notFound')))
     assert.ok(forgotPosition(withReason(404, 'notFound')))
     assert.ok(forgotPosition(withReason(400, 'invalidArgument')))
     for (const reason of ['badRequest', 'invalid', 'INVALID_ARGUMENT'])

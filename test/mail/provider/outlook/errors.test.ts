@@ -42,6 +42,11 @@ describe('refusals of Graph', () => {
       assert.equal(refused(status, 'ErrorInvalidUrlQuery', 'Badly formed token.', { sentLink: false }).kind, 'rejected')
       assert.equal(refused(status, 'ErrorInvalidRequest', 'The request is invalid.').kind, 'rejected')
     }
+    for (const [status, code] of [
+      [410, 'resyncRequired'],
+      [404, 'SyncStateNotFound'],
+    ] as const)
+      assert.equal(refused(status, code, '', { sentLink: false }).kind, 'rejected', 'no position was sent')
     const location = 'https://graph.example/v1.0/me/mailFolders/x/messages/delta'
     assert.equal(refused(410, 'resyncRequired', '', { location }).facts.restartCursor, location)
   })

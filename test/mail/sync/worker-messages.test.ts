@@ -1,0 +1,129 @@
+/** Single messages that go wrong: they are set aside, counted and tried again, and stand in nobody's way. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { drainPage, type Fetcher } from '../../../services/mail/provider/drain.ts'
+import { ProviderError } from '../../../services/mail/provider/provider.ts'
+import { enqueue } from '../../../services/mail/store/fetch-queue.ts'
+import { putLane } from '../../../services/mail/store/lanes.ts'
+import { newLane } from '../../../services/mail/sync/commit-page.ts'
+import { ACCOUNT, EPOCH, mail } from '../store/support.ts'
+import { WorkerBox } from './worker-box.ts'
+
+const ids = (name: string, n: number) => Array.from({ length: n }, (_, i) => `${name}${i}`)
+const refused = (status: number) =>
+  new ProviderError(status >= 500 ? 'transient' : 'rejected', { operation: 'get', status })
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+
+/** A mailbox that is listed, with ids in its queue; `get` answers for each message, `polls` for the lane `history`. */
+function mailbox(queue: { ids: string[]; urgent?: boolean }[], lanes: { enumDone?: boolean } = {}) {
+  const box = new WorkerBox()
+  const asked: { id: string; atMs: number }[] = []
+  const script = { get: (_id: string): void => undefined, poll: (): void => undefined, getMs: 0 }
+  box.store.commit(ACCOUNT.userId, EPOCH, (tx) => {
+    putLane(tx, ACCOUNT, { ...newLane('history'), cursor: 'h1', done: true })
+    putLane(tx, ACCOUNT, { ...newLane('enum'), cursor: 'e1', done: lanes.enumDone ?? true })
+    putLane(tx, ACCOUNT, { ...newLane('drain'), done: true })
+    for (const each of queue) enqueue(tx, ACCOUNT, each.ids, { urgent: each.urgent ?? false })
+  })
+  const fetcher: Fetcher = {
+    operation: 'get',
+    cost: 1,
+    async get(id) {
+      asked.push({ id, atMs: box.clock.monoMs() })
+      script.get(id)
+      return {}
+    },
+    judge: (id) => ({ is: 'mail', meta: mail(id) }),
+    isMissing: ({ facts }) => facts.status === 404,
+    refusesOne: () => false,
+  }
+  box.provider.answer = async (request, call) => {
+    if (request.lane === 'history') script.poll()
+    if (request.lane === 'enum') await box.clock.sleep(2_000, call.signal)
+    if (request.lane === 'enum') return { lanes: [{ lane: 'enum', cursor: `${request.cursor}.`, done: false }] }
+    if (request.lane !== 'drain') return { lanes: [{ lane: 'history', cursor: 'h1', done: true }] }
+    if (script.getMs > 0) await box.clock.sleep(script.getMs, call.signal)
+    return await drainPage(fetcher, request, call)
+  }
+  const timesOf = (id: string) => asked.filter((one) => one.id === id).map(({ atMs }) => atMs)
+  return Object.assign(box, { asked, script, timesOf })
+}
+
+for (const [n, status] of [
+  [1, 500],
+  [10, 500],
+  [25, 503],
+  [1, 410],
+  [1, 423],
+  [12, 403],
+] as const)
+  test(`${n} × ${status} for single messages: all others come, these are counted, seldom tried, and come when they are well`, async () => {
+    await using box = mailbox([{ ids: ids('bad', n) }, { ids: ids('good', 100) }])
+    const script = box.script
+    script.get = (id) => {
+      if (id.startsWith('bad')) throw refused(status)
+    }
+    const first = box.start()
+    await box.clock.advance(10 * MINUTE_MS)
+    assert.equal(box.facts().stored, 100)
+    await first.end()
+    const second = box.start()
+    assert.equal(second.worker.state.queue.setAside, n, 'they survive a restart')
+    await box.clock.advance(2 * HOUR_MS)
+    const { state } = second.worker
+    assert.deepEqual([state.queue.setAside, state.fault, box.facts().status], [n, null, 'RETRYING'])
+    assert.ok(box.timesOf('bad0').length < 30, `${box.timesOf('bad0').length} times`)
+    script.get = () => undefined
+    await box.clock.advance(3 * HOUR_MS)
+    assert.deepEqual([box.facts().stored, box.facts().queued, box.facts().status], [100 + n, 0, 'LIVE'])
+    await second.end()
+  })
+
+test('one new mail that cannot be had is set aside as soon as the provider answers something else', async () => {
+  await using box = mailbox([{ ids: ['bad'], urgent: true }])
+  box.script.get = () => {
+    throw refused(500)
+  }
+  const { worker, end } = box.start()
+  await box.clock.advance(1_000)
+  assert.deepEqual([worker.state.fault?.code, worker.state.queue.setAside], ['PROVIDER_DOWN', 0])
+  await box.clock.advance(5 * MINUTE_MS)
+  assert.deepEqual([worker.state.fault, worker.state.queue.setAside], [null, 1])
+  await end()
+})
+
+test('while the provider is down for everything no message is blamed', async () => {
+  await using box = mailbox([{ ids: ids('m', 100) }])
+  const down = () => {
+    throw refused(503)
+  }
+  Object.assign(box.script, { get: down, poll: down })
+  const { worker, end } = box.start()
+  await box.clock.advance(2 * HOUR_MS)
+  assert.deepEqual([worker.state.fault?.code, worker.state.queue.setAside], ['PROVIDER_DOWN', 0])
+  Object.assign(box.script, { get: () => undefined, poll: () => undefined })
+  await box.clock.advance(10 * MINUTE_MS)
+  assert.deepEqual([box.facts().stored, worker.state.fault, box.facts().status], [100, null, 'LIVE'])
+  await end()
+})
+
+for (const enumDone of [true, false])
+  test(`new mail that is not there yet is asked for after 5 s, 60 s and 10 min while old mail is ${enumDone ? 'fetched' : 'listed'}`, async () => {
+    await using box = mailbox([{ ids: ids('old', 20_000) }, { ids: ['new'], urgent: true }], { enumDone })
+    let times = 0
+    box.script.getMs = 2_000
+    box.script.get = (id) => {
+      if (id === 'new' && ++times < 4) throw refused(404)
+    }
+    const { end } = box.start()
+    await box.clock.advance(20 * MINUTE_MS)
+    await end()
+    const at = box.timesOf('new')
+    assert.equal(at.length, 4)
+    for (const [i, delayMs] of [5_000, 60_000, 600_000].entries()) {
+      const waitedMs = (at[i + 1] ?? 0) - (at[i] ?? 0)
+      assert.ok(waitedMs >= delayMs && waitedMs < delayMs + 5_000, `${waitedMs} ms instead of ${delayMs}`)
+    }
+    assert.ok(box.facts().queued > 0, 'the control: old mail still waits')
+  })
