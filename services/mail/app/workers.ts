@@ -1,10 +1,12 @@
 /** Builds the worker of a connected account out of the parts: its provider, its quota, and how it writes to its record. */
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
+import type { Secret } from '#shared/secret.ts'
 import type { Config } from '../base/config.ts'
 import { type AccountRef, type Epoch, toSeconds } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
+import { RevisionConflict } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
 import type { UserStore } from '../store/user-store.ts'
@@ -46,7 +48,7 @@ export function createWorker(
     intervalMs: config.syncIntervalMs,
     owns: hooks.owns,
     sharers: () => sharersOf(accounts, account),
-    bind: (identity) => bind(accounts, parts.claims, account, identity),
+    bind: (identity, accessToken) => bind(parts, account, identity, accessToken),
     bound: { mailbox: record.unverified === true ? null : record.mailbox, address: record.address },
     refused: (accessToken) => parts.tokens.noteRefused(account, accessToken),
     reauth: (code) => markReauth(parts, account, code),
@@ -61,25 +63,23 @@ function sharersOf(accounts: Accounts, account: AccountRef): number {
   return mailbox === null ? 1 : Math.max(1, accounts.sharers(account.provider, mailbox))
 }
 
-/** False when the inbox is bound to another mailbox, or the mailbox to another inbox of this user. */
+/**
+ * False when the inbox is bound to another mailbox, or the mailbox to another inbox of this user.
+ * @throws RevisionConflict when the account has another credential by now than the one that opened the mailbox
+ */
 async function bind(
-  accounts: Accounts,
-  claims: Claims,
+  { accounts, claims, tokens }: Pick<WorkerParts, 'accounts' | 'claims' | 'tokens'>,
   account: AccountRef,
   identity: { mailbox: string; address: string | null },
+  accessToken: Secret,
 ): Promise<boolean> {
-  const taken = accounts
-    .ofUser(account.userId)
-    .some(
-      (entry) =>
-        entry.account.provider === account.provider &&
-        !isSame(entry.account, account) &&
-        entry.record.desired === 'connected' &&
-        entry.record.mailbox === identity.mailbox,
-    )
-  if (taken || (await claims.claim(account, identity.mailbox)) !== account.inboxId) return false
+  const sealed = (await accounts.read(account))?.record.credential ?? null
+  if (sealed === null || !(await tokens.opens(account, sealed, accessToken))) throw replaced(tokens, account)
+  if (hasOtherInbox(accounts, account, identity.mailbox)) return false
+  if ((await claims.claim(account, identity.mailbox)) !== account.inboxId) return false
   const written = await accounts.change(account, (record) => {
-    if (record === null || (record.mailbox ?? identity.mailbox) !== identity.mailbox) return null
+    if (record?.credential !== sealed) throw replaced(tokens, account)
+    if ((record.mailbox ?? identity.mailbox) !== identity.mailbox) return null
     if (record.mailbox !== null && record.unverified !== true) return null
     const { unverified: _verified, ...rest } = record
     return { ...rest, mailbox: identity.mailbox, address: identity.address ?? record.address }
@@ -87,17 +87,26 @@ async function bind(
   return written?.record.mailbox === identity.mailbox
 }
 
-/** The user has signed in again meanwhile: what failed is not what the account has now. */
-class CredentialReplacedError extends Error {
-  override readonly name = 'CredentialReplacedError'
-  constructor() {
-    super('the account has another credential by now')
-  }
+const hasOtherInbox = (accounts: Accounts, account: AccountRef, mailbox: string): boolean =>
+  accounts
+    .ofUser(account.userId)
+    .some(
+      (entry) =>
+        entry.account.provider === account.provider &&
+        !isSame(entry.account, account) &&
+        entry.record.desired === 'connected' &&
+        entry.record.mailbox === mailbox,
+    )
+
+/** The user has signed in again: the next request reads what stands there now. */
+function replaced(tokens: TokenProvider, account: AccountRef): RevisionConflict {
+  tokens.invalidate(account)
+  return new RevisionConflict('the account has another credential by now')
 }
 
 /**
  * The user must sign in again: written where every instance and every status sees it, onto the credential that failed.
- * @throws CredentialReplacedError when another one stands there: the worker goes on with that.
+ * @throws RevisionConflict when another one stands there: the worker goes on with that.
  */
 async function markReauth(
   { accounts, tokens, clock }: Pick<WorkerParts, 'accounts' | 'tokens' | 'clock'>,
@@ -106,17 +115,12 @@ async function markReauth(
 ): Promise<void> {
   const sealed = (await accounts.read(account))?.record.credential ?? null
   if (sealed === null) return
-  const failed = await tokens.isRefused(account, sealed)
-  let replaced = !failed
-  if (failed)
-    await accounts.change(account, (record) => {
-      if (record === null || record.credential === null) return null
-      replaced = record.credential !== sealed
-      return replaced ? null : { ...record, reauth: { code, at: toSeconds(clock.wallMs()) } }
-    })
-  if (!replaced) return
-  tokens.invalidate(account)
-  throw new CredentialReplacedError()
+  if (!(await tokens.isRefused(account, sealed))) throw replaced(tokens, account)
+  await accounts.change(account, (record) => {
+    if (record === null || record.credential === null) return null
+    if (record.credential !== sealed) throw replaced(tokens, account)
+    return { ...record, reauth: { code, at: toSeconds(clock.wallMs()) } }
+  })
 }
 
 const isSame = (a: AccountRef, b: AccountRef): boolean =>

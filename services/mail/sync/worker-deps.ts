@@ -24,8 +24,11 @@ export type WorkerDeps = {
   owns(): boolean
   /** How many connected accounts share the mailbox, this one included. */
   sharers(): number
-  /** Writes mailbox and address into the account's record if none stand there; false = another mailbox stands there. */
-  bind(identity: { mailbox: string; address: string | null }): Promise<boolean>
+  /**
+   * Writes mailbox and address into the account's record if none stand there; false = another mailbox stands there.
+   * @throws RevisionConflict when the credential is another one by now than that of the access token
+   */
+  bind(identity: { mailbox: string; address: string | null }, accessToken: Secret): Promise<boolean>
   /** The record says so already. */
   bound: { mailbox: string | null; address: string | null }
   /** Noted before a `reauth`: the token that the provider refuses though it was just refreshed, or that opens another mailbox. */

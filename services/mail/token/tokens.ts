@@ -89,6 +89,11 @@ export class TokenProvider {
     return refused === accessToken.reveal() || refused === refreshToken.reveal()
   }
 
+  /** Whether a sealed credential is the one that this access token is of. @throws as `accessToken` */
+  async opens(account: AccountRef, sealed: string, accessToken: Secret): Promise<boolean> {
+    return (await openCredential(this.#parts.seal, account, sealed)).accessToken.reveal() === accessToken.reveal()
+  }
+
   /** Deletes everything this instance knows of the credential. */
   forget(account: AccountRef): void {
     this.#dropMemory(account)

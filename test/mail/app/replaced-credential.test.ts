@@ -1,7 +1,8 @@
-/** Who must sign in again is the user of the credential that failed, not of one that was connected meanwhile. */
+/** What was learned of one credential is not written onto another that was connected meanwhile. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { createWorker, type WorkerParts } from '../../../services/mail/app/workers.ts'
+import type { AccountRef } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import type { TokenProvider } from '../../../services/mail/token/tokens.ts'
 import { refusal } from '../token/token-server.ts'
@@ -22,6 +23,7 @@ async function depsOf(world: World, tokens: TokenProvider) {
     config: { syncIntervalMs: 1 },
     providers: { byName: {}, limiter: () => null },
     accounts: world.records,
+    claims: { claim: async ({ inboxId }: AccountRef) => inboxId },
     clock: systemClock,
     tokens,
   }
@@ -30,7 +32,7 @@ async function depsOf(world: World, tokens: TokenProvider) {
 }
 const reauthOf = async (world: World): Promise<string | null> =>
   (await world.records.read(world.account))?.record.reauth?.code ?? null
-const REPLACED = { name: 'CredentialReplacedError' }
+const REPLACED = { name: 'RevisionConflict' }
 
 test('a refused grant is written onto its own record, also when another field has changed', async (t) => {
   const world = await World.start(t, broker)
@@ -97,4 +99,33 @@ test('an account that was disconnected meanwhile is left as it is', async (t) =>
   await world.connect(tokensOf('1', 0), { desired: 'disconnected', credential: null })
   await deps.reauth('AUTH_EXPIRED')
   assert.equal(await reauthOf(world), null)
+})
+
+const OF_ADA = { mailbox: 'ada@example.com', address: 'ada@example.com' }
+for (const [what, before] of [
+  ['bind', { mailbox: null }],
+  ['verify', { mailbox: OF_ADA.mailbox, unverified: true }],
+] as const)
+  test(`the mailbox that a credential opens does not ${what} the one that was connected meanwhile`, async (t) => {
+    const world = await World.start(t, broker)
+    await world.connect(tokensOf('1', nowS() + 3600), before)
+    const { tokens } = world.open(t)
+    const deps = await depsOf(world, tokens)
+    const asked = await deps.tokens.accessToken(world.account, {}, signal)
+    await world.connect(tokensOf('of-bob', nowS() + 3600), before)
+    await assert.rejects(deps.bind(OF_ADA, asked), { name: 'RevisionConflict' })
+    const found = (await world.records.read(world.account))?.record
+    assert.deepEqual([found?.mailbox ?? null, found?.unverified], [before.mailbox, 'unverified' in before || undefined])
+    assert.equal((await deps.tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-of-bob')
+  })
+
+test('the mailbox that the current credential opens binds and verifies it', async (t) => {
+  const world = await World.start(t, broker)
+  await world.connect(tokensOf('1', nowS() + 3600), { mailbox: null, unverified: true })
+  const { tokens } = world.open(t)
+  const deps = await depsOf(world, tokens)
+  const asked = await deps.tokens.accessToken(world.account, {}, signal)
+  assert.equal(await deps.bind(OF_ADA, asked), true)
+  const found = (await world.records.read(world.account))?.record
+  assert.deepEqual([found?.mailbox, found?.unverified], [OF_ADA.mailbox, undefined])
 })
