@@ -7,7 +7,6 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test test-system nats dev clean lockcheck add
 
-INSTANCES ?=
 ONCE ?=
 SERVICE ?= mail
 NODE_TEST := node --test --test-concurrency=3 --test-timeout=240000
@@ -23,8 +22,8 @@ node_modules/.stamp: package-lock.json
 	@[ node_modules/.package-lock.json -nt package-lock.json ] || { echo 'npm ci'; npm ci --loglevel=error; }
 	@touch $@
 
-demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=1: no terminal; INSTANCES=n)
-	@INSTANCES='$(INSTANCES)' ONCE='$(ONCE)' node test/demo/main.ts
+demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=1: no terminal)
+	@ONCE='$(ONCE)' node test/demo/main.ts
 
 check: setup ## Types, lint and format, dead code, shell syntax
 	tsc -p .

@@ -28,7 +28,7 @@ test('without a terminal the demo writes plain lines, ends in a clean ledger and
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += chunk))
   const [code] = await once(child, 'close')
   assert.equal(code, 0, text)
-  assert.match(text, /^ledger: (\d[\d,]*) sent · \1 once · 0 lost · 0 twice\n$/m)
+  assert.match(text, / \d+\.\d s in total\nledger: (\d[\d,]*) sent · \1 once · 0 lost · 0 twice\n$/)
   assert.match(text, /kill -9 of the instance with \d+ of \d+ events on the stream/)
   assert.ok(!text.includes('\x1b'), 'no escape codes')
   assert.deepEqual(await readdir(tmp.dir), [])

@@ -32,6 +32,7 @@ export type DemoOptions = {
 
 /** Runs the demo in `dir` and ends all that it started. Answers whether the ledger was clean. */
 export async function runDemo(dir: string, options: DemoOptions, view: View, stop: AbortSignal): Promise<boolean> {
+  const startedMs = performance.now()
   view.title('mail-sync demo')
   await using system = await startSystem(dir, stop)
   const signal = AbortSignal.any([stop, system.failed])
@@ -44,7 +45,7 @@ export async function runDemo(dir: string, options: DemoOptions, view: View, sto
     view.done(`signed up with Better Auth: ${people.map(({ email }) => email).join(' and ')}`)
     await using events = await followEvents(consumer)
     const board = new Board(system, world, people, events, view)
-    const stage: Stage = { system, world, people, events, board, view, signal }
+    const stage: Stage = { startedMs, system, world, people, events, board, view, signal }
     const ledger = await backfill(stage, options)
     if (options.stay) await stayLive(stage, ledger)
     return ledger.clean
@@ -56,6 +57,8 @@ export async function runDemo(dir: string, options: DemoOptions, view: View, sto
 }
 
 type Stage = {
+  /** When the demo began, by performance.now(). */
+  startedMs: number
   system: System
   world: World
   people: readonly Person[]
@@ -66,6 +69,7 @@ type Stage = {
 }
 
 const count = (n: number): string => n.toLocaleString('en-US')
+const secondsSince = (startedMs: number): string => ((performance.now() - startedMs) / 1000).toFixed(1)
 
 /** Waits for a fact. @throws PartError that blames the part. */
 async function step(
@@ -121,7 +125,7 @@ async function killAndRestart({ system, board, view }: Stage, when: string): Pro
   const startedMs = performance.now()
   await system.startInstance()
   board.down = false
-  view.done(`started it again on the same data; it ran ${((performance.now() - startedMs) / 1000).toFixed(1)} s later`)
+  view.done(`started it again on the same data; it ran ${secondsSince(startedMs)} s later`)
 }
 
 /** Waits until the consumer has seen all that must be there. False when that did not come true: the ledger tells what. */
@@ -143,7 +147,7 @@ async function settle(stage: Stage): Promise<boolean> {
 }
 
 /** The stream, read by sequence, against what the simulator says. */
-async function judge({ system, world, people, view }: Stage, isComplete: boolean): Promise<Ledger> {
+async function judge({ startedMs, system, world, people, view }: Stage, isComplete: boolean): Promise<Ledger> {
   const accounts = await Promise.all(
     people.map(async (person) => ({
       userId: person.userId,
@@ -152,6 +156,7 @@ async function judge({ system, world, people, view }: Stage, isComplete: boolean
     })),
   )
   const ledger = await ledgerOf(await system.connection('ops'), accounts)
+  view.done(`compared the stream with the simulator; ${secondsSince(startedMs)} s in total`)
   view.verdict(ledger.line, ledger.clean)
   const { lost, twice, wrong, clean } = ledger
   if (!clean) {

@@ -6,6 +6,7 @@ import { styleText } from 'node:util'
 import type { AccountStatus } from '#shared/contract.ts'
 import { plain } from '../../services/cli/output.ts'
 import type { Seen } from './events.ts'
+import { cut } from './width.ts'
 import type { NewMail, Person } from './world.ts'
 
 const PROGRESS_EVERY_MS = 2_000
@@ -102,9 +103,10 @@ export function liveView(out: NodeJS.WriteStream): View {
   let drawn: string[] = []
   /** Goes back to the first line of the picture and clears from there. */
   const erase = (): string => `${drawn.length > 0 ? `\x1b[${drawn.length}F` : ''}\x1b[0J`
-  // Without wrapping, a line that is too long is cut by the terminal, whatever the width of its characters.
+  // Each line takes one row, or the way back to the first one would be wrong. So it is cut; and wrapping is off, because a
+  // terminal may draw a character wider than we think. It then overwrites its last column.
   const draw = (lines: readonly string[]): string =>
-    `\x1b[?25l\x1b[?7l${lines.map((one) => `${one}\n`).join('')}\x1b[?7h`
+    `\x1b[?25l\x1b[?7l${lines.map((one) => `${cut(one, out.columns)}\n`).join('')}\x1b[?7h`
   const above = (text: string): void => void out.write(`${erase()}${text}\n${draw(drawn)}`)
   return {
     title: (text) => above(`\n ${paint('bold', text)}\n`),
