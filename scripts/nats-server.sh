@@ -2,7 +2,8 @@
 # Finds a nats-server that is new enough, and starts it with the project's nats.conf.
 #
 #   nats-server.sh path                              print the path of a usable nats-server
-#   nats-server.sh run DIR [--port P] [--http P]     start one in DIR (default ports: -1, any free one)
+#   nats-server.sh run DIR [--port P] [--http P]     start one in DIR (default ports: -1, any free one); a port that is
+#                                                    taken ends it with exit code 69
 #
 # `path` looks at $NATS_SERVER, PATH, .tools/, and then downloads one into .tools/ by the
 # system's own package manager (apt on Debian, brew on macOS). It installs nothing, leaves the
@@ -148,6 +149,19 @@ passwords() {
   mv -f "$file.$$" "$file"
 }
 
+# Ends in one line when somebody listens on port $1 of loopback already; -1 is any free port.
+refuse_taken() {
+  local hello='' who
+  [ "$1" = -1 ] && return
+  # A connection that is refused is the good case.
+  { exec 3<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 0
+  # A server greets on the port of its clients; on that of monitoring it is silent.
+  read -r -t 1 hello <&3 || true
+  exec 3>&-
+  case $hello in "INFO {"*) who="a nats-server runs there already" ;; *) who="another program listens there" ;; esac
+  die 69 "port $1 is taken, $who: use it, stop it, or start this one with another port ($2)"
+}
+
 run() {
   local dir=${1:?usage: nats-server.sh run DIR [--port P] [--http P]} port=-1 http=-1 server
   shift
@@ -159,6 +173,8 @@ run() {
     esac
     shift 2
   done
+  refuse_taken "$port" --port
+  refuse_taken "$http" --http
   server=$(path)
   mkdir -p "$dir"
   cd "$dir"

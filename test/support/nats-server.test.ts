@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -166,6 +167,24 @@ test('an old server on PATH is passed over with a line that says so, and the pri
   const { code, out, err } = await runScript(['path'], env, join(old.dir, 'scripts/nats-server.sh'))
   assert.deepEqual([code, out], [0, `${join(old.dir, '.tools/nats-server-sid')}\n`])
   assert.match(err, /^nats-server\.sh: passed over: nats-server 2\.9\.10 at \S+ is too old: 2\.10\.0 .*\n$/)
+})
+
+test('a port that is taken is told in one line that says by what, with exit 69, and nothing is made', async (t) => {
+  await using server = await startNatsServer({ conf: 'open' })
+  const silent = createServer().listen(0, '127.0.0.1')
+  t.after(() => silent.close())
+  await once(silent, 'listening')
+  const address = silent.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  const dir = join(server.dir, 'second')
+  const second = await runScript(['run', dir, '--port', String(server.port), '--http', String(address.port)], {})
+  const taken = `nats-server.sh: port ${server.port} is taken, a nats-server runs there already: `
+  assert.deepEqual([second.code, second.out], [69, ''])
+  assert.equal(second.err, `${taken}use it, stop it, or start this one with another port (--port)\n`)
+  const monitoring = await runScript(['run', dir, '--http', String(address.port)], {})
+  assert.equal(monitoring.code, 69)
+  assert.match(monitoring.err, /^nats-server\.sh: port \d+ is taken, another program listens there: .*\(--http\)\n$/)
+  await assert.rejects(stat(dir), { code: 'ENOENT' })
 })
 
 test('passwords are made once and kept', async () => {
