@@ -1,19 +1,28 @@
 /** disconnect: desired state in KV. The owner aborts the worker at the watch event, empties the outbox and revokes. Idempotent. */
 import type { DisconnectReply, DisconnectRequest } from '#shared/contract.ts'
 import { AppError } from '#shared/errors.ts'
-import { toSeconds } from '../base/model.ts'
+import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
+import { Wake } from '../base/wake.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
+
+/** How long the answer waits for the owner's revocation, well inside the client's deadline of 3 s. */
+const REVOKED_WITHIN_MS = 1_500
+
+export type DisconnectDeps = { accounts: Accounts; clock: Clock }
 
 /** @throws AppError CONFLICT */
 export async function disconnect(
   userId: string,
   request: DisconnectRequest,
-  { accounts, clock }: { accounts: Accounts; clock: Clock },
+  deps: DisconnectDeps,
+  signal: AbortSignal,
 ): Promise<DisconnectReply> {
+  const { accounts, clock } = deps
+  const account: AccountRef = { userId, provider: request.provider, inboxId: request.inbox_id }
   try {
-    await accounts.change({ userId, provider: request.provider, inboxId: request.inbox_id }, (current) =>
+    await accounts.change(account, (current) =>
       current === null || current.desired === 'disconnected'
         ? null
         : {
@@ -29,5 +38,25 @@ export async function disconnect(
     if (error instanceof RevisionConflict) throw new AppError('CONFLICT', {}, { cause: error })
     throw error
   }
+  await revoked(account, deps, signal)
   return { message: 'mail sync stopped' }
+}
+
+/**
+ * Google ends whole grants: who signs in again after the answer would lose the new grant to a revocation that is still
+ * under way. A provider that cannot be reached does not hold up the answer; the owner goes on trying.
+ */
+async function revoked(account: AccountRef, { accounts, clock }: DisconnectDeps, signal: AbortSignal): Promise<void> {
+  const changed = new Wake()
+  const stop = accounts.replica.listen(() => changed.ring())
+  const endsMs = clock.monoMs() + REVOKED_WITHIN_MS
+  try {
+    for (;;) {
+      const leftMs = endsMs - clock.monoMs()
+      if (leftMs <= 0 || signal.aborted || !accounts.isRevoking(account)) return
+      await changed.rest(leftMs, clock, signal)
+    }
+  } finally {
+    stop()
+  }
 }

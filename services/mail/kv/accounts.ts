@@ -77,6 +77,11 @@ export class Accounts {
     return this.replica.entries.get(keyOf(account))?.record.mailbox ?? null
   }
 
+  /** The account's old grant waits to be revoked, from the replica. */
+  isRevoking(account: AccountRef): boolean {
+    return (this.replica.entries.get(keyOf(account))?.record.revoke ?? null) !== null
+  }
+
   users(): IterableIterator<string> {
     return this.#byUser.keys()
   }

@@ -17,6 +17,7 @@ import {
   sealedRows,
   settled,
   storedRows,
+  untilStatus,
 } from './support.ts'
 
 const inFlight = (box: Awaited<ReturnType<typeof sandbox>>, key: string): number =>
@@ -62,6 +63,20 @@ test('disconnect aborts what is under way, revokes the grant and deletes the tok
     before,
     'nothing again, all after what was there',
   )
+})
+
+test('who signs in again right after a disconnect does not lose the new grant to the revocation of the old one', async () => {
+  await using box = await sandbox({ simulator: { seed: SEED } })
+  const nc = await box.connection('service')
+  await box.start('a')
+  await box.connect(nc, 'ada', 'google', { n: 5 })
+  await box.allLive(nc, ['ada'])
+  for (let again = 1; again <= 4; again++) {
+    await disconnect(nc, 'ada', 'google')
+    await connectWith(nc, 'ada', 'google', box.sim.credentials('ada-primary', 'google'))
+    await untilStatus(box, nc, 'ada', 'google', `live again, ${again}`, ({ state }) => state === 'live')
+  }
+  assert.equal(requests(box, 'google.revoke').length, 4)
 })
 
 test('an account that is disconnected and connected again in one breath goes on', async () => {
