@@ -48,7 +48,7 @@ export async function bindMailbox(worker: LaneHost, signal: AbortSignal): Promis
     identity: await deps.provider.identify(call),
     accessToken: call.accessToken,
   }))
-  if (!(await deps.bind(identity))) {
+  if (!(await deps.bind(identity, accessToken))) {
     deps.refused(accessToken)
     throw new ProviderError('auth', { operation: 'identify', code: 'WRONG_MAILBOX' })
   }
