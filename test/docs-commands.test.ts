@@ -1,5 +1,6 @@
 /**
- * Every command in a `sh` block of the documents is run, or is on the list below with the reason and what stands in for it.
+ * Every command in a `sh` block of the documents, and every inline one of README and docs/ that starts with make, npm or
+ * nats, is run, or is on the list below with the reason and what stands in for it.
  * One system for all of them, started by the commands of the README itself: bash, npm, curl and mailctl are the real ones.
  * The `nats` command line cannot be installed everywhere: test/support/docs-nats.ts sends the same request.
  */
@@ -9,7 +10,17 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createLog } from '#shared/log.ts'
 import { createTelemetry } from '../services/mail/base/telemetry.ts'
-import { allDocs, type Block, blocksOf, codeIn, codesIn, readDoc, tableOf } from './support/docs.ts'
+import {
+  allDocs,
+  type Block,
+  blocksOf,
+  codeIn,
+  codesIn,
+  type Doc,
+  inlineCodesOf,
+  readDoc,
+  tableOf,
+} from './support/docs.ts'
 import { DocsWorld, type Ran } from './support/docs-world.ts'
 import { until } from './support/until.ts'
 
@@ -30,6 +41,16 @@ const INSTEAD: readonly { command: RegExp; why: string; run(command: string): st
   },
   { command: /npm start$/, why: 'runs for ever; started before all others', run: () => '' },
   { command: /npm run http$/, why: 'runs for ever; started before all others', run: () => '' },
+  {
+    command: /npm run mailctl$/,
+    why: 'names the program; without a command that is wrong usage. Here: its help',
+    run: (command) => `${command} -- --help`,
+  },
+  {
+    command: /^npm ci --omit=dev$/,
+    why: 'installs; here npm says whether the packages without those of development are complete',
+    run: (command) => command.replace('ci', 'ls --depth=0'),
+  },
   {
     command: / mailctl -- login /,
     why: 'needs a person; test/cli/login.test.ts signs in. Here: its options are known',
@@ -66,17 +87,32 @@ const scriptOf = (block: Block): string =>
     .map((command) => INSTEAD.find((entry) => entry.command.test(command))?.run(command) ?? command)
     .join('\n')
 
-/** Blocks of a document in order, each with the output that the document shows right after it. */
-function shellBlocksOf(path: string): { block: Block; shown: Block | undefined }[] {
+type Shell = { block: Block; shown: Block | undefined }
+
+/** Blocks of a document in order, each with the output that the document shows right after it, then its inline commands. */
+function shellBlocksOf(path: string): Shell[] {
   const doc = readDoc(path)
   const blocks = blocksOf(doc)
-  return blocks.flatMap((block, i) => {
+  const fenced = blocks.flatMap((block, i): Shell[] => {
     if (block.language !== 'sh') return []
     const next = blocks[i + 1]
     const lines = block.text.split('\n').length + 1
     const follows = next?.line === block.line + lines + 1 && ['text', 'json'].includes(next.language)
     return [{ block, shown: follows ? next : undefined }]
   })
+  return [...fenced, ...inlineCommandsOf(doc)]
+}
+
+/** What has an ellipsis is the form of a command and none. */
+function inlineCommandsOf(doc: Doc): Shell[] {
+  if (!/^(?:README|docs\/[\w-]+)\.md$/.test(doc.path)) return []
+  const codes = inlineCodesOf(doc).map((code) => code.replace(/\s+/g, ' '))
+  const commands = new Set(codes.filter((code) => /^(?:make|npm|nats) [^…]+$/.test(code)))
+  const line = doc.text.split('\n').length
+  return [...commands].map((text) => ({
+    block: { doc: doc.path, line, language: 'sh', file: undefined, text },
+    shown: undefined,
+  }))
 }
 
 const END = '@@ end of block @@'
@@ -96,7 +132,7 @@ function compare(shown: Block, printed: string, where: string): void {
   } else assert.equal(printed.trim(), shown.text.trim(), where)
 }
 
-function judge(path: string, blocks: ReturnType<typeof shellBlocksOf>, ran: Ran): void {
+function judge(path: string, blocks: readonly Shell[], ran: Ran): void {
   assert.equal(ran.code, 0, `${path}:\n${ran.output}`)
   const printed = ran.output.split(`${END}\n`)
   for (const [i, { block, shown }] of blocks.entries()) {
@@ -132,6 +168,7 @@ describe('the commands of the documents', () => {
         commands.some((line) => command.test(line)),
         `${command}: ${why}`,
       )
+    for (const inline of ['npm run -s mailctl -- doctor', 'make demo ONCE=1']) assert.ok(commands.includes(inline))
     for (const name of commands.flatMap((line) => /--config (\S+)/.exec(line)?.[1] ?? []))
       assert.ok(existsSync(join(ROOT, name)))
   })

@@ -11,7 +11,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { type BetterAuthPlugin, betterAuth } from 'better-auth'
+import { type BetterAuthOptions, betterAuth } from 'better-auth'
 import { memoryAdapter } from 'better-auth/adapters/memory'
 import { toNodeHandler } from 'better-auth/node'
 import { genericOAuth, jwt } from 'better-auth/plugins'
@@ -114,55 +114,68 @@ describe('the examples of the documents', () => {
   })
 
   test('a mailbox that is linked in Better Auth is connected by the plugin, with the refresh token', async () => {
-    const { mailSync } = (await import(join(folder, 'mail-sync-plugin.ts'))) as {
-      mailSync(nc: NatsConnection): BetterAuthPlugin
-    }
-    const tokens = world.box.sim.addMailbox({ user: 'linked', provider: 'google', n: 3 })
-    await using stack = new AsyncDisposableStack()
-    const google = await serve(stack, (url, request, response) => answerAsGoogle(tokens, url, request, response))
-    const service = await world.box.connection('service')
-    const before = await handedOver(service)
-    const web = await serve(stack, (_url, request, response) => handler(request, response))
-    const auth = betterAuth({
-      baseURL: web,
-      secret: 'a secret for tests, longer than 32 characters',
-      telemetry: { enabled: false },
-      logger: { level: 'error' },
-      database: memoryAdapter({ user: [], session: [], account: [], verification: [], jwks: [] }),
-      plugins: [
-        jwt(),
-        mailSync(service),
-        genericOAuth({
-          config: [
-            {
-              providerId: 'google',
-              clientId: 'google-client',
-              clientSecret: 'google-secret',
-              authorizationUrl: `${google}/authorize`,
-              tokenUrl: `${google}/token`,
-              userInfoUrl: `${google}/userinfo`,
-              scopes: ['openid', 'email', SCOPE],
-              accessType: 'offline',
-              pkce: true,
-            },
-          ],
-        }),
-      ],
+    const { mailSync } = await import(join(folder, 'mail-sync-plugin.ts'))
+    await linkTwice('plugin', (nc) => ({ plugins: [mailSync(nc)] }))
+  })
+
+  test('the hook of the README does the same', async () => {
+    const { handOver } = await import(join(folder, 'hand-over.ts'))
+    await linkTwice('hook', (nc) => {
+      const changed = { after: handOver(nc) }
+      return { databaseHooks: { account: { create: changed, update: changed } } }
     })
-    const handler = toNodeHandler(auth)
-    const userId = await signInWith(web)
-    await world.box.allLive(service, [userId])
-    const { accounts } = await world.box.status(service, userId)
-    assert.deepEqual(
-      accounts.map(({ provider, inbox_id, progress }) => [provider, inbox_id, progress.done]),
-      [['google', 'primary', 3]],
-    )
-    // Signing in again changes the account: it is handed over again, which changes nothing.
-    assert.equal(await signInWith(web), userId)
-    await until('the account was handed over twice', async () => (await handedOver(service)) === before + 2)
-    await world.box.allLive(service, [userId])
   })
 })
+
+/** Signs a person in twice at an issuer with these options, and looks at what mail-sync made of it. */
+async function linkTwice(user: string, optionsOf: (nc: NatsConnection) => Partial<BetterAuthOptions>): Promise<void> {
+  const tokens = world.box.sim.addMailbox({ user, provider: 'google', n: 3 })
+  await using stack = new AsyncDisposableStack()
+  const google = await serve(stack, (url, request, response) => answerAsGoogle(tokens, url, request, response))
+  const service = await world.box.connection('service')
+  const before = await handedOver(service)
+  const { plugins = [], ...more } = optionsOf(service)
+  const web = await serve(stack, (_url, request, response) => handler(request, response))
+  const auth = betterAuth({
+    baseURL: web,
+    secret: 'a secret for tests, longer than 32 characters',
+    telemetry: { enabled: false },
+    logger: { level: 'error' },
+    ...more,
+    database: memoryAdapter({ user: [], session: [], account: [], verification: [], jwks: [] }),
+    plugins: [
+      jwt(),
+      ...plugins,
+      genericOAuth({
+        config: [
+          {
+            providerId: 'google',
+            clientId: 'google-client',
+            clientSecret: 'google-secret',
+            authorizationUrl: `${google}/authorize`,
+            tokenUrl: `${google}/token`,
+            userInfoUrl: `${google}/userinfo`,
+            scopes: ['openid', 'email', SCOPE],
+            accessType: 'offline',
+            pkce: true,
+          },
+        ],
+      }),
+    ],
+  })
+  const handler = toNodeHandler(auth)
+  const userId = await signInWith(web)
+  await world.box.allLive(service, [userId])
+  const { accounts } = await world.box.status(service, userId)
+  assert.deepEqual(
+    accounts.map(({ provider, inbox_id, progress }) => [provider, inbox_id, progress.done]),
+    [['google', 'primary', 3]],
+  )
+  // Signing in again changes the account: it is handed over again, which changes nothing.
+  assert.equal(await signInWith(web), userId)
+  await until('the account was handed over twice', async () => (await handedOver(service)) === before + 2)
+  await world.box.allLive(service, [userId])
+}
 
 /** How many times `mail.as.*.connect` was asked. */
 async function handedOver(nc: NatsConnection): Promise<number> {
