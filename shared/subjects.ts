@@ -69,6 +69,8 @@ export function parseAccountKey(key: string): { userId: string; provider: Provid
 
 export const sessionKey = (sid: string): string => `s.${sid}`
 export const leaseKey = (userId: string): string => `u.${encodeUser(userId)}`
+/** Key of the era in `mail_leases`: absent until the bucket has gone backwards. */
+export const ERA_KEY = 'era'
 /** Key of the user's record in `mail_state`. */
 export const stateKey = (userId: string): string => encodeUser(userId)
 

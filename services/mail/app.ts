@@ -161,7 +161,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
         connect: (userId, request) => connect(userId, request, { accounts, claims, ports, clock }, background.signal),
         status: (userId) =>
           status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
-        disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }),
+        disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }, background.signal),
         ownerStatus: async (userId) => ownerReply(userId, ports),
       },
       log,
@@ -190,10 +190,11 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
             mirror.restore(stop).catch((error) => log.warn({ err: error }, 'accounts could not be checked yet')),
           )
         },
-        renewed: async (names) => {
-          log.error({ names }, 'buckets were lost and made anew')
-          if (names.includes('leases')) leases.replica.clear()
-          if (names.includes('accounts')) accounts.replica.clear()
+        renewed: async (name, renewal) => {
+          log.error({ bucket: name, renewal }, 'a bucket is not what it was')
+          if (name === 'leases') await (renewal === 'lost' ? leases.replica.clear() : leases.wentBackwards())
+          if (name !== 'accounts') return
+          accounts.replica.clear()
           await mirror.restore(stop)
         },
       },

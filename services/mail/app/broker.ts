@@ -17,7 +17,7 @@ import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
-import { Buckets } from '../kv/buckets.ts'
+import { type BucketName, Buckets, type Renewal } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 
@@ -36,10 +36,13 @@ export type Broker = AsyncDisposable & {
   /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
   trusted: boolean
   /**
-   * Keeps looking until the signal aborts. `onRenewed` hears of buckets that are not the ones they were,
-   * `onConnected` of every reconnect after everything was found or made.
+   * Keeps looking until the signal aborts. `renewed` hears of each bucket that is not what it was,
+   * `connected` of every reconnect after everything was found or made.
    */
-  watch(on: { renewed(names: string[]): Promise<void>; connected(): void }, signal: AbortSignal): Promise<void>
+  watch(
+    on: { renewed(name: BucketName, renewal: Renewal): Promise<void>; connected(): void },
+    signal: AbortSignal,
+  ): Promise<void>
 }
 
 /** True when the server's address can only be this machine: by the whole name, not by how it begins. */

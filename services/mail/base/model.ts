@@ -12,8 +12,9 @@ export const accountName = (account: AccountRef): string =>
   `${account.userId}:${account.inboxId}:${PROVIDER_UPPER[account.provider]}`
 
 /**
- * A term of ownership: creation time of the stream behind `mail_leases` in ms, then the revision of the write that
- * made an instance the owner. Compared in that order, because a recreated bucket counts from 1 again.
+ * A term of ownership: the era of `mail_leases` in ms, which is the creation time of its stream or what was recorded when
+ * it went backwards; then the revision of the write that made an instance the owner. Compared in that order, because a
+ * bucket that was made anew or went backwards gives its revisions out again.
  */
 export type Epoch = { era: number; rev: number }
 

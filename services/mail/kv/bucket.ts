@@ -31,12 +31,14 @@ export class Bucket {
   readonly #jsm: JetStreamManager
   /** Creation time of the stream behind the bucket, epoch ms: tells a recreated bucket from the old one. */
   readonly createdMs: number
+  #highest: number
 
-  private constructor(name: string, kv: KV, jsm: JetStreamManager, createdMs: number) {
+  private constructor(name: string, kv: KV, jsm: JetStreamManager, createdMs: number, lastRevision: number) {
     this.name = name
     this.#kv = kv
     this.#jsm = jsm
     this.createdMs = createdMs
+    this.#highest = lastRevision
   }
 
   /**
@@ -64,15 +66,28 @@ export class Bucket {
           EXIT_CONFIG,
           `bucket ${name}: ${field} is ${found}, ${wanted} is needed; delete or mend the bucket`,
         )
-    return new Bucket(name, await kvm.open(name, { timeout: REQUEST_TIMEOUT_MS }), jsm, Date.parse(info.created))
+    const kv = await kvm.open(name, { timeout: REQUEST_TIMEOUT_MS })
+    return new Bucket(name, kv, jsm, Date.parse(info.created), info.state.last_seq)
   }
 
-  /** Creation time of the bucket as it is now, epoch ms; null when it is gone. */
-  async currentCreatedMs(): Promise<number | null> {
+  /** The highest revision that was seen. Revisions never fall, unless the bucket goes backwards. */
+  get highest(): number {
+    return this.#highest
+  }
+
+  /** What was seen above this revision counts no longer: it is known that the bucket went backwards. */
+  forgetAbove(revision: number): void {
+    this.#highest = Math.min(this.#highest, revision)
+  }
+
+  /** False when the bucket is gone, was made anew, or has fewer revisions than were seen. */
+  async isWhole(): Promise<boolean> {
+    const seen = this.#highest
     try {
-      return Date.parse((await this.#jsm.streams.info(bucketStream(this.name))).created)
+      const { created, state } = await this.#jsm.streams.info(bucketStream(this.name))
+      return Date.parse(created) === this.createdMs && state.last_seq >= seen
     } catch (error) {
-      if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return null
+      if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return false
       throw error
     }
   }
@@ -80,7 +95,7 @@ export class Bucket {
   async read(key: string): Promise<{ value: string; revision: number } | null> {
     const entry = await this.#kv.get(key)
     if (entry === null || entry.operation !== 'PUT') return null
-    return { value: decoder.decode(entry.value), revision: entry.revision }
+    return { value: decoder.decode(entry.value), revision: this.#saw(entry.revision) }
   }
 
   /**
@@ -89,8 +104,8 @@ export class Bucket {
    */
   async write(key: string, value: string, revision: number | null, timeoutMs = REQUEST_TIMEOUT_MS): Promise<number> {
     try {
-      if (revision === null) return await this.#kv.create(key, encoder.encode(value))
-      return await this.#kv.update(key, encoder.encode(value), revision, timeoutMs)
+      if (revision === null) return this.#saw(await this.#kv.create(key, encoder.encode(value)))
+      return this.#saw(await this.#kv.update(key, encoder.encode(value), revision, timeoutMs))
     } catch (error) {
       if (isConflict(error)) throw new RevisionConflict(`${this.name}/${key}`, { cause: error })
       throw error
@@ -109,7 +124,7 @@ export class Bucket {
 
   /**
    * Delivers the present value of every key, calls `onSnapshot` once, then delivers every change until the signal
-   * aborts or the watch ends. A watch of a bucket that is deleted and made again ends silently: see `currentCreatedMs`.
+   * aborts or the watch ends. A watch of a bucket that is deleted and made again ends silently: see `isWhole`.
    */
   async follow(onEntry: (entry: RawEntry) => void, onSnapshot: () => void, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
@@ -122,7 +137,7 @@ export class Bucket {
       if (complete) onSnapshot()
       for await (const entry of watch) {
         const value = entry.operation === 'PUT' ? decoder.decode(entry.value) : null
-        onEntry({ key: entry.key, value, revision: entry.revision })
+        onEntry({ key: entry.key, value, revision: this.#saw(entry.revision) })
         if (complete || !(entry.isUpdate || entry.delta === 0)) continue
         complete = true
         onSnapshot()
@@ -131,6 +146,11 @@ export class Bucket {
       signal.removeEventListener('abort', stop)
       watch.stop()
     }
+  }
+
+  #saw(revision: number): number {
+    this.#highest = Math.max(this.#highest, revision)
+    return revision
   }
 }
 

@@ -1,18 +1,19 @@
 /**
  * `mail_leases` as every instance sees it: sessions, with the monotonic time at which each was last seen to change,
- * and leases. It observes and writes by compare-and-set; who should own whom is decided in owner/.
+ * leases, and the era. It observes and writes by compare-and-set; who should own whom is decided in owner/.
  */
 import type { Log } from '#shared/log.ts'
-import { leaseKey, parseLeaseKey, sessionKey } from '#shared/subjects.ts'
+import { ERA_KEY, leaseKey, parseLeaseKey, sessionKey } from '#shared/subjects.ts'
 import type { Clock } from '../base/time.ts'
-import type { Revised } from './account-record.ts'
+import { type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
-import { LeaseLogRecord, type LeaseRecord, type SessionRecord } from './lease-records.ts'
+import { type EraRecord, LeaseLogRecord, type LeaseRecord, type SessionRecord } from './lease-records.ts'
 import { parseRecord } from './parse.ts'
 import { Replica } from './replica.ts'
 
 export type SeenSession = Revised<SessionRecord> & { sid: string; changedMonoMs: number }
 
+const CAS_ROUNDS = 5
 const parse = parseRecord(LeaseLogRecord)
 
 export class LeaseLog {
@@ -23,19 +24,53 @@ export class LeaseLog {
   onMembers: () => void = () => undefined
   /** Called after a lease changed. */
   onLease: (userId: string) => void = () => undefined
+  /** Called after a new era began: every epoch that was given out before is over. */
+  onEra: () => void = () => undefined
   readonly #bucket: () => Bucket
   readonly #clock: Clock
+  readonly #log: Log
+  /** The highest that was ever recorded, as far as this instance knows. */
+  #era = 0
 
   constructor(bucket: () => Bucket, clock: Clock, log: Log) {
     this.#bucket = bucket
     this.#clock = clock
+    this.#log = log
     this.replica = new Replica(parse, clock, log)
     this.replica.listen((key, entry) => this.#index(key, entry))
   }
 
-  /** Creation time of the bucket: the era of every epoch. */
+  /** First number of every epoch: the creation time of the bucket, or what was recorded since, when it went backwards. */
   get era(): number {
-    return this.#bucket().createdMs
+    return Math.max(this.#bucket().createdMs, this.#era)
+  }
+
+  /** The bucket went backwards: what was seen of it is void, and later epochs must stand above all earlier ones. */
+  async wentBackwards(): Promise<void> {
+    const before = this.era
+    this.replica.clear()
+    await this.raiseEra(before)
+  }
+
+  /**
+   * Sees to it that the era is above the given one, for all instances: whoever comes second finds it done.
+   * @throws RevisionConflict when others kept winning.
+   */
+  async raiseEra(above: number): Promise<void> {
+    for (let round = 1; ; round++) {
+      const found = await this.#readEra()
+      if (found !== null) this.#indexEra(found.era, found.revision)
+      if (Math.max(this.#bucket().createdMs, found?.era ?? 0) > above) return
+      const era = Math.max(this.#clock.wallMs(), above + 1)
+      const record: EraRecord = { v: 1, kind: 'era', era }
+      try {
+        this.#indexEra(era, await this.#bucket().write(ERA_KEY, JSON.stringify(record), found?.revision ?? null))
+        this.#log.error({ era, above }, 'the bucket of leases went backwards: a new era begins')
+        return
+      } catch (error) {
+        if (!(error instanceof RevisionConflict) || round === CAS_ROUNDS) throw error
+      }
+    }
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -54,6 +89,13 @@ export class LeaseLog {
     return found === null || record?.kind !== 'lease' ? null : { record, revision: found.revision }
   }
 
+  /** What the leader has; a record that cannot be read is no era. */
+  async #readEra(): Promise<{ era: number; revision: number } | null> {
+    const found = await this.#bucket().read(ERA_KEY)
+    const record = found === null ? null : parse(found.value)
+    return found === null ? null : { era: record?.kind === 'era' ? record.era : 0, revision: found.revision }
+  }
+
   writeSession(sid: string, record: SessionRecord, revision: number | null, timeoutMs: number): Promise<number> {
     return this.#bucket().write(sessionKey(sid), JSON.stringify(record), revision, timeoutMs)
   }
@@ -69,10 +111,20 @@ export class LeaseLog {
   }
 
   #index(key: string, entry: Revised<LeaseLogRecord> | null): void {
+    if (key === ERA_KEY && entry?.record.kind === 'era') this.#indexEra(entry.record.era, entry.revision)
     const parts = parseLeaseKey(key)
     if (parts === null) return
     if ('sid' in parts) this.#indexSession(parts.sid, entry)
     else this.#indexLease(parts.userId, entry)
+  }
+
+  /** An era is never taken back, not even by a bucket that has lost its record. */
+  #indexEra(era: number, revision: number): void {
+    if (era <= this.#era) return
+    this.#era = era
+    // Who wrote it has seen the bucket go backwards, and acted on it for all.
+    this.#bucket().forgetAbove(revision)
+    this.onEra()
   }
 
   #indexSession(sid: string, entry: Revised<LeaseLogRecord> | null): void {

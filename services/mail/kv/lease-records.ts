@@ -1,4 +1,4 @@
-/** Records of `mail_leases`: sessions of instances and leases on users. One bucket, hence one total order. */
+/** Records of `mail_leases`: sessions of instances, leases on users, and the era. One bucket, hence one total order. */
 import * as v from 'valibot'
 
 /** `s.<sid>`: one life of one instance. */
@@ -21,7 +21,7 @@ export const SessionRecord = v.object({
 })
 export type SessionRecord = v.InferOutput<typeof SessionRecord>
 
-/** `u.<user>`: who owns the user; the revision of the record is the epoch. */
+/** `u.<user>`: who owns the user; the era and the revision of the record are the epoch. */
 export const LeaseRecord = v.object({
   v: v.literal(1),
   kind: v.literal('lease'),
@@ -31,5 +31,9 @@ export const LeaseRecord = v.object({
 })
 export type LeaseRecord = v.InferOutput<typeof LeaseRecord>
 
-export const LeaseLogRecord = v.variant('kind', [SessionRecord, LeaseRecord])
+/** `era`: the first number of every epoch since the bucket went backwards; before that its creation time counts. */
+export const EraRecord = v.object({ v: v.literal(1), kind: v.literal('era'), era: v.number() })
+export type EraRecord = v.InferOutput<typeof EraRecord>
+
+export const LeaseLogRecord = v.variant('kind', [SessionRecord, LeaseRecord, EraRecord])
 export type LeaseLogRecord = v.InferOutput<typeof LeaseLogRecord>

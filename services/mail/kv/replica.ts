@@ -1,11 +1,12 @@
 /**
  * A local copy of one bucket, kept by a watch that is started again whenever it ends.
- * It decides nothing: it parses, keeps the latest revision of each key and tells listeners.
+ * It decides nothing: it parses, keeps the latest revision of each key and tells listeners. Each new watch is believed
+ * from the start, whatever the one before it said.
  */
 import type { Log } from '#shared/log.ts'
 import { type Clock, pause } from '../base/time.ts'
 import type { Revised } from './account-record.ts'
-import type { Bucket } from './bucket.ts'
+import type { Bucket, RawEntry } from './bucket.ts'
 
 const RESTART_MS = 250
 /** Silence after which a watch that has not delivered all that the bucket holds counts as dead. */
@@ -48,7 +49,8 @@ export class Replica<T> {
   /** Takes in what this instance itself has just written, before the watch brings it. */
   note(key: string, record: T, revision: number): void {
     this.#seen.add(key)
-    this.#apply(key, { record, revision })
+    const known = this.#entries.get(key)
+    if (known === undefined || known.revision < revision) this.#apply(key, { record, revision })
   }
   /** Ends the present watch; `run` starts the next one. */
   renew(): void {
@@ -69,8 +71,9 @@ export class Replica<T> {
         await bucket().follow(
           ({ key, value, revision }) => {
             this.#heardMs = this.#clock.monoMs()
+            const isFirst = !this.#seen.has(key)
             this.#seen.add(key)
-            this.#receive(key, value, revision)
+            this.#receive({ key, value, revision }, isFirst)
           },
           () => {
             for (const key of [...this.#entries.keys()]) if (!this.#seen.has(key)) this.#apply(key, null)
@@ -99,28 +102,27 @@ export class Replica<T> {
     restart.abort()
   }
 
-  /** Forgets everything: the bucket was recreated and its revisions start again. */
+  /** Forgets everything: the bucket was made anew or went backwards, and its revisions are given out again. */
   clear(): void {
     for (const key of [...this.#entries.keys()]) this.#apply(key, null)
     this.renew()
   }
 
-  #receive(key: string, value: string | null, revision: number): void {
+  /**
+   * The first that a watch says of a key is what the bucket has, whatever was known before: a revision that fell means
+   * that the bucket went backwards. After that the latest revision counts.
+   */
+  #receive({ key, value, revision }: RawEntry, isFirst: boolean): void {
     const known = this.#entries.get(key)
-    if (known !== undefined && known.revision >= revision) return
+    if (known !== undefined && (isFirst ? known.revision === revision : known.revision >= revision)) return
     const record = value === null ? null : this.#parse(value)
     if (value !== null && record === null) this.#log.error({ key, revision }, 'record cannot be read; left alone')
     this.#apply(key, record === null ? null : { record, revision })
   }
 
   #apply(key: string, entry: Revised<T> | null): void {
-    const known = this.#entries.get(key)
-    if (entry === null) {
-      if (!this.#entries.delete(key)) return
-    } else {
-      if (known !== undefined && known.revision >= entry.revision) return
-      this.#entries.set(key, entry)
-    }
+    if (entry !== null) this.#entries.set(key, entry)
+    else if (!this.#entries.delete(key)) return
     for (const listener of this.#listeners) listener(key, entry)
   }
 }

@@ -14,6 +14,7 @@ const DEAD_KEPT_MS = 3_600_000
 
 export class Observer {
   #watchingSinceMs: number | null = null
+  #missingSinceMs: number | null = null
   readonly #leases: LeaseLog
   readonly #session: Session
   readonly #times: LeaseTimes
@@ -29,7 +30,9 @@ export class Observer {
   }
 
   async scan(): Promise<void> {
-    if (!this.#session.valid || !this.#leases.replica.fresh || this.#ownBeatMissing()) {
+    const watching = this.#session.valid && this.#leases.replica.fresh
+    if (!watching) this.#missingSinceMs = null
+    if (!watching || this.#ownBeatMissing()) {
       this.#watchingSinceMs = null
       return
     }
@@ -39,13 +42,21 @@ export class Observer {
 
   /** A watch dies silently when its bucket is recreated: the own heartbeats must come back through it. */
   #ownBeatMissing(): boolean {
+    const nowMs = this.#clock.monoMs()
+    const patienceMs = this.#times.silenceMs / 2
     const own = this.#leases.sessions.get(this.#session.sid)
-    const missing = own === undefined || this.#clock.monoMs() - own.changedMonoMs > this.#times.silenceMs / 2
-    if (missing && this.#watchingSinceMs !== null) {
+    if (own !== undefined && nowMs - own.changedMonoMs <= patienceMs) {
+      this.#missingSinceMs = null
+      return false
+    }
+    // Before the first one has come back it may still be on its way.
+    this.#missingSinceMs ??= this.#watchingSinceMs === null ? nowMs : (own?.changedMonoMs ?? nowMs)
+    if (nowMs - this.#missingSinceMs > patienceMs) {
       this.#log.warn('own heartbeats do not come back through the watch; watching anew')
       this.#leases.replica.renew()
+      this.#missingSinceMs = nowMs
     }
-    return missing
+    return true
   }
 
   async #judge({ sid, record, revision, changedMonoMs }: SeenSession, watchingSinceMs: number): Promise<void> {

@@ -27,7 +27,7 @@ export class Session {
   #leaving = false
   /** One write of the own session at a time. */
   #writing: Promise<void> = Promise.resolve()
-  /** Called when the session was declared dead or went missing: everything owned under it is lost. */
+  /** Called when the session was declared dead, went missing or went back: everything owned under it is lost. */
   onLost: () => void = () => undefined
   readonly #log: LeaseLog
   readonly #times: LeaseTimes
@@ -144,12 +144,16 @@ export class Session {
   /** The write failed or timed out: look at the key. Only an acknowledged write extends the term. */
   async #examine(cause: unknown): Promise<void> {
     const found = await this.#log.readSession(this.#sid)
-    if (found !== null && found.record.state !== 'dead') {
+    // A record that fell behind what was acknowledged stands in a bucket that went backwards: so do the leases.
+    if (found !== null && found.record.state !== 'dead' && found.revision >= this.#revision) {
       this.#revision = found.revision
       if (!(cause instanceof RevisionConflict)) throw cause
       return
     }
-    this.#logger.warn({ sid: this.#sid, by: found?.record.by }, 'session was declared dead; all users are dropped')
+    this.#logger.warn(
+      { sid: this.#sid, state: found?.record.state, by: found?.record.by },
+      'session was declared dead or lost; all users are dropped',
+    )
     this.#state = 'closed'
     this.#validUntilMs = 0
     this.onLost()

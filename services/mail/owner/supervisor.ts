@@ -13,6 +13,7 @@ import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
+import { outrank, winLease } from './acquire.ts'
 import type { LeaseTimes } from './lease-times.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
@@ -58,6 +59,7 @@ export class Supervisor {
     this.#observer = new Observer(leases, this.session, times, clock, log)
     leases.onMembers = () => this.#membersChanged()
     leases.onLease = (userId) => this.#mark(userId)
+    leases.onEra = () => this.#markAll()
     accounts.replica.listen((key) => {
       const parts = parseAccountKey(key)
       if (parts === null) return
@@ -112,12 +114,16 @@ export class Supervisor {
     this.#wake.ring()
   }
 
+  #markAll(): void {
+    this.#allDirty = true
+    this.#wake.ring()
+  }
+
   #membersChanged(): void {
     const members = membersOf(this.#deps.leases.sessions.values())
     for (const name of members.keys()) if (!this.#members.has(name)) this.#joinedMs = this.#deps.clock.monoMs()
     this.#members = members
-    this.#allDirty = true
-    this.#wake.ring()
+    this.#markAll()
   }
 
   #evaluate(): void {
@@ -209,23 +215,18 @@ export class Supervisor {
 
   async #acquire(userId: string): Promise<void> {
     const { leases, clock, log } = this.#deps
-    if (!this.session.acquiring || this.#draining || !this.#isFree(userId)) return
+    if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return
     const sid = this.session.sid
-    const era = leases.era
     try {
-      const before = leases.leases.get(userId) ?? (await leases.readLease(userId))
-      const rev = await leases.writeLease(
-        userId,
-        { v: 1, kind: 'lease', owner: sid, name: this.session.name },
-        before?.revision ?? null,
-      )
-      const epoch: Epoch = { era, rev }
+      const epoch = await winLease(userId, this.session, leases)
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
       const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
       this.#tenures.set(userId, tenure)
       await tenure.start()
     } catch (error) {
       const tenure = this.#tenures.get(userId)
+      if (error instanceof StaleEpochError)
+        await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
       if (tenure !== undefined) await this.#bury(userId, tenure, error)
       if (error instanceof RevisionConflict || error instanceof StaleEpochError)
         log.debug({ err: error }, 'somebody else was first')

@@ -6,8 +6,17 @@ import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Buckets } from '../../../services/mail/kv/buckets.ts'
 import { startProxy } from '../../support/proxy.ts'
+import { keepCopy } from '../../support/roll-back.ts'
 import { until } from '../../support/until.ts'
 import { kvBox } from './support.ts'
+
+/** After a restart of the server each connection comes back in its own time. */
+const answering = (all: Buckets[]) =>
+  until('NATS answers', async () =>
+    (await Promise.allSettled(all.map((buckets) => buckets.get('state').read('a')))).every(
+      ({ status }) => status === 'fulfilled',
+    ),
+  )
 
 test('a key is written only at the revision that was seen', async () => {
   await using box = await kvBox()
@@ -72,19 +81,50 @@ test('a bucket that was deleted and made again is told from the old one', async 
   await using box = await kvBox()
   const jsm = await jetstreamManager(await box.connect('ops'))
   const bucket = await Bucket.open(box.nc, BUCKET_LEASES)
-  assert.equal(await bucket.currentCreatedMs(), bucket.createdMs)
+  await bucket.write('a', '1', null)
+  assert.equal(await bucket.isWhole(), true)
   await jsm.streams.delete(bucketStream(BUCKET_LEASES))
-  assert.equal(await bucket.currentCreatedMs(), null)
+  assert.equal(await bucket.isWhole(), false)
   const again = await Bucket.open(box.nc, BUCKET_LEASES)
   assert.ok(again.createdMs > bucket.createdMs)
+  assert.deepEqual([await bucket.isWhole(), await again.isWhole()], [false, true])
+})
+
+test('a bucket that has fewer revisions than were written, read or followed went backwards; others are whole', async () => {
+  await using box = await kvBox()
+  const [writing, reading, following, blind] = await Promise.all(
+    Array.from({ length: 4 }, async () => Buckets.open(await box.connect())),
+  )
+  assert.ok(writing && reading && following && blind)
+  const all = [writing, reading, following, blind]
+  const revision = await writing.get('accounts').write('a', '1', null)
+  const goBack = await keepCopy(box.server)
+  await answering(all)
+  await writing.get('accounts').write('a', '2', revision)
+  await reading.get('accounts').read('a')
+  const stop = new AbortController()
+  const entry = (): void => stop.abort()
+  await following.get('accounts').follow(entry, () => undefined, stop.signal)
+  const told: string[] = []
+  const look = async (): Promise<void> => {
+    for (const [i, buckets] of all.entries())
+      await buckets.verify(async (name, renewal) => void told.push(`${i} ${name} ${renewal}`))
+  }
+  await look()
+  assert.deepEqual(told, [])
+  await goBack()
+  await answering(all)
+  await look()
+  await look()
+  assert.deepEqual(told, ['0 accounts went backwards', '1 accounts went backwards', '2 accounts went backwards'])
 })
 
 test('whoever must act on a new bucket is told again until that has succeeded', async () => {
   await using box = await kvBox()
   const jsm = await jetstreamManager(await box.connect('ops'))
   const buckets = await Buckets.open(box.nc)
-  const told: string[][] = []
-  const note = async (names: string[]): Promise<void> => void told.push(names)
+  const told: string[] = []
+  const note = async (...news: string[]): Promise<void> => void told.push(news.join(' '))
   await buckets.verify(note)
   assert.deepEqual(told, [])
   await jsm.streams.delete(bucketStream(BUCKET_ACCOUNTS))
@@ -93,7 +133,7 @@ test('whoever must act on a new bucket is told again until that has succeeded', 
     /does not answer/,
   )
   await buckets.verify(note)
-  assert.deepEqual(told, [['accounts']])
+  assert.deepEqual(told, ['accounts lost'])
   await buckets.verify(note)
   assert.equal(told.length, 1)
 })
@@ -102,15 +142,15 @@ test('a bucket found new counts even when the look at the next one fails', async
   await using box = await kvBox()
   const jsm = await jetstreamManager(await box.connect('ops'))
   const buckets = await Buckets.open(box.nc)
-  const told: string[][] = []
-  const note = async (names: string[]): Promise<void> => void told.push(names)
-  for (const name of [BUCKET_ACCOUNTS, BUCKET_LEASES]) await jsm.streams.delete(bucketStream(name))
-  const name = bucketStream(BUCKET_LEASES)
-  await jsm.streams.add({ name, subjects: [`$KV.${BUCKET_LEASES}.>`], storage: StorageType.Memory })
+  const told: string[] = []
+  const note = async (...news: string[]): Promise<void> => void told.push(news.join(' '))
+  for (const name of [BUCKET_LEASES, BUCKET_ACCOUNTS]) await jsm.streams.delete(bucketStream(name))
+  const name = bucketStream(BUCKET_ACCOUNTS)
+  await jsm.streams.add({ name, subjects: [`$KV.${BUCKET_ACCOUNTS}.>`], storage: StorageType.Memory })
   await assert.rejects(buckets.verify(note), /storage/)
   await jsm.streams.delete(name)
   await buckets.verify(note)
-  assert.deepEqual(told, [['accounts', 'leases']])
+  assert.deepEqual(told, ['leases lost', 'accounts lost'])
 })
 
 test('following gives what is there, says when that was all, then every change, until it is stopped', async () => {

@@ -5,6 +5,7 @@ import { BUCKET_STATE, bucketStream } from '#shared/subjects.ts'
 import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket, type RawEntry } from '../../../services/mail/kv/bucket.ts'
 import { type Followed, Replica } from '../../../services/mail/kv/replica.ts'
+import { keepCopy } from '../../support/roll-back.ts'
 import { until } from '../../support/until.ts'
 import { ManualClock } from '../base/manual-clock.ts'
 import { kvBox, log } from './support.ts'
@@ -25,6 +26,7 @@ function watch(bucket: () => Followed, clock: Clock = systemClock): Watched {
 }
 const values = ({ replica }: Watched) =>
   Object.fromEntries([...replica.entries].map(([key, { record }]) => [key, record]))
+const answers = (bucket: Bucket) => until('NATS answers', async () => String(await bucket.isWhole()))
 
 test('it is fresh once all that is there has been seen, and then follows', async () => {
   await using box = await kvBox()
@@ -158,4 +160,26 @@ test('a snapshot may take long as long as it keeps coming; ten seconds of silenc
   await clock.advance(0)
   await ended
   assert.equal(clock.sleeping, 0)
+})
+
+test('a bucket that went backwards is believed by the next watch', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const first = await bucket.write('a', 'old', null)
+  const goBack = await keepCopy(box.server)
+  await answers(bucket)
+  await bucket.write('a', 'new', first)
+  const gone = await bucket.write('b', 'new', null)
+  const watched = watch(() => bucket)
+  await until('fresh', () => watched.replica.fresh)
+  assert.deepEqual(values(watched), { a: 'new', b: 'new' })
+  await goBack()
+  await answers(bucket)
+  watched.replica.renew()
+  await until('fresh again', () => watched.replica.fresh)
+  assert.deepEqual(values(watched), { a: 'old' })
+  const again = await bucket.write('b', 'again', null)
+  assert.ok(again <= gone, 'a revision is given out a second time')
+  await until('it is followed', () => values(watched).b === 'again')
+  await watched.end()
 })

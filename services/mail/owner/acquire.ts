@@ -1,0 +1,43 @@
+/**
+ * Winning the lease of a user by compare-and-set, and what a refusal says of the bucket: revisions of a key only grow,
+ * so one that fell, or an epoch that is not above those given before, means that the bucket went backwards.
+ */
+import type { Epoch } from '../base/model.ts'
+import { type Revised, RevisionConflict } from '../kv/account-record.ts'
+import type { LeaseLog } from '../kv/lease-log.ts'
+import type { LeaseRecord } from '../kv/lease-records.ts'
+import type { StaleEpochError } from '../store/user-store.ts'
+
+/** The epoch under which the session owns the user. @throws RevisionConflict when another writer was first. */
+export async function winLease(
+  userId: string,
+  { sid, name }: { sid: string; name: string },
+  leases: LeaseLog,
+): Promise<Epoch> {
+  const { era } = leases
+  const before = leases.leases.get(userId) ?? (await leases.readLease(userId))
+  try {
+    const record: LeaseRecord = { v: 1, kind: 'lease', owner: sid, name }
+    return { era, rev: await leases.writeLease(userId, record, before?.revision ?? null) }
+  } catch (error) {
+    if (error instanceof RevisionConflict && before !== null) await believeLeader(userId, before, leases)
+    throw error
+  }
+}
+
+/** Another writer's news come through the watch; a lease that fell does not, so everything is looked at anew. */
+async function believeLeader(userId: string, before: Revised<LeaseRecord>, leases: LeaseLog): Promise<void> {
+  const found = await leases.readLease(userId)
+  const fell = found === null || found.revision < before.revision
+  // Unless the watch has begun anew meanwhile.
+  if (fell && leases.replica.fresh && leases.leases.get(userId)?.revision === before.revision) leases.replica.renew()
+}
+
+/**
+ * A store refused the epoch for a higher one. Either another owner was first, or this instance still has the lease, and
+ * then the higher epoch is from before the bucket went backwards: the era is raised above it.
+ */
+export async function outrank(userId: string, { mine, found }: StaleEpochError, leases: LeaseLog): Promise<void> {
+  const lease = await leases.readLease(userId)
+  if (lease?.revision === mine.rev && found !== null) await leases.raiseEra(found.era)
+}

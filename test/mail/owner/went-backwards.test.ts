@@ -1,0 +1,123 @@
+/** The bucket of leases goes backwards: everybody has an owner again, and new epochs stand above all earlier ones. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { BUCKET_LEASES } from '#shared/subjects.ts'
+import { compareEpochs, type Epoch } from '../../../services/mail/base/model.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { LeaseLog } from '../../../services/mail/kv/lease-log.ts'
+import { readMeta } from '../../../services/mail/store/meta.ts'
+import { eventsOf } from '../../support/ledger.ts'
+import { keepCopy } from '../../support/roll-back.ts'
+import { until } from '../../support/until.ts'
+import { kvBox, log } from '../kv/support.ts'
+import { type Node, type OwnerBox, ownerBox, TWENTY } from './support.ts'
+
+const USERS = Array.from({ length: 6 }, (_, i) => `user${i}`)
+const free = { v: 1, kind: 'lease', owner: null } as const
+const allOwned = (...nodes: Node[]) =>
+  until(
+    `${nodes.map(({ name }) => name)} own all`,
+    () => USERS.every((user) => nodes.some((node) => node.supervisor.owns(user))) && shared(nodes),
+    { timeoutMs: 20_000 },
+  )
+const shared = (nodes: Node[]): boolean => nodes.every((node) => USERS.some((user) => node.supervisor.owns(user)))
+const epochsOf = (node: Node): Map<string, Epoch> =>
+  new Map([...node.supervisor.tenures.values()].map(({ userId, epoch }) => [userId, epoch]))
+
+async function eachOnce(box: OwnerBox): Promise<void> {
+  const ops = await box.connect('ops')
+  for (const user of USERS) {
+    await until(`all mail of ${user}`, async () => (await eventsOf(ops, user)).length >= TWENTY)
+    const ids = (await eventsOf(ops, user)).map(({ event }) => event.provider_message_id)
+    assert.equal(new Set(ids).size, TWENTY)
+  }
+}
+/** Every database and every checkpoint of a user has the epoch of the owner, or one below it. */
+async function assertHighest(nodes: Node[]): Promise<void> {
+  for (const owner of nodes)
+    for (const [user, epoch] of epochsOf(owner)) {
+      const kept = nodes.flatMap(({ store }) => (store.inspect(user) === 'usable' ? store.read(user, readMeta) : []))
+      for (const meta of kept) assert.ok(meta === null || compareEpochs(meta.epoch, epoch) <= 0, user)
+      await until("the checkpoint is the owner's", async () => {
+        const found = await owner.checkpoints.read(user)
+        return found !== null && compareEpochs(found.record.epoch, epoch) === 0
+      })
+    }
+}
+
+test('leases that went back under running instances: everybody has an owner again, in a new era', async () => {
+  await using box = await ownerBox()
+  const a = await box.node('a')
+  a.run()
+  for (const user of USERS) await box.put(a, user)
+  await allOwned(a)
+  await eachOnce(box)
+  const goBack = await keepCopy(box.server)
+  const b = await box.node('b')
+  b.run()
+  await allOwned(a, b)
+  const { era } = a.leases
+  const sids = [a, b].map(({ supervisor }) => supervisor.session.sid)
+  await goBack()
+  await until('both have new sessions', () =>
+    [a, b].every(({ supervisor: { session } }) => session.valid && !sids.includes(session.sid)),
+  )
+  await until('a new era', () => a.leases.era > era && a.leases.era === b.leases.era, { timeoutMs: 20_000 })
+  await allOwned(a, b)
+  await until('all epochs are of the new era', () =>
+    [a, b].every((node) => [...epochsOf(node).values()].every((epoch) => epoch.era === a.leases.era)),
+  )
+  await assertHighest([a, b])
+  await eachOnce(box)
+})
+
+test('an instance that starts after the bucket went backwards takes its users above what its databases hold', async () => {
+  await using box = await ownerBox()
+  const before = await box.node('a')
+  for (const user of USERS) await box.put(before, user)
+  const goBack = await keepCopy(box.server)
+  let revision = await until('NATS answers', () => before.leases.writeLease('nobody', free, null))
+  while (revision < 50) revision = await before.leases.writeLease('nobody', free, revision)
+  before.run()
+  await allOwned(before)
+  await eachOnce(box)
+  const last = epochsOf(before)
+  await before.end()
+  await goBack()
+  const a = await box.node('a')
+  a.run()
+  await allOwned(a)
+  await until('all epochs are higher', () =>
+    USERS.every((user) => {
+      const [epoch, old] = [epochsOf(a).get(user), last.get(user)]
+      return epoch !== undefined && old !== undefined && compareEpochs(epoch, old) > 0
+    }),
+  )
+  await assertHighest([a])
+  await eachOnce(box)
+})
+
+test('of two that notice at once one raises the era, and both go by it; noticed again, it rises again', async () => {
+  await using box = await kvBox()
+  const logs = await Promise.all(
+    [0, 1].map(async () => {
+      const bucket = await Bucket.open(await box.connect(), BUCKET_LEASES)
+      return new LeaseLog(() => bucket, systemClock, log)
+    }),
+  )
+  const [a, b] = logs
+  assert.ok(a && b)
+  const created = a.era
+  await Promise.all(logs.map((each) => each.wentBackwards()))
+  assert.ok(a.era > created)
+  assert.equal(b.era, a.era)
+  const first = a.era
+  await a.wentBackwards()
+  assert.ok(a.era > first)
+  await b.raiseEra(first)
+  assert.equal(b.era, a.era)
+  const far = a.era + 1_000_000_000_000
+  await b.raiseEra(far)
+  assert.equal(b.era, far + 1, 'a clock that ran ahead is left behind')
+})
