@@ -11,6 +11,7 @@ const TRANSPORT: readonly (readonly [Fault, ProviderErrorKind])[] = [
   [{ type: '403scope' }, 'rejected'],
   [{ type: '500' }, 'transient'],
   [{ type: '503' }, 'transient'],
+  [{ type: '503', retryAfter: 7 }, 'throttled'],
   [{ type: '502html' }, 'transient'],
   [{ type: 'htmlOk' }, 'transient'],
   [{ type: 'emptyBody' }, 'transient'],

@@ -12,13 +12,15 @@ import { requests, SEED, settled, untilStatus } from './support.ts'
 const BUSY: Record<ProviderName, string> = { google: 'gmail.messages.get', microsoft: 'graph.messages.delta' }
 const POLL: Record<ProviderName, string> = { google: 'gmail.history.list', microsoft: 'graph.mailFolders.delta' }
 const PROVIDERS = ['google', 'microsoft'] as const
+/** Too many requests, and an outage that names its end. */
+const PAUSES = { google: '429', microsoft: '503' } as const
 
 test('an announced pause is kept to the second, across a kill and a restart', async () => {
   await using box = await sandbox({ simulator: { seed: SEED, pageSizeGraph: 10 } })
   const nc = await box.connection('service')
   const a = await box.spawn('a')
   for (const provider of PROVIDERS)
-    box.sim.faults.add({ match: { route: BUSY[provider], nth: 10 }, fault: { type: '429', retryAfter: 4 } })
+    box.sim.faults.add({ match: { route: BUSY[provider], nth: 10 }, fault: { type: PAUSES[provider], retryAfter: 4 } })
   await box.connect(nc, 'ada', 'google', { n: 150 })
   await box.connect(nc, 'grace', 'microsoft', { n: 150 })
   await untilStatus(box, nc, 'ada', 'google', 'throttled', ({ state }) => state === 'throttled')

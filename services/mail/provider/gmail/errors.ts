@@ -70,6 +70,8 @@ export function gmailError({ operation, status, headers, body }: Refusal): Provi
     const scope = isProjectWide(code, error.message) ? 'project' : 'mailbox'
     return new ProviderError('throttled', { ...facts, scope })
   }
+  // Whoever names a time is not asked before it, whatever keeps the answer away.
+  if (status >= 500 && waitMs !== undefined) return new ProviderError('throttled', { ...facts, scope: 'mailbox' })
   if (status >= 500 || status === 408 || !parsed.success) return new ProviderError('transient', facts)
   // Gmail answers this now and then to requests that work a moment later.
   if (status === 400 && PRECONDITION.has(code)) return new ProviderError('transient', facts)

@@ -48,6 +48,8 @@ export function graphError({ operation, status, headers, body, sentLink, locatio
   if (sentLink && isForgotten) {
     return new ProviderError('gone', { ...facts, ...(location !== undefined && { restartCursor: location }) })
   }
+  // Whoever names a time is not asked before it, whatever keeps the answer away.
+  if (status >= 500 && waitMs !== undefined) return new ProviderError('throttled', { ...facts, scope: 'mailbox' })
   if (status >= 500 || status === 408 || !parsed.success) return new ProviderError('transient', facts)
   return new ProviderError('rejected', facts)
 }

@@ -73,6 +73,11 @@ describe('refusals of Gmail', () => {
     assert.equal(withReason(403, 'userRateLimitExceeded').facts.scope, 'mailbox')
   })
 
+  it('takes a 503 that names a time for a pause', () => {
+    const error = refused(503, { code: 503, message: 'x', errors: [] }, { 'retry-after': '120' })
+    assert.deepEqual([error.kind, error.facts.retryAfterMs], ['throttled', 120_000])
+  })
+
   it('sorts the rest by status, and bodies that are not Google’s as transient', () => {
     assert.equal(withReason(401, 'authError').kind, 'auth')
     for (const status of [500, 502, 503, 504, 408]) assert.equal(withReason(status, 'backendError').kind, 'transient')

@@ -25,10 +25,11 @@ describe('refusals of Graph', () => {
     assert.equal(refused(429, 'TooManyRequests').facts.scope, 'mailbox')
   })
 
-  it('keeps the wait of a 503 but calls it transient', () => {
+  it('takes a 503 that names a time for a pause, and one that names none as transient', () => {
     const error = refused(503, 'ServiceUnavailable', '', { headers: { 'retry-after': '3' } })
-    assert.equal(error.kind, 'transient')
+    assert.equal(error.kind, 'throttled')
     assert.equal(error.facts.retryAfterMs, 3_000)
+    assert.equal(refused(503, 'ServiceUnavailable').kind, 'transient')
   })
 
   it('recognises a forgotten position by status, by code and by text', () => {
