@@ -27,7 +27,8 @@ const inboxId = v.pipe(
   v.regex(/^[a-z0-9_-]{1,32}$/),
   v.description("which of the user's inboxes; default primary"),
 )
-const token = v.pipe(v.string(), v.minLength(1), v.maxLength(TOKEN_MAX_CHARS))
+/** Stands in a header or a form as it is; anything else would break every later request to the provider. */
+const token = v.pipe(v.string(), v.regex(/^[\x21-\x7e]+$/), v.maxLength(TOKEN_MAX_CHARS))
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 const epochSeconds = v.nullable(v.pipe(v.number(), v.integer(), v.description('epoch seconds')))
 

@@ -29,14 +29,25 @@ export function checked<Schema extends v.GenericSchema>(
   throw new ProviderError('transient', { operation, status: 200, code: 'BAD_SHAPE' })
 }
 
-/** A call that brought no answer at all: refused connection, deadline, broken body. An aborted call rejects as aborted. */
-export function noAnswer(operation: string, cause: unknown, signal: AbortSignal): ProviderError {
+/**
+ * A call that brought no answer at all: refused connection, deadline, broken body. An aborted call rejects as aborted.
+ * A request that could not even be made (a TypeError above our transport) is our fault, not the provider's: unchanged.
+ */
+export function noAnswer(operation: string, cause: unknown, signal: AbortSignal): Error {
   signal.throwIfAborted()
-  for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
-    if (at instanceof ProviderError) return at
-    if (at instanceof HttpError) return new ProviderError('transient', { operation, code: at.code }, { cause: at })
-  }
-  return new ProviderError('transient', { operation, code: 'NO_ANSWER' }, { cause })
+  const chain = causesOf(cause)
+  const told = chain.find((error) => error instanceof ProviderError)
+  if (told !== undefined) return told
+  const sent = chain.find((error) => error instanceof HttpError)
+  if (sent !== undefined) return new ProviderError('transient', { operation, code: sent.code }, { cause: sent })
+  const unsent = chain.find((error) => error instanceof TypeError)
+  return unsent ?? new ProviderError('transient', { operation, code: 'NO_ANSWER' }, { cause })
+}
+
+function causesOf(thrown: unknown): Error[] {
+  const chain: Error[] = []
+  for (let at = thrown; at instanceof Error && chain.length < 5; at = at.cause) chain.push(at)
+  return chain
 }
 
 /**
