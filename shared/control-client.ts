@@ -17,7 +17,7 @@ import {
 
 export type Replies = { connect: ConnectReply; status: StatusReply; disconnect: DisconnectReply }
 export type OperationCall = {
-  /** Sent as JSON; the service checks it. */
+  /** Sent as JSON; bytes are sent as they are. The service checks it. */
   body: unknown
   requestId: string
   /** Default: the deadline of the contract. */
@@ -42,7 +42,7 @@ export async function requestOperation<N extends OperationName>(
   hdrs.set(HEADER_REQUEST_ID, call.requestId)
   if ('jwt' in call) hdrs.set(HEADER_AUTHORIZATION, `Bearer ${call.jwt}`)
   call.signal?.throwIfAborted()
-  const payload = JSON.stringify(call.body)
+  const payload = call.body instanceof Uint8Array ? call.body : JSON.stringify(call.body)
   if (Buffer.byteLength(payload) > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
   const sent = nc.request(subject, payload, { timeout, headers: hdrs })
   const answer = await untilAborted(sent, call.signal).catch((error: unknown) => {
@@ -57,7 +57,7 @@ export async function requestOperation<N extends OperationName>(
 
 function unanswered(error: unknown, timeoutMs: number): unknown {
   if (!(error instanceof Error)) return error
-  if (isNoResponders(error)) return new AppError('NO_INSTANCE', {}, { cause: error })
+  if (isNoResponders(error)) return new AppError('NO_INSTANCE', { nats: 'connected' }, { cause: error })
   if (isTimeout(error)) return new AppError('TIMEOUT', { timeout_ms: timeoutMs }, { cause: error })
   if (error.cause instanceof PermissionViolationError) return error.cause
   if (error instanceof PermissionViolationError) return error

@@ -33,7 +33,7 @@ export async function runBridge(
     },
   })
   try {
-    const server = await listen(createRoutes(portsOf(config, log, signal, nc, () => connected)).fetch, config)
+    const server = await listen(createRoutes(portsOf(config, log, signal, nc, () => connected)).fetch, config, log)
     log.info({ url: server.url }, 'listening')
     onListening(server.url)
     await aborted(signal)

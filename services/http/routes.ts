@@ -3,18 +3,18 @@
  * It checks the user's token and the form of the body; what the body means is the service's to say.
  */
 import { type Context, Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { methodNotAllowed } from 'hono/method-not-allowed'
 import { type RequestIdVariables, requestId } from 'hono/request-id'
 import { secureHeaders } from 'hono/secure-headers'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { v7 } from 'uuid'
-import { CONTRACT, REQUEST_MAX_BYTES } from '#shared/contract.ts'
+import { CONTRACT } from '#shared/contract.ts'
 import { AppError, type ErrorCode, errorBody, toAppError } from '#shared/errors.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
-import { parseBody } from '#shared/request-body.ts'
 import { OPERATIONS, type OperationName } from '#shared/subjects.ts'
+import { readJson } from './body.ts'
+import { createRefusals, type Refusals } from './refusals.ts'
 
 const ROUTES = new Set([
   '/healthz',
@@ -43,6 +43,7 @@ type Ctx = Context<Bindings>
 
 export function createRoutes(ports: HttpPorts): Hono<Bindings> {
   const app = new Hono<Bindings>()
+  const refusals = createRefusals(ports.log)
   app.use(requestId({ limitLength: 64, generator: () => v7() }))
   app.use(async (c, next) => {
     const start = performance.now()
@@ -59,12 +60,12 @@ export function createRoutes(ports: HttpPorts): Hono<Bindings> {
       app,
       onMethodNotAllowed: (c, methods) => {
         c.header('allow', methods.join(', '))
-        return answerError(c, new AppError('METHOD_NOT_ALLOWED', { allow: methods }), ports.log)
+        return answerError(c, new AppError('METHOD_NOT_ALLOWED', { allow: methods }), refusals)
       },
     }),
   )
-  app.notFound((c) => answerError(c, new AppError('NOT_FOUND'), ports.log))
-  app.onError((error, c) => answerError(c, toAppError(error), ports.log))
+  app.notFound((c) => answerError(c, new AppError('NOT_FOUND'), refusals))
+  app.onError((error, c) => answerError(c, toAppError(error), refusals))
 
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
   app.get('/readyz', async (c) => {
@@ -80,10 +81,6 @@ export function createRoutes(ports: HttpPorts): Hono<Bindings> {
 
 function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName): void {
   const { http } = CONTRACT[name]
-  const limit = bodyLimit({
-    maxSize: REQUEST_MAX_BYTES,
-    onError: (c) => answerError(c, new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES }), ports.log),
-  })
   const forward = async (c: Ctx, read: () => Promise<unknown> | unknown): Promise<Response> => {
     const { signal } = c.req.raw
     const authorization = c.req.header('authorization')
@@ -95,7 +92,7 @@ function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName
   }
   // A query takes the place of a body: unknown keys are refused there as well.
   if (http.method === 'GET') app.get(http.path, (c) => forward(c, () => c.req.query()).catch(rethrow))
-  else app.post(http.path, limit, (c) => forward(c, () => readBody(c)).catch(rethrow))
+  else app.post(http.path, (c) => forward(c, () => readJson(c.req.raw)).catch(rethrow))
 }
 
 /** When a client goes away its signal carries a text, and hono handles only errors. */
@@ -103,21 +100,12 @@ function rethrow(thrown: unknown): never {
   throw toAppError(thrown)
 }
 
-/** @throws AppError UNSUPPORTED_MEDIA_TYPE, BAD_JSON */
-async function readBody(c: Ctx): Promise<unknown> {
-  const type = c.req.header('content-type')?.split(';')[0]?.trim().toLowerCase()
-  if (type !== 'application/json') throw new AppError('UNSUPPORTED_MEDIA_TYPE')
-  return parseBody(new Uint8Array(await c.req.arrayBuffer()))
-}
-
-function answerError(c: Ctx, error: AppError, log: Log): Response {
+function answerError(c: Ctx, error: AppError, refusals: Refusals): Response {
   // Who asked is gone: there is nobody to answer and nothing that failed.
   if (c.req.raw.signal.aborted) return new Response(null, { status: 499 })
   const id = c.get('requestId')
   c.set('errorCode', error.code)
-  if (error.status >= 500)
-    log.error({ err: error, code: error.code, request_id: id, details: error.details }, 'refused')
-  else log.debug({ code: error.code, request_id: id }, 'refused')
+  refusals.tell(error, id)
   // The rest of the body stays unread, so the connection can carry no other request: the client must not try.
   if (error.code === 'TOO_LARGE') c.header('connection', 'close')
   if (error.status === 401) c.header('www-authenticate', `Bearer error="${error.code}"`)

@@ -2,19 +2,34 @@
  * The listening socket of the bridge: deadlines against slow clients, and a stop that answers what is in flight.
  * It knows no route.
  */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { getRequestListener } from '@hono/node-server'
+import { getRequestListener, RequestError } from '@hono/node-server'
+import { v7 } from 'uuid'
 import { CONTRACT } from '#shared/contract.ts'
+import { toAppError } from '#shared/errors.ts'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import type { Log } from '#shared/log.ts'
+import {
+  badExpectation,
+  badHost,
+  type EarlyAnswer,
+  failed,
+  HEADERS_MAX_BYTES,
+  REQUEST_MAX_MS,
+  unreadable,
+} from './early.ts'
 
 const LIMITS = {
   headersTimeout: 5_000,
   /** Headers and body together. */
-  requestTimeout: 10_000,
+  requestTimeout: REQUEST_MAX_MS,
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 1_000,
-  maxHeaderSize: 16 * 1024,
+  maxHeaderSize: HEADERS_MAX_BYTES,
+  // Node would answer without a body; the listener refuses it as well.
+  requireHostHeader: false,
 }
 /** The longest operation is answered, one way or the other, before this has passed. */
 const DRAIN_DEADLINE_MS = Math.max(...Object.values(CONTRACT).map((operation) => operation.timeoutMs)) + 1_000
@@ -29,8 +44,15 @@ export type HttpServer = {
 export async function listen(
   fetch: (request: Request) => Response | Promise<Response>,
   at: { host: string; port: number },
+  log: Log,
 ): Promise<HttpServer> {
-  const server = createServer(LIMITS, getRequestListener(fetch, { overrideGlobalObjects: false }))
+  const errorHandler = (error: unknown): Response => refuse(error, log)
+  const server = createServer(LIMITS, getRequestListener(fetch, { overrideGlobalObjects: false, errorHandler }))
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => answerOnSocket(error.code, socket))
+  server.on('checkExpectation', (_request, response) => {
+    const { status, headers, body } = badExpectation()
+    response.writeHead(status, headers).end(body)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
@@ -40,6 +62,27 @@ export async function listen(
     server.listen(at.port, at.host, resolve)
   })
   return { url: urlOf(server), close: () => close(server) }
+}
+
+/** What no route has seen: an address that is none, or a fault of ours around the routes. */
+function refuse(thrown: unknown, log: Log): Response {
+  if (thrown instanceof RequestError) return responseOf(badHost())
+  const error = toAppError(thrown)
+  const requestId = v7()
+  log.error({ err: error, code: error.code, request_id: requestId }, 'refused')
+  return responseOf(failed(error, requestId))
+}
+
+const responseOf = ({ status, headers, body }: EarlyAnswer): Response => new Response(body, { status, headers })
+
+/** Nothing more is read from a peer that cannot be understood. */
+function answerOnSocket(code: string | undefined, socket: Duplex): void {
+  if (socket.writable && code !== 'ECONNRESET') {
+    const { status, headers, body } = unreadable(code)
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
+  }
+  socket.destroy()
 }
 
 async function close(server: Server): Promise<void> {

@@ -1,7 +1,8 @@
 /** A bridge in this process, in front of a real nats-server, a stand-in service and a real Better Auth. */
 
+import { pino } from 'pino'
 import { createJwtVerifier } from '#shared/jwt.ts'
-import { createLog } from '#shared/log.ts'
+import { createLog, describeError } from '#shared/log.ts'
 import { connectNats, drainNats } from '#shared/nats.ts'
 import { runBridge } from '../../services/http/app.ts'
 import { readHttpConfig } from '../../services/http/config.ts'
@@ -14,6 +15,8 @@ export type BridgeBox = {
   nats: NatsServer
   auth: BetterAuthServer
   service: StandIn
+  /** Every line that the bridge has logged, from debug on. */
+  logged: string[]
   /** Stops the bridge as SIGTERM does; resolves when it has ended. */
   stop(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -45,9 +48,14 @@ export async function bridgeBox(): Promise<BridgeBox> {
     BETTER_AUTH_JWKS_URL: auth.jwksUrl,
     HTTP_PORT: '0',
   })
+  const logged: string[] = []
+  const bridgeLog = pino(
+    { level: 'debug', serializers: { err: describeError } },
+    { write: (line) => logged.push(line) },
+  )
   const stopping = new AbortController()
   const listening = Promise.withResolvers<string>()
-  const done = runBridge(config, log, stopping.signal, listening.resolve)
+  const done = runBridge(config, bridgeLog, stopping.signal, listening.resolve)
   done.catch(listening.reject)
   const stop = async (): Promise<void> => {
     stopping.abort()
@@ -56,5 +64,5 @@ export async function bridgeBox(): Promise<BridgeBox> {
   stack.defer(stop)
   const url = await listening.promise
   const parts = stack.move()
-  return { url, nats, auth, service, stop, [Symbol.asyncDispose]: () => parts.disposeAsync() }
+  return { url, nats, auth, service, logged, stop, [Symbol.asyncDispose]: () => parts.disposeAsync() }
 }

@@ -204,12 +204,17 @@ test('a client that sends its headers or its body drop by drop is cut off', asyn
   assert.match(await closed, /^HTTP\/1\.1 408 /)
 })
 
-test('without an instance requests are refused at once, and readiness says so', async () => {
+test('without an instance requests are refused at once, readiness says so, and the log is not flooded', async () => {
   await using lonely = await bridgeBox()
   await lonely.service.stop()
   const token = await (await lonely.auth.signUp('bob@example.com')).jwt()
-  await refused(statusOf(lonely.url, token), 'NO_INSTANCE')
-  await refused(fetch(`${lonely.url}/readyz`), 'NO_INSTANCE')
+  for (const answer of [statusOf(lonely.url, token), fetch(`${lonely.url}/readyz`)])
+    assert.deepEqual((await refused(answer, 'NO_INSTANCE')).details, { nats: 'connected' })
+  const flood = Array.from({ length: 50 }, () => statusOf(lonely.url, token))
+  await Promise.all(flood.map((answer) => refused(answer, 'NO_INSTANCE')))
+  const lines = lonely.logged.filter((line) => line.includes('NO_INSTANCE'))
+  assert.ok(lines.length < 10, `${lines.length} lines for 52 answers`)
+  assert.doesNotMatch(lines.join(''), /stack/)
 })
 
 /** A status request to a bridge of its own. */

@@ -48,7 +48,7 @@ async function refused(answer: Promise<unknown>, code: ErrorCode): Promise<AppEr
 }
 
 test('nobody listens: NO_INSTANCE; somebody is silent: TIMEOUT at the deadline', async () => {
-  await refused(ask(), 'NO_INSTANCE')
+  assert.deepEqual((await refused(ask(), 'NO_INSTANCE')).details, { nats: 'connected' })
   const silent = nc.subscribe(asSubject('ada', 'status'))
   const { details } = await refused(ask({ timeoutMs: 50 }), 'TIMEOUT')
   assert.deepEqual(details, { timeout_ms: 50 })
@@ -87,6 +87,21 @@ test('a request that is too large or not permitted is not waited for', async () 
   await drainNats(bridge, log)
 })
 
+test('bytes are sent as they are, however deep their JSON is nested', async () => {
+  const seen: string[] = []
+  const subscription = nc.subscribe(asSubject('ada', 'status'), {
+    callback: (_error, message) => {
+      seen.push(message.string())
+      message.respond('{"user_id":"ada","running_syncs":[],"accounts":[]}')
+    },
+  })
+  const deep = '['.repeat(30_000) + ']'.repeat(30_000)
+  await ask({ body: new TextEncoder().encode(deep) })
+  assert.ok(seen[0] === deep)
+  await refused(ask({ body: new Uint8Array(65 * 1024) }), 'TOO_LARGE')
+  subscription.unsubscribe()
+})
+
 test('an aborted wait ends with its reason', async () => {
   const silent = nc.subscribe(requestSubject('status'))
   const stop = new AbortController()
@@ -100,5 +115,9 @@ test('an aborted wait ends with its reason', async () => {
 test('a closed connection is NO_INSTANCE', async () => {
   const closed = await connect('bridge')
   await closed.close()
-  await refused(requestOperation(closed, 'status', { jwt: 'a.b.c', requestId: 'r', body: {} }), 'NO_INSTANCE')
+  const { details } = await refused(
+    requestOperation(closed, 'status', { jwt: 'a.b.c', requestId: 'r', body: {} }),
+    'NO_INSTANCE',
+  )
+  assert.deepEqual(details, { nats: 'disconnected' })
 })
