@@ -16,7 +16,7 @@ import { type LogMessage, SubjectLog } from './subject-log.ts'
 
 /**
  * @throws StaleEpochError when the user belongs to a later term; the signal's reason; errors of NATS and the disk.
- * After any of them it may simply be called again: each step is one transaction.
+ * After any of them it may simply be called again: whatever a transaction has written, the next call goes on from it.
  */
 export async function reconcile(
   userId: string,
@@ -43,14 +43,12 @@ export async function reconcile(
   if (local.streamCreatedMs === null) {
     commit((tx) => setStreamCreated(tx, facts.createdMs))
   } else if (local.streamCreatedMs !== facts.createdMs) {
-    result.republished = commit((tx) => startNewStream(tx, facts.createdMs, deps))
+    result.republished = await startNewStream(commit, facts.createdMs, deps, signal)
     result.streamReset = true
   } else {
-    const lost = await wentBackwards(userId, local, facts, subjectLog, deps, signal)
-    if (lost !== null) {
-      result.republished = commit(lost)
-      result.rolledBack = true
-    }
+    const republished = await wentBackwards(local, facts, { userId, subjectLog, deps, commit, signal })
+    result.rolledBack = republished !== null
+    result.republished = republished ?? 0
   }
 
   local = commit(metaOf)

@@ -152,6 +152,8 @@ export class RelayRun {
     }
     const result = await reconcile(userId, epoch, { ...this.#deps, ...config }, signal)
     this.#last = result.last
+    // Somebody may have asked for the status while rows were being put back.
+    this.#statusIsOld = true
     if (result.marked > 0) this.#failures = 0
     if (this.#error === 'NATS_UNAVAILABLE' || this.#error === 'DISK_FULL') this.#error = null
     hooks?.onReconciled?.(userId, result)

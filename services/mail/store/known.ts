@@ -1,7 +1,7 @@
 /** The ledger of exactly-once: each event id ever stored or read from the stream, with its sequence there (0 = none). */
 
 import { parse, stringify } from 'uuid'
-import { eq, gt, sql } from './drizzle.ts'
+import { and, eq, gt, sql } from './drizzle.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { known } from './schema/user.ts'
 
@@ -30,6 +30,25 @@ const selectSeq = prepareRead((db) =>
     .prepare(),
 )
 
+/** A literal and not a parameter: only so the partial index is known to hold all rows that are asked for. */
+const onStream = sql`${known.seq} > 0`
+const row = sql<number>`${known}.rowid`
+const selectBehind = prepareRead((db) =>
+  db
+    .select({ eventId: known.eventId, seq: known.seq, row })
+    .from(known)
+    .where(
+      and(
+        onStream,
+        gt(known.seq, placeholder('seq')),
+        sql`(${known.seq}, ${row}) < (${placeholder('beforeSeq')}, ${placeholder('beforeRow')})`,
+      ),
+    )
+    .orderBy(sql`${known.seq} DESC, ${row} DESC`)
+    .limit(placeholder('limit'))
+    .prepare(),
+)
+
 /** Takes an id into the ledger; false when it was there already. */
 export const addKnown = (tx: UserTx, eventId: string): boolean =>
   insertKnown(tx).run({ id: bytesOf(eventId) }).changes > 0
@@ -43,13 +62,17 @@ export function setKnownSeq(tx: UserTx, eventId: string, seq: number): void {
 export const knownSeq = (reader: UserReader, eventId: string): number | null =>
   selectSeq(reader).get({ id: bytesOf(eventId) })?.seq ?? null
 
-/** Ids that are said to stand behind `seq`, at most `limit`, by sequence. For a stream that went backwards. */
-export function knownBehind({ db }: UserReader, seq: number, limit: number): { eventId: string; seq: number }[] {
-  const rows = db.select().from(known).where(gt(known.seq, seq)).orderBy(known.seq).limit(limit).all()
-  return rows.map((row) => ({ eventId: stringify(row.eventId), seq: row.seq }))
-}
+/** A place in the ledger, ordered by sequence. */
+type LedgerPlace = { seq: number; row: number }
+export const LEDGER_END: LedgerPlace = { seq: Number.MAX_SAFE_INTEGER, row: Number.MAX_SAFE_INTEGER }
 
-/** Forgets all sequences: they belonged to a stream that is gone. */
-export function clearKnownSeqs({ db }: UserTx): void {
-  db.update(known).set({ seq: 0 }).where(gt(known.seq, 0)).run()
+/** Ids that are said to stand behind `seq` on the stream, the newest first, from `before` on downwards, at most `limit`. */
+export function knownBehind(
+  reader: UserReader,
+  seq: number,
+  before: LedgerPlace,
+  limit: number,
+): (LedgerPlace & { eventId: string })[] {
+  const rows = selectBehind(reader).all({ seq, beforeSeq: before.seq, beforeRow: before.row, limit })
+  return rows.map((found) => ({ ...found, eventId: stringify(found.eventId) }))
 }

@@ -2,7 +2,7 @@
 
 import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from '#shared/event.ts'
 import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
-import { and, count, eq, gte, sql } from './drizzle.ts'
+import { and, count, eq, sql } from './drizzle.ts'
 import { cutEvent } from './event-size.ts'
 import { addKnown, setKnownSeq } from './known.ts'
 import { appendOutbox } from './outbox-rows.ts'
@@ -48,6 +48,13 @@ const selectCount = prepareRead((db) => db.select({ n: count() }).from(e).where(
 const selectEvent = prepareRead((db) =>
   db
     .select()
+    .from(e)
+    .where(eq(e.eventId, placeholder('eventId')))
+    .prepare(),
+)
+const selectTs = prepareRead((db) =>
+  db
+    .select({ ts: e.ts })
     .from(e)
     .where(eq(e.eventId, placeholder('eventId')))
     .prepare(),
@@ -121,22 +128,9 @@ export function eventOf(reader: UserReader, id: string): EmailReceived | null {
   }
 }
 
-/** Event ids of mails stored since `sinceTs` (epoch seconds), in the order of storing, behind row `afterRow`. */
-export function eventIdsSince(
-  { db }: UserReader,
-  sinceTs: number,
-  afterRow: number,
-  limit: number,
-): { row: number; eventId: string }[] {
-  const row = sql<number>`rowid`
-  return db
-    .select({ row, eventId: e.eventId })
-    .from(e)
-    .where(and(gte(e.ts, sinceTs), sql`${row} > ${afterRow}`))
-    .orderBy(row)
-    .limit(limit)
-    .all()
-}
+/** When the mail of an event was stored, epoch seconds; null when it is not. */
+export const storedTs = (reader: UserReader, id: string): number | null =>
+  selectTs(reader).get({ eventId: id })?.ts ?? null
 
 function toEvent(account: AccountRef, mail: MessageMeta, ts: number): EmailReceived {
   const provider = PROVIDER_UPPER[account.provider]

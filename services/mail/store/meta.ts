@@ -16,6 +16,8 @@ export type Meta = {
   streamCreatedMs: number | null
   /** When the stream was last found to be new or to have gone backwards, epoch ms. */
   streamResetMs: number | null
+  /** Putting back what the stream has lost was begun and is not over. */
+  repairing: boolean
 }
 
 const { placeholder } = sql
@@ -39,6 +41,7 @@ export function readMeta(reader: UserReader): Meta | null {
     lastEventId: row.lastEventId,
     streamCreatedMs: row.streamCreatedMs,
     streamResetMs: row.streamResetMs,
+    repairing: row.repairing,
   }
 }
 
@@ -52,9 +55,14 @@ export function setStreamCreated(tx: UserTx, createdMs: number): void {
   tx.db.update(meta).set({ streamCreatedMs: createdMs }).run()
 }
 
-/** Notes that the stream was found to be new or to have gone backwards. */
-export function setStreamReset(tx: UserTx, atMs: number): void {
-  tx.db.update(meta).set({ streamResetMs: atMs }).run()
+/** From now on, and until `endRepair`, sequences of the ledger may be neither the old ones nor the new ones. */
+export function beginRepair(tx: UserTx): void {
+  tx.db.update(meta).set({ repairing: true }).run()
+}
+
+/** Notes that the stream was found to be new or to have gone backwards, and that the ledger is right again. */
+export function endRepair(tx: UserTx, atMs: number): void {
+  tx.db.update(meta).set({ streamResetMs: atMs, repairing: false }).run()
 }
 
 /** Writes the term; the caller has compared it. */

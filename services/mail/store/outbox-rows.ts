@@ -41,6 +41,7 @@ const insertRow = prepareWrite((db) =>
   db
     .insert(o)
     .values({
+      id: sql`${placeholder('id')}`,
       ts: placeholder('ts'),
       tsMs: placeholder('tsMs'),
       subject: placeholder('subject'),
@@ -82,12 +83,44 @@ const selectLastId = prepareRead((db) =>
     .prepare(),
 )
 
+const selectFirstId = prepareRead((db) =>
+  db
+    .select({ id: min(o.id) })
+    .from(o)
+    .prepare(),
+)
+const selectIdOf = prepareRead((db) =>
+  db
+    .select({ id: o.id })
+    .from(o)
+    .where(eq(o.msgId, placeholder('msgId')))
+    .prepare(),
+)
+const moveRow = prepareWrite((db) =>
+  db
+    .update(o)
+    .set({
+      id: sql`${placeholder('to')}`,
+      publishedAt: null,
+      streamSeq: null,
+      retries: 0,
+      nextAttemptMs: 0,
+      nextAttemptAt: null,
+    })
+    .where(eq(o.id, placeholder('id')))
+    .prepare(),
+)
+
 const sha256 = (payload: Uint8Array): Buffer => createHash('sha256').update(payload).digest()
 
 /** Appends the row of a new event. */
-export function appendOutbox(tx: UserTx, event: EmailReceived, nowMs: number): void {
+export const appendOutbox = (tx: UserTx, event: EmailReceived, nowMs: number): void => insert(tx, event, nowMs, null)
+
+/** @param id null = the next one */
+function insert(tx: UserTx, event: EmailReceived, nowMs: number, id: number | null): void {
   const payload = Buffer.from(JSON.stringify(event))
   insertRow(tx).run({
+    id,
     ts: toSeconds(nowMs),
     tsMs: nowMs,
     subject: eventSubject(tx.userId),
@@ -172,14 +205,16 @@ export function deletePublished({ db }: UserTx, beforeMs: number, limit = 500): 
     .run().changes
 }
 
-/** Makes the rows that are still kept wait again; returns the event ids whose row is gone. */
-export function unpublish({ db }: UserTx, eventIds: readonly string[]): string[] {
-  const kept = db
-    .update(o)
-    .set({ publishedAt: null, streamSeq: null, retries: 0, nextAttemptMs: 0, nextAttemptAt: null })
-    .where(and(isNotNull(o.publishedAt), sql`${o.msgId} IN (SELECT value FROM json_each(${JSON.stringify(eventIds)}))`))
-    .returning({ msgId: o.msgId })
-    .all()
-  const found = new Set(kept.map(({ msgId }) => msgId))
-  return eventIds.filter((id) => !found.has(id))
+/** Puts the row of an event, published or not, before all others, where it waits; false when it has none any more. */
+export function moveToFront(tx: UserTx, eventId: string): boolean {
+  const id = selectIdOf(tx).get({ msgId: eventId })?.id
+  if (id !== undefined) moveRow(tx).run({ id, to: frontId(tx) })
+  return id !== undefined
 }
+
+/** A row for an event that has none, before all others. */
+export const prependOutbox = (tx: UserTx, event: EmailReceived, nowMs: number): void =>
+  insert(tx, event, nowMs, frontId(tx))
+
+/** Below every id there is. It may be negative; ids only order. */
+const frontId = (reader: UserReader): number => (selectFirstId(reader).get()?.id ?? 0) - 1

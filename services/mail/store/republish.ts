@@ -1,21 +1,25 @@
 /** Publishing again what a stream has lost. Decides nothing: the caller names the events. */
 import { setKnownSeq } from './known.ts'
 import { eventOf } from './messages.ts'
-import { appendOutbox, pendingRowOf, unpublish } from './outbox-rows.ts'
+import { moveToFront, prependOutbox } from './outbox-rows.ts'
 import type { UserTx } from './prepared.ts'
 
 /**
- * Puts events back into the outbox: rows that are still kept wait again in their old place, others are rebuilt from
- * the stored mail and appended. Returns how many; an event without a row and without a mail cannot be rebuilt.
+ * Puts events back into the outbox before everything that waits there, the first one named last: named from the newest
+ * to the oldest they leave in the order in which they were stored. A row that is still kept is used, others are rebuilt
+ * from the stored mail. Returns how many; an event without a row and without a mail cannot be rebuilt.
  */
-export function republish(tx: UserTx, eventIds: readonly string[], nowMs: number): number {
-  let count = eventIds.length
-  for (const id of unpublish(tx, eventIds)) {
-    if (pendingRowOf(tx, id) !== null) continue
-    const event = eventOf(tx, id)
-    if (event === null) count--
-    else appendOutbox(tx, event, nowMs)
+export function republish(tx: UserTx, newestFirst: readonly string[], nowMs: number): number {
+  let count = 0
+  for (const id of newestFirst) {
+    if (moveToFront(tx, id) || rebuild(tx, id, nowMs)) count++
+    setKnownSeq(tx, id, 0)
   }
-  for (const id of eventIds) setKnownSeq(tx, id, 0)
   return count
+}
+
+function rebuild(tx: UserTx, id: string, nowMs: number): boolean {
+  const event = eventOf(tx, id)
+  if (event !== null) prependOutbox(tx, event, nowMs)
+  return event !== null
 }

@@ -3,15 +3,18 @@ import assert from 'node:assert/strict'
 import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { createLog } from '#shared/log.ts'
 import { EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
 import type { ReconcileResult, RelayDeps } from '../../../services/mail/outbox/deps.ts'
+import { reconcile } from '../../../services/mail/outbox/reconcile.ts'
 import { readMeta } from '../../../services/mail/store/meta.ts'
-import { deletePublished } from '../../../services/mail/store/outbox-rows.ts'
+import { deletePublished, outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
+import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { until } from '../../support/until.ts'
 import { EPOCH, ids, NEXT_EPOCH, OutboxBox, SHORT_WINDOW, STREAM, USER } from './support.ts'
 
 const jetstreamDir = (box: OutboxBox): string => join(box.server.dir, 'data/jetstream')
-const copyDir = (box: OutboxBox): string => join(box.dir, 'older-jetstream')
+const copyDir = (box: OutboxBox, name = 'older'): string => join(box.dir, `${name}-jetstream`)
 
 /** Results of the reads that a drain makes. */
 async function drainSeeing(box: OutboxBox, deps: Parameters<OutboxBox['relay']>[0] = {}): Promise<ReconcileResult[]> {
@@ -26,17 +29,17 @@ const connectedAgain = (box: OutboxBox): Promise<unknown> =>
     return true
   })
 
-async function keepCopy(box: OutboxBox): Promise<void> {
+async function keepCopy(box: OutboxBox, name = 'older'): Promise<void> {
   await box.server.stop()
-  await cp(jetstreamDir(box), copyDir(box), { recursive: true })
+  await cp(jetstreamDir(box), copyDir(box, name), { recursive: true })
   await box.server.start()
   await connectedAgain(box)
 }
 
-async function goBack(box: OutboxBox): Promise<void> {
+async function goBack(box: OutboxBox, name = 'older'): Promise<void> {
   await box.server.stop()
   await rm(jetstreamDir(box), { recursive: true })
-  await cp(copyDir(box), jetstreamDir(box), { recursive: true })
+  await cp(copyDir(box, name), jetstreamDir(box), { recursive: true })
   await box.server.start()
   await connectedAgain(box)
 }
@@ -129,6 +132,54 @@ test('a stream that went backwards and grew again in between gets back only what
   assert.deepEqual([seen?.rolledBack, seen?.republished], [true, 4])
   assert.deepEqual(await box.scan(), ['m2', 'm3', 'm4', 'n1', 'n0', 'n2', 'n3', 'n4'])
 })
+
+test('what a stream has lost leaves in the order of storing, also mail whose outbox row is gone', async () => {
+  await using box = await OutboxBox.open()
+  box.put('m', 2)
+  await box.drain()
+  await keepCopy(box)
+  box.put('n', 3)
+  await box.drain()
+  box.store.commit(USER, EPOCH, (tx) => deletePublished(tx, Date.now() + 60_000))
+  box.put('o', 3)
+  await box.drain()
+  box.put('p', 2)
+  await goBack(box)
+  await box.drain()
+  assert.deepEqual(await box.scan(), [...ids('m', 2), ...ids('n', 3), ...ids('o', 3), ...ids('p', 2)])
+})
+
+/** Dies as soon as something was put back and the walk is not over. */
+class DyingStore extends UserStore {
+  override commit<T>(...[userId, epoch, fn]: Parameters<typeof UserStore.prototype.commit<T>>): T {
+    const result = super.commit(userId, epoch, fn)
+    const { repairing, pending } = this.read(userId, (db) => ({ ...readMeta(db), ...outboxDepth(db) }))
+    if (repairing === true && pending > 0) throw new Error('the process dies')
+    return result
+  }
+}
+
+for (const [what, next] of [
+  ['is the same', 'older'],
+  ['is the newer one again', 'newer'],
+] as const)
+  test(`a crash while what was lost is put back, and then the stream ${what}: nothing twice`, async () => {
+    await using box = await OutboxBox.open(SHORT_WINDOW)
+    box.put('m', 5)
+    await box.drain()
+    await keepCopy(box)
+    box.put('n', 5)
+    await box.drain()
+    await keepCopy(box, 'newer')
+    await goBack(box)
+    await using store = new DyingStore({ dataDir: join(box.dir, 'a'), log: createLog('test', 'silent') })
+    const deps = box.reconcileDeps({ store })
+    await assert.rejects(reconcile(USER, EPOCH, deps, AbortSignal.timeout(20_000)), /dies/)
+    await goBack(box, next)
+    await box.windowOver()
+    await box.drain()
+    assert.deepEqual(await box.scan(), [...ids('m', 5), ...ids('n', 5)])
+  })
 
 test('an idle user heals at the recheck after a reconnect', async () => {
   await using box = await OutboxBox.open()

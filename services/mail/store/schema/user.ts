@@ -17,6 +17,8 @@ export const meta = sqliteTable('meta', {
   streamCreatedMs: integer('stream_created_ms'),
   /** When the stream was last found to be new or to have gone backwards. */
   streamResetMs: integer('stream_reset_ms'),
+  /** What the stream has lost is being put back, and the walk through `known` is not over. */
+  repairing: integer('repairing', { mode: 'boolean' }).notNull().default(false),
 })
 
 export const providerSyncState = sqliteTable(
@@ -60,12 +62,16 @@ export const emailReceivedEvents = sqliteTable(
 )
 
 /** Every event id that was ever stored or read from the stream: the ledger of exactly-once. */
-export const known = sqliteTable('known', {
-  /** The 16 bytes of the UUID. */
-  eventId: blob('event_id', { mode: 'buffer' }).primaryKey(),
-  /** Sequence on the stream; 0 = not on it as far as we know. */
-  seq: integer('seq').notNull(),
-})
+export const known = sqliteTable(
+  'known',
+  {
+    /** The 16 bytes of the UUID. */
+    eventId: blob('event_id', { mode: 'buffer' }).primaryKey(),
+    /** Sequence on the stream; 0 = not on it as far as we know. */
+    seq: integer('seq').notNull(),
+  },
+  (table) => [index('known_by_seq').on(table.seq).where(sql`seq > 0`)],
+)
 
 export const outbox = sqliteTable(
   'outbox',
@@ -87,7 +93,7 @@ export const outbox = sqliteTable(
   },
   (table) => [
     index('outbox_unpublished').on(table.id).where(sql`published_at IS NULL`),
-    index('outbox_unpublished_by_msg_id').on(table.msgId).where(sql`published_at IS NULL`),
+    index('outbox_by_msg_id').on(table.msgId),
   ],
 )
 
