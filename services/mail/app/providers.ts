@@ -145,5 +145,8 @@ function unreachable(error: unknown, tokens: HandedTokens, signal: AbortSignal):
   if (error instanceof ProviderError && error.kind === 'rejected')
     throw new AppError('CREDENTIAL_REFUSED', { reason: 'scope' }, { cause: error })
   signal.throwIfAborted()
+  // Anything else is a fault of ours, not of a provider that cannot be reached.
+  const isLate = error instanceof DOMException && error.name === 'TimeoutError'
+  if (!isLate && !(error instanceof GrantError || error instanceof ProviderError)) throw error
   return { identity: null, tokens }
 }

@@ -72,7 +72,8 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
   } catch (error) {
     failure = asAppError(error)
     if (failure.code === 'INTERNAL') log.error({ err: error, requestId }, 'request failed')
-    else log.info({ code: failure.code, details: failure.details, requestId }, 'request refused')
+    // Without the details: a path may be the caller's own key, and that a token in the wrong place.
+    else log.info({ code: failure.code, requestId }, 'request refused')
     reply(msg, failure, requestId, log)
   } finally {
     stats.inFlight -= 1
@@ -92,10 +93,13 @@ function decode(data: Uint8Array, operation: Operation): unknown {
   throw new AppError('BAD_REQUEST', { issues })
 }
 
-const expectedOf = (issue: v.BaseIssue<unknown>): string =>
-  issue.expected === 'never'
-    ? 'no such field'
-    : `${issue.type}: ${issue.requirement instanceof RegExp ? issue.requirement.source : (issue.expected ?? String(issue.requirement ?? ''))}`
+/** For example `string`, `integer`, `max_value: 31536000`, `regex: ^[a-z0-9_-]{1,32}$`. */
+function expectedOf({ type, expected, requirement }: v.BaseIssue<unknown>): string {
+  if (expected === 'never') return 'no such field'
+  if (expected !== null) return `${type}: ${expected}`
+  if (requirement instanceof RegExp) return `${type}: ${requirement.source}`
+  return typeof requirement === 'number' || typeof requirement === 'string' ? `${type}: ${requirement}` : type
+}
 
 function asAppError(error: unknown): AppError {
   if (error instanceof TimeoutError || error instanceof RequestError)

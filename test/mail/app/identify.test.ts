@@ -95,3 +95,12 @@ test('what a connect is told to wait holds for the next connect and for the work
   assert.equal(box.sim.log().length, 1)
   assert.ok(box.providers.limiter({ account: ada, mailbox: () => null }).pausedMs > (LONG_S - 10) * 1_000)
 })
+
+test('a provider that does not answer is asked later, by the worker; a fault of ours is told at once', async () => {
+  await using box = await Box.start()
+  const tokens = box.tokens(ada)
+  box.sim.faults.add({ match: { nth: 1 }, fault: { type: 'hang' } })
+  assert.equal(await box.connect(ada, tokens), null)
+  const broken = { ...tokens, accessToken: new Secret('not\nfor a header') }
+  await assert.rejects(box.connect(ada, broken), TypeError)
+})

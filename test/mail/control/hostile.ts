@@ -4,6 +4,8 @@ import type { OperationName } from '#shared/subjects.ts'
 import type { Signer } from '../../shared/issuer.ts'
 
 export const CANARY = 'canary-7f3a'
+/** In the place of a key: the answer may name it, a log may not. */
+export const KEY_CANARY = 'key-91c2'
 export const BODY = {
   provider: 'google',
   access_token: `${CANARY}-access`,
@@ -84,6 +86,7 @@ export async function hostileRequests(
     ...missing[operation],
     request('a field too many', changed({ scope: 'all' }), 'BAD_REQUEST'),
     request('a user id in the body', changed({ user_id: 'ada' }), 'BAD_REQUEST'),
+    request('a token for a key', changed({ [KEY_CANARY]: 1 }), 'BAD_REQUEST'),
     request('an unknown provider', changed({ provider: 'yahoo' }), 'BAD_REQUEST'),
     request('a number as text', changed({ expires_in: '3600' }), 'BAD_REQUEST'),
     request('a negative lifetime', changed({ expires_in: -1 }), 'BAD_REQUEST'),
