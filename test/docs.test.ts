@@ -71,8 +71,8 @@ test('the table of names is what shared/subjects.ts builds', () => {
   const names = new Set(
     Object.values(subjects).flatMap((value) => (typeof value === 'string' ? [value as string] : [])),
   )
-  // Parts of names, the event type and the headers are no names of the broker.
-  for (const part of [subjects.GROUP, subjects.EVENT_TYPE]) names.delete(part)
+  // Parts of names, the event type, a key and the headers are no names of the broker.
+  for (const part of [subjects.GROUP, subjects.EVENT_TYPE, subjects.ERA_KEY]) names.delete(part)
   for (const [key, value] of Object.entries(subjects)) if (key.startsWith('HEADER_')) names.delete(String(value))
   for (const operation of subjects.OPERATIONS) {
     names.add(subjects.requestSubject(operation))
