@@ -74,7 +74,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
 
     const background = stack.use(new Background(stop))
     background.run(accounts.run(background.signal))
-    await until(() => accounts.replica.fresh, clock, stop)
+    await accounts.replica.whenFresh(stop)
     const sealed = [...accounts.replica.entries.values()].flatMap(({ record }) =>
       [record.credential, record.revoke].filter((value) => value !== null),
     )
@@ -149,7 +149,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     })
 
     for (const missing of config.missingClients) log.warn(missing)
-    const mirror = mirrorCredentials({ accounts, tokens, auth, broker, log })
+    const mirror = mirrorCredentials({ accounts, tokens, auth, log })
     await mirror.restore(stop)
     background.run(mirror.run(background.signal))
     background.run(leases.run(background.signal))
@@ -248,8 +248,4 @@ function levels(supervisor: Supervisor): { accounts: Record<string, number>; out
     for (const { state } of tenure.statuses() ?? []) accounts[state] = (accounts[state] ?? 0) + 1
   }
   return { accounts, outboxPending, users: supervisor.tenures.size }
-}
-
-async function until(fact: () => boolean, clock: Clock, signal: AbortSignal): Promise<void> {
-  while (!fact()) await clock.sleep(10, signal)
 }

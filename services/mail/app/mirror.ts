@@ -1,27 +1,32 @@
 /**
  * Every instance mirrors the sealed credentials of all accounts into its auth.db, so that each can bring the records
- * back when JetStream is lost. A record that says disconnected deletes the row; a record that is missing deletes nothing.
+ * back when JetStream is lost or goes backwards. A record that says disconnected deletes the row; a record that is missing deletes nothing.
  */
 
 import PQueue from 'p-queue'
 import { aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
-import { parseAccountKey } from '#shared/subjects.ts'
+import { accountKey, parseAccountKey } from '#shared/subjects.ts'
+import type { AccountRef } from '../base/model.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { AuthStore } from '../store/auth-store.ts'
 import { restoreRecords } from '../token/restore.ts'
 import type { TokenProvider } from '../token/tokens.ts'
-import type { Broker } from './broker.ts'
 
-export type MirrorParts = { accounts: Accounts; tokens: TokenProvider; auth: AuthStore; broker: Broker; log: Log }
+const LOOK_DEADLINE_MS = 30_000
+
+export type MirrorParts = { accounts: Accounts; tokens: TokenProvider; auth: AuthStore; log: Log }
 export type Mirror = {
-  /** Brings back what a new bucket misses, and pushes refreshed tokens that KV has not seen. */
+  /**
+   * Brings back what the bucket has lost, and pushes refreshed tokens that KV has not seen. It waits for a whole look at
+   * the bucket, for 30 seconds at most.
+   */
   restore(signal: AbortSignal): Promise<void>
   /** Follows the records until the signal aborts. */
   run(signal: AbortSignal): Promise<void>
 }
 
-export function mirrorCredentials({ accounts, tokens, auth, broker, log }: MirrorParts): Mirror {
+export function mirrorCredentials({ accounts, tokens, auth, log }: MirrorParts): Mirror {
   const work = new PQueue({ concurrency: 4 })
   const note = (key: string): void => {
     const account = parseAccountKey(key)
@@ -38,7 +43,11 @@ export function mirrorCredentials({ accounts, tokens, auth, broker, log }: Mirro
         write: (...[account, record, revision]: Parameters<Accounts['write']>) =>
           accounts.write(account, record, revision),
       }
-      const { restored } = await restoreRecords(tokens, records, broker.buckets.get('accounts').createdMs, signal)
+      const { replica } = accounts
+      await replica.whenFresh(AbortSignal.any([signal, AbortSignal.timeout(LOOK_DEADLINE_MS)]))
+      const revisionOf = ({ userId, provider, inboxId }: AccountRef): number | null =>
+        replica.entries.get(accountKey(userId, provider, inboxId))?.revision ?? null
+      const { restored } = await restoreRecords(tokens, records, revisionOf, signal)
       for (const account of auth.dirtyAccounts()) {
         await tokens
           .pushDirty(account, signal)

@@ -9,6 +9,7 @@ import type { Revised } from './account-record.ts'
 import type { Bucket, RawEntry } from './bucket.ts'
 
 const RESTART_MS = 250
+const LOOK_MS = 10
 /** Silence after which a watch that has not delivered all that the bucket holds counts as dead. */
 const SNAPSHOT_SILENCE_MS = 10_000
 
@@ -41,6 +42,10 @@ export class Replica<T> {
   }
   get entries(): ReadonlyMap<string, Revised<T>> {
     return this.#entries
+  }
+  /** Resolves once it is fresh; rejects with the reason of the signal. */
+  async whenFresh(signal: AbortSignal): Promise<void> {
+    while (!this.#fresh) await this.#clock.sleep(LOOK_MS, signal)
   }
   listen(listener: Listener<T>): () => void {
     this.#listeners.add(listener)

@@ -1,28 +1,30 @@
 /**
- * Brings the records of the accounts back after a lost JetStream, from auth.db. It creates, and overwrites only an older
- * credential of the same mailbox that another instance has restored; it never deletes.
+ * Brings the records of the accounts back after JetStream was lost or went backwards, from auth.db. It creates, and
+ * overwrites only an older state of the same mailbox: one that another instance has restored, or that came back with the
+ * bucket. It never deletes a record.
  */
 import type { AccountRef } from '../base/model.ts'
 import { type AccountRecord, RevisionConflict } from '../kv/account-record.ts'
 import type { TokenProvider } from './tokens.ts'
-import type { AccountRecords } from './vault.ts'
+import type { AccountRecords, Restorable } from './vault.ts'
 
 export type Restored = { restored: number; alreadyThere: number }
 
 /**
- * Restores the accounts whose rows belong to a bucket older than this one. May be cut off and repeated at any point.
+ * Restores the accounts whose records are gone. May be cut off and repeated at any point.
+ * @param revisionOf where the account's record stands as far as this instance has seen; null when it is missing.
  * @throws what KV throws; then it is to be called again at the next connection.
  */
 export async function restoreRecords(
   tokens: TokenProvider,
   records: AccountRecords,
-  bucketCreatedMs: number,
+  revisionOf: (account: AccountRef) => number | null,
   signal: AbortSignal,
 ): Promise<Restored> {
   const count: Restored = { restored: 0, alreadyThere: 0 }
-  for await (const { account, record } of tokens.recordsToRestore(bucketCreatedMs)) {
+  for await (const row of tokens.recordsToRestore(revisionOf)) {
     signal.throwIfAborted()
-    if (await restoreOne(tokens, records, account, record, signal)) count.restored++
+    if (await restoreOne(tokens, records, row, signal)) count.restored++
     else count.alreadyThere++
   }
   return count
@@ -31,36 +33,37 @@ export async function restoreRecords(
 async function restoreOne(
   tokens: TokenProvider,
   records: AccountRecords,
-  account: AccountRef,
-  ours: AccountRecord,
+  row: Restorable,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (await tryWrite(tokens, records, account, ours, null, signal)) return true
+  if (await tryWrite(tokens, records, row, null, signal)) return true
+  const { account } = row
   const theirs = await records.read(account, signal)
   if (theirs === null) return false
-  const { record, revision } = theirs
-  const older = record.desired === 'connected' && record.updated_at < ours.updated_at
-  const sameMailbox = record.mailbox === null || ours.mailbox === null || record.mailbox === ours.mailbox
-  if (older && sameMailbox) {
-    const newer = { ...record, credential: ours.credential, updated_at: ours.updated_at }
-    // Lost again: the watch brings the winner.
-    return tryWrite(tokens, records, account, newer, revision, signal)
-  }
-  await tokens.noteRecord(account, record, revision)
+  // Lost again: the watch brings the winner.
+  if (tokens.isAheadOf(account, theirs))
+    return tryWrite(tokens, records, { ...row, record: over(theirs.record, row.record) }, theirs.revision, signal)
+  await tokens.noteRecord(account, theirs.record, theirs.revision, 'present')
   return false
+}
+
+/** What is later holds; what it does not know stays. */
+function over(theirs: AccountRecord, ours: AccountRecord): AccountRecord {
+  const mailbox = ours.mailbox ?? theirs.mailbox
+  const check = mailbox === null ? {} : { unverified: true as const }
+  return { ...ours, ...check, mailbox, address: ours.address ?? theirs.address }
 }
 
 /** False when the compare-and-set was lost. */
 async function tryWrite(
   tokens: TokenProvider,
   records: AccountRecords,
-  account: AccountRef,
-  record: AccountRecord,
+  row: Restorable,
   revision: number | null,
   signal: AbortSignal,
 ): Promise<boolean> {
   try {
-    await tokens.noteRecord(account, record, await records.write(account, record, revision, signal))
+    tokens.restored(row, await records.write(row.account, row.record, revision, signal))
     return true
   } catch (error) {
     if (error instanceof RevisionConflict) return false

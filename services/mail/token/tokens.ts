@@ -6,12 +6,12 @@ import { LRUCache } from 'lru-cache'
 import { AppError } from '#shared/errors.ts'
 import type { Secret } from '#shared/secret.ts'
 import { type AccountRef, accountName, type ProviderName, toSeconds } from '../base/model.ts'
-import type { AccountRecord } from '../kv/account-record.ts'
+import type { AccountRecord, Revised } from '../kv/account-record.ts'
 import { CoolDown } from './cool-down.ts'
 import { openCredential, sameTokens, type Tokens } from './credential.ts'
 import { GrantError, type GrantErrorKind } from './grant-error.ts'
 import { type GrantClient, refreshGrant } from './refresh.ts'
-import { CredentialVault, type Current, type VaultParts } from './vault.ts'
+import { CredentialVault, type Current, type Restorable, type VaultParts } from './vault.ts'
 
 export type TokenParts = VaultParts & {
   /** The OAuth client of each configured provider. */
@@ -101,9 +101,9 @@ export class TokenProvider {
   }
 
   /** Mirrors a record that was seen at a revision into auth.db; a record that says disconnected deletes the row. */
-  async noteRecord(account: AccountRef, record: AccountRecord, revision: number): Promise<void> {
+  async noteRecord(account: AccountRef, record: AccountRecord, revision: number, present?: 'present'): Promise<void> {
     if (record.desired === 'disconnected') this.#dropMemory(account)
-    const tokens = await this.#vault.note(account, record, revision)
+    const tokens = await this.#vault.note(account, record, revision, present)
     if (tokens !== null && this.#cache.has(accountName(account))) this.#cache.set(accountName(account), tokens)
   }
 
@@ -120,9 +120,15 @@ export class TokenProvider {
     await orAborted(this.#flights.get(accountName(account)) ?? this.#fly(account, 'as it is'), signal)
   }
 
-  /** Records to be created again in a bucket that is newer than auth.db's rows: see restore.ts. */
-  recordsToRestore(bucketCreatedMs: number): AsyncGenerator<{ account: AccountRef; record: AccountRecord }> {
-    return this.#vault.recordsToRestore(bucketCreatedMs)
+  /** What restore.ts needs: the rows whose records are gone, what is later, and what became of them. */
+  recordsToRestore(revisionOf: (account: AccountRef) => number | null): AsyncGenerator<Restorable> {
+    return this.#vault.recordsToRestore(revisionOf)
+  }
+  isAheadOf(account: AccountRef, theirs: Revised<AccountRecord>): boolean {
+    return this.#vault.isAheadOf(account, theirs)
+  }
+  restored({ account, rowToken, record }: Restorable, revision: number): void {
+    this.#vault.restored(account, rowToken, record, revision)
   }
 
   /** Refreshes that are under way are finished: cut off, they could lose a new refresh token. */

@@ -2,12 +2,13 @@
  * Which credential of an account holds: the one in its record (the authority) or the one in auth.db (ahead of it after
  * a refresh whose write to KV did not happen). It moves credentials between the two; it never calls a provider.
  */
-import { createHash } from 'node:crypto'
+import { setImmediate as yieldTurn } from 'node:timers/promises'
 import type { Log } from '#shared/log.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { type AccountRecord, type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { AuthRow, AuthStore, RecordBase, RecordFacts, SealedTokens } from '../store/auth-store.ts'
+import { hashOf, isBehind, isOldNews, isOrphan, sameMailbox } from './compare.ts'
 import { openCredential, openPair, sealCredential, sealPair, type Tokens } from './credential.ts'
 import type { Seal } from './seal.ts'
 
@@ -43,7 +44,12 @@ export type Connected = Revised<AccountRecord & { credential: string }>
 /** A credential, and the record that it was read with; null when KV could not be reached. */
 export type Current = { tokens: Tokens; base: Connected | null }
 
+/** A row to be written as a record; `rowToken` is the sealed access token that it had then. */
+export type Restorable = { account: AccountRef; rowToken: string; record: AccountRecord }
+
 const KV_DEADLINE_MS = 2_000
+/** Rows that are looked at before others get a turn. */
+const LOOKS_A_TURN = 500
 const CAS_ROUNDS = 5
 
 export class CredentialVault {
@@ -65,9 +71,8 @@ export class CredentialVault {
       if (row === null) throw read.fault
       return { tokens: await openPair(seal, account, row), base: null }
     }
-    // A new bucket whose records are not restored yet says nothing about the account.
-    if (read.found === null && row !== null && this.#isOfOlderBucket(row))
-      return { tokens: await openPair(seal, account, row), base: null }
+    // A bucket whose records are not restored yet says nothing about the account.
+    if (read.found === null && row !== null) return { tokens: await openPair(seal, account, row), base: null }
     const theirs = this.#connected(account, read.found)
     if (row !== null && this.#isAhead(row, theirs)) {
       const tokens = await openPair(seal, account, row)
@@ -95,11 +100,17 @@ export class CredentialVault {
 
   /**
    * Mirrors a record into auth.db, or deletes the row when it says disconnected. Old news are ignored, a row that is
-   * ahead stays. Answers the credential when it is new.
+   * ahead stays. `present`: the leader has just said so, and it is no old news whatever its revision.
+   * Answers the credential when it is new.
    */
-  async note(account: AccountRef, record: AccountRecord, revision: number): Promise<Tokens | null> {
+  async note(
+    account: AccountRef,
+    record: AccountRecord,
+    revision: number,
+    present?: 'present',
+  ): Promise<Tokens | null> {
     const { auth, seal } = this.#parts
-    const verdict = this.#compare(auth.get(account), record, revision)
+    const verdict = this.#compare(auth.get(account), { record, revision }, present)
     if (verdict === 'old') return null
     if (record.desired === 'disconnected') {
       auth.delete(account)
@@ -114,7 +125,7 @@ export class CredentialVault {
     const tokens = await openCredential(seal, account, record.credential)
     const pair = await sealPair(seal, account, tokens)
     // Sealing took a moment, in which a newer record or a refresh may have been stored.
-    if (this.#compare(auth.get(account), record, revision) !== 'new credential') return null
+    if (this.#compare(auth.get(account), { record, revision }, present) !== 'new credential') return null
     auth.put({ account, ...pair, ...base, ...factsOf(record), dirty: false }, record.updated_at)
     return tokens
   }
@@ -124,20 +135,36 @@ export class CredentialVault {
     this.#parts.auth.delete(account)
   }
 
+  /** A row that was restored as a record; its sealed access token tells whether it is still that row. */
+  restored(account: AccountRef, rowToken: string, record: AccountRecord, revision: number): void {
+    if (record.credential !== null)
+      this.#parts.auth.markClean(account, rowToken, this.#baseOf(record.credential, revision))
+  }
+
+  /** The row is later than the record of the same mailbox that the leader has. */
+  isAheadOf(account: AccountRef, theirs: Revised<AccountRecord>): boolean {
+    const row = this.#parts.auth.get(account)
+    return row !== null && isBehind(theirs, row, this.#parts.bucketCreatedMs()) && sameMailbox(row, theirs.record)
+  }
+
   /**
-   * What to write again after a lost JetStream: the rows that belong to older buckets, as records. `updated_at` is the
-   * time of the row's credential, by which two instances that hold rows find out who has the newer one.
+   * What to write again after a lost JetStream or one that went backwards: the rows whose records are gone, by the
+   * revisions at which these stand now, as records. `updated_at` is the time of the row's credential, by which two
+   * instances that hold rows find out who has the newer one.
    */
-  async *recordsToRestore(bucketCreatedMs: number): AsyncGenerator<{ account: AccountRef; record: AccountRecord }> {
+  async *recordsToRestore(revisionOf: (account: AccountRef) => number | null): AsyncGenerator<Restorable> {
     const { auth, seal, log } = this.#parts
-    for (const row of auth.list({ olderThanBucketMs: bucketCreatedMs })) {
-      const { account, mailbox, address, reauth } = row
+    let looked = 0
+    for (const row of auth.list()) {
+      if (++looked % LOOKS_A_TURN === 0) await yieldTurn()
+      if (!isOrphan(row, revisionOf(row.account), this.#parts.bucketCreatedMs())) continue
+      const { account, accessToken, mailbox, address, reauth } = row
       try {
         const credential = await sealCredential(seal, account, await openPair(seal, account, row))
         const facts = { mailbox, address, credential, revoke: null, reauth, updated_at: row.updatedAtS }
         // auth.db does not know whether the credential was ever seen to open this mailbox: the worker asks first.
         const check = mailbox === null ? {} : { unverified: true as const }
-        yield { account, record: { v: 1, desired: 'connected', ...facts, ...check } }
+        yield { account, rowToken: accessToken, record: { v: 1, desired: 'connected', ...facts, ...check } }
       } catch (error) {
         log.error(
           { err: error, provider: account.provider },
@@ -161,7 +188,7 @@ export class CredentialVault {
   }
 
   #connected(account: AccountRef, found: Revised<AccountRecord> | null): Connected {
-    if (found?.record.desired === 'disconnected') this.#parts.auth.delete(account)
+    if (found?.record.desired === 'disconnected' && !this.isAheadOf(account, found)) this.#parts.auth.delete(account)
     if (found === null || found.record.desired !== 'connected' || found.record.credential === null)
       throw new NotConnectedError()
     return { record: { ...found.record, credential: found.record.credential }, revision: found.revision }
@@ -231,30 +258,29 @@ export class CredentialVault {
   }
 
   /** What a record is to the row: old news, a change beside the credential, or another credential. */
-  #compare(row: AuthRow | null, record: AccountRecord, revision: number): 'old' | 'same credential' | 'new credential' {
+  #compare(
+    row: AuthRow | null,
+    theirs: Revised<AccountRecord>,
+    present?: 'present',
+  ): 'old' | 'same credential' | 'new credential' {
     if (row === null) return 'new credential'
-    if (row.bucketCreatedMs === this.#parts.bucketCreatedMs() && revision <= row.kvRev) return 'old'
-    // Restored by an instance that had an older credential: ours is still to be restored over it.
-    if (this.#isOfOlderBucket(row) && record.desired === 'connected' && record.updated_at < row.updatedAtS) return 'old'
+    const { record } = theirs
+    const createdMs = this.#parts.bucketCreatedMs()
+    if (present === undefined && isOldNews(theirs, row, createdMs)) return 'old'
+    // Restored by an instance that had an older credential, or fallen back: ours is still to be restored over it.
+    if (isBehind(theirs, row, createdMs)) return 'old'
     return record.credential !== null && hashOf(record.credential) === row.kvHash ? 'same credential' : 'new credential'
   }
 
-  /** A refresh that started from this very credential and never reached KV. */
+  /** A refresh that started from this very credential and never reached KV, or a record that fell behind the row. */
   #isAhead(row: AuthRow, theirs: Connected): boolean {
-    return row.dirty && row.kvHash === hashOf(theirs.record.credential)
-  }
-
-  #isOfOlderBucket(row: AuthRow): boolean {
-    return row.bucketCreatedMs < this.#parts.bucketCreatedMs()
+    return (row.dirty && row.kvHash === hashOf(theirs.record.credential)) || this.isAheadOf(row.account, theirs)
   }
 
   #baseOf(credential: string, revision: number): RecordBase {
     return { kvRev: revision, kvHash: hashOf(credential), bucketCreatedMs: this.#parts.bucketCreatedMs() }
   }
 }
-
-/** Sealed values are never equal by chance (random IV): the same hash is the same write. */
-const hashOf = (sealed: string): string => createHash('sha256').update(sealed).digest('hex')
 
 const factsOf = ({ mailbox, address, reauth }: AccountRecord): RecordFacts => ({ mailbox, address, reauth })
 

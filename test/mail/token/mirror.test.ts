@@ -25,6 +25,12 @@ async function loseBucket(): Promise<void> {
   broker.bucket = await Bucket.open(broker.nc, BUCKET_ACCOUNTS)
 }
 
+/** Where the account's record stands now, as a fresh watch would say. */
+async function present(world: World): Promise<() => number | null> {
+  const found = await world.records.read(world.account)
+  return () => found?.revision ?? null
+}
+
 test('records are mirrored, changes beside the credential too, and old news are ignored', async (t) => {
   const world = await World.start(t, broker)
   const { tokens, auth } = world.open(t)
@@ -35,7 +41,11 @@ test('records are mirrored, changes beside the credential too, and old news are 
   await tokens.noteRecord(world.account, { ...first, reauth: { code: 'AUTH_EXPIRED', at: 5 } }, 11)
   const row = auth.get(world.account)
   assert.deepEqual([row?.kvRev, row?.reauth?.at, row?.accessToken], [11, 5, sealed])
-  await tokens.noteRecord(world.account, await world.recordOf(tokensOf('older', 0)), 9)
+  await tokens.noteRecord(
+    world.account,
+    await world.recordOf(tokensOf('older', 0), { updated_at: first.updated_at }),
+    9,
+  )
   assert.deepEqual(await world.onDisk(auth), ['canary-access-1', 'canary-refresh-1'])
   await tokens.noteRecord(world.account, await world.recordOf(tokensOf('2', 0)), 12)
   assert.deepEqual(await world.onDisk(auth), ['canary-access-2', 'canary-refresh-2'])
@@ -85,17 +95,23 @@ test('after a lost JetStream the records come back once, with everything but a d
   assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-1', 'not restored yet')
 
   const created = broker.bucket.createdMs
-  assert.deepEqual(await restoreRecords(tokens, records, created, signal), { restored: 1, alreadyThere: 0 })
+  assert.deepEqual(await restoreRecords(tokens, records, await present(world), signal), {
+    restored: 1,
+    alreadyThere: 0,
+  })
   const found = await world.records.read(world.account)
   assert.deepEqual({ ...found?.record, credential: '' }, { ...before?.record, credential: '', unverified: true })
   assert.deepEqual(await world.inKv(), ['canary-access-1', 'canary-refresh-1'])
   const row = auth.get(world.account)
   assert.deepEqual([row?.bucketCreatedMs, row?.kvRev, row?.dirty], [created, found?.revision, false])
-  assert.deepEqual(await restoreRecords(tokens, records, created, signal), { restored: 0, alreadyThere: 0 })
+  assert.deepEqual(await restoreRecords(tokens, records, await present(world), signal), {
+    restored: 0,
+    alreadyThere: 0,
+  })
 
   await loseBucket()
   await world.connect(tokensOf('1', 0), { desired: 'disconnected', credential: null })
-  const again = await restoreRecords(tokens, records, broker.bucket.createdMs, signal)
+  const again = await restoreRecords(tokens, records, await present(world), signal)
   assert.deepEqual(again, { restored: 0, alreadyThere: 1 })
   assert.equal(auth.get(world.account), null)
 })
@@ -114,7 +130,7 @@ test('of two instances that restore an account the newer credential holds, in ei
       const found = await world.records.read(world.account)
       // The watch may be quicker than the restoring.
       if (found !== null) await tokens.noteRecord(world.account, found.record, found.revision)
-      await restoreRecords(tokens, records, broker.bucket.createdMs, signal)
+      await restoreRecords(tokens, records, await present(world), signal)
     }
     assert.deepEqual(await world.inKv(), ['canary-access-2', 'canary-refresh-2'])
     const found = await world.records.read(world.account)
@@ -122,4 +138,68 @@ test('of two instances that restore an account the newer credential holds, in ei
     await old.tokens.noteRecord(world.account, found.record, found.revision)
     for (const { auth } of [old, fresh]) assert.deepEqual(await world.onDisk(auth), await world.inKv())
   }
+})
+
+const RECENTLY = -1_000
+const FAR = 1_000
+
+test('a record that fell back behind the row gives way to it: in use, and when accounts are restored', async (t) => {
+  for (const way of ['in use', 'restored'] as const) {
+    const world = await World.start(t, broker)
+    const reauth = { code: 'AUTH_EXPIRED', at: 5 }
+    const revision = await world.connect(tokensOf('old', 0), { updated_at: nowS() + RECENTLY, reauth })
+    const { tokens, auth, records } = world.open(t)
+    await tokens.noteRecord(world.account, await world.recordOf(tokensOf('new', nowS() + 3600)), revision + FAR)
+    const found = await world.records.read(world.account)
+    assert.ok(found !== null)
+    await tokens.noteRecord(world.account, found.record, revision)
+    assert.deepEqual(await world.onDisk(auth), ['canary-access-new', 'canary-refresh-new'], 'a watch that went back')
+    if (way === 'in use')
+      assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-new')
+    else {
+      const count = await restoreRecords(tokens, records, await present(world), signal)
+      assert.deepEqual(count, { restored: 1, alreadyThere: 0 })
+      assert.equal((await world.records.read(world.account))?.record.reauth, null, 'what else the row knows holds too')
+    }
+    assert.deepEqual(await world.inKv(), ['canary-access-new', 'canary-refresh-new'])
+    const again = await restoreRecords(tokens, records, await present(world), signal)
+    assert.deepEqual(again, { restored: 0, alreadyThere: 0 }, way)
+  }
+})
+
+test('a record that is missing from a bucket that went backwards is made again', async (t) => {
+  const world = await World.start(t, broker)
+  const { tokens, records } = world.open(t)
+  await tokens.noteRecord(world.account, await world.recordOf(tokensOf('1', nowS() + 3600)), FAR)
+  assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-1')
+  const count = await restoreRecords(tokens, records, await present(world), signal)
+  assert.deepEqual(count, { restored: 1, alreadyThere: 0 })
+  assert.deepEqual(await world.inKv(), ['canary-access-1', 'canary-refresh-1'])
+})
+
+test('what users did after the bucket went backwards holds, although its revisions are lower', async (t) => {
+  const world = await World.start(t, broker)
+  const { tokens, auth, records } = world.open(t)
+  const before = await world.recordOf(tokensOf('old', 0), { updated_at: nowS() + RECENTLY })
+  await tokens.noteRecord(world.account, before, FAR)
+  const revision = await world.connect(tokensOf('new', nowS() + 3600))
+  assert.ok(revision < FAR)
+  const count = await restoreRecords(tokens, records, await present(world), signal)
+  assert.deepEqual(count, { restored: 0, alreadyThere: 1 })
+  assert.deepEqual(await world.onDisk(auth), ['canary-access-new', 'canary-refresh-new'])
+  const gone = { desired: 'disconnected', credential: null, updated_at: nowS() + FAR } as const
+  await tokens.noteRecord(world.account, await world.recordOf(tokensOf('new', 0), gone), revision - 1)
+  assert.equal(auth.get(world.account), null)
+})
+
+test('an old disconnect that came back with the bucket does not end what was connected after it', async (t) => {
+  const world = await World.start(t, broker)
+  const gone = { desired: 'disconnected', credential: null, updated_at: nowS() + RECENTLY } as const
+  const revision = await world.connect(tokensOf('old', 0), gone)
+  const { tokens, records } = world.open(t)
+  await tokens.noteRecord(world.account, await world.recordOf(tokensOf('1', nowS() + 3600)), revision + FAR)
+  await assert.rejects(tokens.accessToken(world.account, {}, signal), /not connected/)
+  const count = await restoreRecords(tokens, records, await present(world), signal)
+  assert.deepEqual(count, { restored: 1, alreadyThere: 0 })
+  assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-1')
 })

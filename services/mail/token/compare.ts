@@ -1,0 +1,39 @@
+/**
+ * A row of auth.db and the record of its account: which is the later one. Revisions decide within one life of a bucket;
+ * where it was lost or went backwards, the time of the credential does. Pure.
+ */
+import { createHash } from 'node:crypto'
+import type { AccountRecord, Revised } from '../kv/account-record.ts'
+import type { AuthRow } from '../store/auth-store.ts'
+
+/** Sealed values are never equal by chance (random IV): the same hash is the same write. */
+export const hashOf = (sealed: string): string => createHash('sha256').update(sealed).digest('hex')
+
+/**
+ * The record that the row was made from is gone: the bucket is another one, or its record is missing or at a lower
+ * revision, which only a bucket that went backwards makes of it: records are never deleted.
+ */
+export const isOrphan = (row: AuthRow, revision: number | null, bucketCreatedMs: number): boolean =>
+  row.bucketCreatedMs !== bucketCreatedMs || revision === null || revision < row.kvRev
+
+/**
+ * The row is later than this record, though the revision does not say so. What another bucket says of a disconnected
+ * account was said after the loss; in one that went backwards a disconnect may be as old as everything else.
+ */
+export function isBehind({ record, revision }: Revised<AccountRecord>, row: AuthRow, bucketCreatedMs: number): boolean {
+  if (!isOrphan(row, revision, bucketCreatedMs) || record.updated_at >= row.updatedAtS) return false
+  return record.desired === 'connected' || row.bucketCreatedMs === bucketCreatedMs
+}
+
+/** Reached the row before, or is older than what did: news may come late. */
+export const isOldNews = (
+  { record, revision }: Revised<AccountRecord>,
+  row: AuthRow,
+  bucketCreatedMs: number,
+): boolean =>
+  row.bucketCreatedMs === bucketCreatedMs &&
+  (revision === row.kvRev || (revision < row.kvRev && record.updated_at <= row.updatedAtS))
+
+/** A credential is moved only between records and rows of one mailbox, as far as both know theirs. */
+export const sameMailbox = (a: { mailbox: string | null }, b: { mailbox: string | null }): boolean =>
+  a.mailbox === null || b.mailbox === null || a.mailbox === b.mailbox
