@@ -2,7 +2,6 @@
  * Which users this instance owns: it follows sessions, leases and accounts, acquires what is its own and free, releases
  * what is another's, and drops everything when its own term ends. One tenure per user does the work.
  */
-import PQueue from 'p-queue'
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
 import { parseAccountKey } from '#shared/subjects.ts'
@@ -13,15 +12,14 @@ import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
-import { outrank, winLease } from './acquire.ts'
+import { outrank, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
+import { Moves } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
 import { desiredOwner, membersOf } from './share.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
-/** Take-overs and hand-overs at the same time. */
-const MOVES_MAX = 16
 /** A user whose take-over failed is tried again after this long. */
 const RETRY_MS = 1_000
 const OTHER_TERM: unknown = new Error('the user belongs to another term')
@@ -41,8 +39,7 @@ export class Supervisor {
   readonly #deps: SupervisorDeps
   readonly #observer: Observer
   readonly #tenures = new Map<string, Tenure>()
-  readonly #moving = new Set<string>()
-  readonly #moves = new PQueue({ concurrency: MOVES_MAX })
+  readonly #moves: Moves
   readonly #dirty = new Set<string>()
   readonly #wake = new Wake()
   #allDirty = true
@@ -54,6 +51,7 @@ export class Supervisor {
   constructor(deps: SupervisorDeps) {
     this.#deps = deps
     const { leases, times, identity, clock, log, accounts } = deps
+    this.#moves = new Moves((userId) => this.#mark(userId), log)
     this.session = new Session(leases, times, identity, clock, log)
     this.session.onLost = () => this.#dropAll()
     this.#observer = new Observer(leases, this.session, times, clock, log)
@@ -135,25 +133,25 @@ export class Supervisor {
     this.#dirty.clear()
     for (const userId of users) this.#evaluateUser(userId)
     for (const [userId, tenure] of this.#tenures)
-      if (tenure.lost.aborted) this.#move(userId, () => this.#bury(userId, tenure))
+      if (tenure.lost.aborted) this.#moves.start(userId, () => this.#bury(userId, tenure))
   }
 
   #evaluateUser(userId: string): void {
-    if (this.#moving.has(userId)) {
+    if (this.#moves.has(userId)) {
       this.#recheck(userId)
       return
     }
     const tenure = this.#tenures.get(userId)
     const mine = this.#isMine(userId)
     if (tenure !== undefined) {
-      if (this.#overtaken(userId, tenure)) this.#move(userId, () => this.#bury(userId, tenure))
+      if (this.#overtaken(userId, tenure)) this.#moves.start(userId, () => this.#bury(userId, tenure))
       else if (!this.#deps.accounts.needsOwner(userId)) {
-        if (tenure.idle) this.#move(userId, () => this.#release(userId, tenure))
+        if (tenure.idle) this.#moves.start(userId, () => this.#release(userId, tenure))
         else this.#recheck(userId)
       } else if (!mine) {
         // A member that has just joined gets a moment to show that it stays.
         if (this.#deps.clock.monoMs() - this.#joinedMs < this.#deps.times.joinDebounceMs) this.#recheck(userId)
-        else this.#move(userId, () => this.#release(userId, tenure))
+        else this.#moves.start(userId, () => this.#release(userId, tenure))
       }
       return
     }
@@ -161,7 +159,7 @@ export class Supervisor {
       this.#returnLost(userId)
       return
     }
-    if (this.#isFree(userId) && this.session.acquiring) this.#move(userId, () => this.#acquire(userId))
+    if (this.#isFree(userId) && this.session.acquiring) this.#moves.start(userId, () => this.#acquire(userId))
     else this.#recheck(userId)
   }
 
@@ -175,7 +173,8 @@ export class Supervisor {
   #returnLost(userId: string): void {
     const lease = this.#deps.leases.leases.get(userId)
     if (lease === undefined || lease.record.owner !== this.session.sid) return
-    this.#move(userId, () => this.#giveBack(userId, { era: this.#deps.leases.era, rev: lease.revision }))
+    const epoch = { era: this.#deps.leases.era, rev: lease.revision }
+    this.#moves.start(userId, () => this.#moves.step(() => this.#giveBack(userId, epoch)))
   }
 
   /** Looks at the user again at the next scan. */
@@ -199,23 +198,15 @@ export class Supervisor {
     return lease?.record.owner !== this.session.sid || !this.#holds(userId, tenure.epoch)
   }
 
-  #move(userId: string, task: () => Promise<void>): void {
-    if (this.#moving.has(userId)) return
-    this.#moving.add(userId)
-    void this.#moves
-      .add(task)
-      .catch((error) => {
-        this.#deps.log.error({ err: error }, 'a user could not be moved')
-      })
-      .finally(() => {
-        this.#moving.delete(userId)
-        this.#mark(userId)
-      })
+  async #acquire(userId: string): Promise<void> {
+    const done = await this.#moves.step(() => this.#tryAcquire(userId))
+    if (!done) await this.#rest()
   }
 
-  async #acquire(userId: string): Promise<void> {
-    const { leases, clock, log } = this.#deps
-    if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return
+  /** False when it failed and may be tried again. */
+  async #tryAcquire(userId: string): Promise<boolean> {
+    const { leases, log } = this.#deps
+    if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return true
     const sid = this.session.sid
     try {
       const epoch = await winLease(userId, this.session, leases)
@@ -223,16 +214,23 @@ export class Supervisor {
       const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
       this.#tenures.set(userId, tenure)
       await tenure.start()
+      return true
     } catch (error) {
       const tenure = this.#tenures.get(userId)
       if (error instanceof StaleEpochError)
         await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
-      if (tenure !== undefined) await this.#bury(userId, tenure, error)
+      await tenure?.drop(error)
+      if (tenure !== undefined) await this.#end(userId, tenure)
       if (error instanceof RevisionConflict || error instanceof StaleEpochError)
         log.debug({ err: error }, 'somebody else was first')
       else log.warn({ err: error }, 'take-over failed; it is tried again')
-      await pause(clock, RETRY_MS, this.#stopping.signal)
+      return false
     }
+  }
+
+  /** What made a user fail is probably still there: not at once again. */
+  #rest(): Promise<void> {
+    return pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
   }
 
   /** The lease as this instance knows it still carries this epoch. */
@@ -241,33 +239,31 @@ export class Supervisor {
     return lease !== undefined && compareEpochs({ era: this.#deps.leases.era, rev: lease.revision }, epoch) === 0
   }
 
-  async #bury(userId: string, tenure: Tenure, reason = OTHER_TERM): Promise<void> {
+  async #bury(userId: string, tenure: Tenure): Promise<void> {
     const failed = tenure.lost.aborted && !(tenure.lost.reason instanceof StaleEpochError)
-    await tenure.drop(reason)
-    // What made the user fail is probably still there: not at once again.
-    if (failed) await pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
+    await this.#moves.step(() => tenure.drop(OTHER_TERM))
+    if (failed) await this.#rest()
+    await this.#moves.step(() => this.#end(userId, tenure))
+  }
+
+  #release(userId: string, tenure: Tenure): Promise<void> {
+    return this.#moves.step(async () => {
+      await tenure.release()
+      await this.#end(userId, tenure)
+    })
+  }
+
+  async #end(userId: string, tenure: Tenure): Promise<void> {
     this.#tenures.delete(userId)
     await this.#giveBack(userId, tenure.epoch)
   }
 
-  async #release(userId: string, tenure: Tenure): Promise<void> {
-    await tenure.release()
-    this.#tenures.delete(userId)
-    await this.#giveBack(userId, tenure.epoch)
-  }
-
-  /** CAS of the lease to nobody; whoever holds a later one keeps it. */
   async #giveBack(userId: string, epoch: Epoch): Promise<void> {
-    if (!this.session.valid || this.#deps.leases.era !== epoch.era) return
-    try {
-      await this.#deps.leases.writeLease(userId, { v: 1, kind: 'lease', owner: null }, epoch.rev)
-    } catch (error) {
-      if (!(error instanceof RevisionConflict)) throw error
-    }
+    if (this.session.valid) await returnLease(userId, epoch, this.#deps.leases)
   }
 
   #dropAll(): void {
-    for (const [userId, tenure] of this.#tenures) this.#move(userId, () => this.#bury(userId, tenure))
+    for (const [userId, tenure] of this.#tenures) this.#moves.start(userId, () => this.#bury(userId, tenure))
     this.#allDirty = true
   }
 
@@ -283,9 +279,9 @@ export class Supervisor {
 
   async #releaseAll(): Promise<void> {
     await this.session.drain().catch((error) => this.#deps.log.warn({ err: error }, 'the others could not be told'))
-    await this.#moves.onIdle()
-    for (const [userId, tenure] of this.#tenures) this.#move(userId, () => this.#release(userId, tenure))
-    await this.#moves.onIdle()
+    await this.#moves.settled()
+    for (const [userId, tenure] of this.#tenures) this.#moves.start(userId, () => this.#release(userId, tenure))
+    await this.#moves.settled()
   }
 
   async #closeSession(): Promise<void> {

@@ -4,6 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { test } from 'node:test'
 import { BUCKET_STATE } from '#shared/subjects.ts'
+import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
@@ -150,4 +151,27 @@ test('a user whose database cannot be opened is tried again and holds nobody bac
   await rm(folder)
   await ownedBy(a)
   await eachOnce(box, ['user0'])
+})
+
+test('users whose take-over fails keep nobody waiting while they rest, however many they are', async () => {
+  await using box = await ownerBox()
+  // Who rests after a failure does so until the end of the test.
+  const clock: Clock = {
+    ...systemClock,
+    sleep: (ms, signal) => systemClock.sleep(ms === 1_000 ? 1_000_000 : ms, signal),
+  }
+  const checkpoints = await slowCheckpoints(box)
+  const a = await box.node('a', { clock, tenure: { checkpoints } })
+  a.run()
+  const broken = Array.from({ length: 20 }, (_, i) => `broken${i}`)
+  for (const user of broken) {
+    const folder = dirname(a.store.fileOf(user))
+    await mkdir(dirname(folder), { recursive: true })
+    await writeFile(folder, 'not a folder')
+    await box.put(a, user)
+  }
+  await until('each has failed', () => checkpoints.reads >= broken.length && a.supervisor.tenures.size === 0)
+  for (const user of USERS) await box.put(a, user)
+  await ownedBy(a)
+  await eachOnce(box)
 })

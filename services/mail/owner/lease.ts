@@ -1,6 +1,6 @@
 /**
- * Winning the lease of a user by compare-and-set, and what a refusal says of the bucket: revisions of a key only grow,
- * so one that fell, or an epoch that is not above those given before, means that the bucket went backwards.
+ * The lease of a user, won and returned by compare-and-set, and what a refusal says of the bucket: revisions of a key only
+ * grow, so one that fell, or an epoch that is not above those given before, means that the bucket went backwards.
  */
 import type { Epoch } from '../base/model.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
@@ -22,6 +22,16 @@ export async function winLease(
   } catch (error) {
     if (error instanceof RevisionConflict && before !== null) await believeLeader(userId, before, leases)
     throw error
+  }
+}
+
+/** To nobody; whoever holds a later lease keeps it. */
+export async function returnLease(userId: string, epoch: Epoch, leases: LeaseLog): Promise<void> {
+  if (leases.era !== epoch.era) return
+  try {
+    await leases.writeLease(userId, { v: 1, kind: 'lease', owner: null }, epoch.rev)
+  } catch (error) {
+    if (!(error instanceof RevisionConflict)) throw error
   }
 }
 
