@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 
+const CACHE = { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }
 const MAIN = join(import.meta.dirname, '../../services/cli/main.ts')
 
 export type Ran = { code: number | null; out: string; err: string }
@@ -16,7 +17,7 @@ export type Running = {
 }
 
 export function startMailctl(args: string[], env: Record<string, string>, input?: string): Running {
-  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...CACHE, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
   let [out, err] = ['', '']
   child.stdout.on('data', (chunk) => {
     out += String(chunk)

@@ -28,9 +28,9 @@ export async function startPart<T>(
   stop: AbortSignal,
 ): Promise<Running<T>> {
   stop.throwIfAborted()
-  const { PATH, HOME, TMPDIR } = process.env
+  const { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE } = process.env
   const child = spawn(process.execPath, [script, ...args], {
-    env: { PATH, HOME, ...(TMPDIR === undefined ? {} : { TMPDIR }), ...env },
+    env: { PATH, HOME, TMPDIR, NODE_COMPILE_CACHE, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Ctrl-C reaches the whole group of a terminal; the demo itself ends its parts, one after the other.
     detached: true,

@@ -52,6 +52,9 @@ function meddler(provider: ProviderName, user: string) {
   }
 }
 
+/** Two pages of ids at Gmail, dozens of pages of mail at Graph. */
+const MAILS: Record<ProviderName, number> = { google: 600, microsoft: 400 }
+
 async function changesDuringBackfill(provider: ProviderName, paging: Paging): Promise<void> {
   const meddling = meddler(provider, 'ada-primary')
   let sim: Simulator | undefined
@@ -62,7 +65,7 @@ async function changesDuringBackfill(provider: ProviderName, paging: Paging): Pr
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   await box.start('a')
   sim = box.sim
-  await box.connect(nc, 'ada', provider, { n: 800 })
+  await box.connect(nc, 'ada', provider, { n: MAILS[provider] })
   await until('all changes are made', () => meddling.made.length === CHANGES)
   await settled(box, nc, ['ada'], `${provider} ${paging}`)
 

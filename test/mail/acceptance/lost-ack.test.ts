@@ -3,7 +3,7 @@
  * between publish and mark, no mail stands twice on the stream. Without the expected sequence one does.
  */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { setTimeout as pass } from 'node:timers/promises'
 import type { NatsConnection } from '#shared/nats.ts'
 import type { Controls } from '../../../services/mail/app/relay.ts'
@@ -57,95 +57,98 @@ async function killedBeforeMark(
   return await at.box.spawn('a', at.url)
 }
 
-test('a relay killed between publish and mark, and restarted after the dedupe window, publishes nothing twice', async () => {
-  await using at = await behindProxy()
-  const { box, nc, url } = at
-  let a = await box.spawn('a', url)
-  await box.connect(nc, 'ada', 'google', { n: 200 })
-  a = await killedBeforeMark(at, a, () => undefined)
-  await settled(box, nc, ['ada'], 'killed between publish and mark of the backfill')
-  await killedBeforeMark(at, a, () => deliver(box))
-  await settled(box, nc, ['ada'], 'killed between publish and mark of new mail')
-})
-
-/** The ack of one new mail is swallowed; answers how often the mail stands on the stream after the relay tried again. */
-async function ackSwallowed(controls: Controls): Promise<number> {
-  await using at = await behindProxy()
-  const { box, proxy, nc, ops, url } = at
-  await box.start('a', { env: url, controls })
-  await box.connect(nc, 'ada', 'google', { n: 5 })
-  await box.allLive(nc, ['ada'])
-  const { progress: before } = await accountOf(box, nc, 'ada', 'google')
-  const swallowed = proxy.dropNext('toClient', isAck)
-  const id = deliver(box)
-  await swallowed
-  // The relay waits two seconds for the answer: then the window is over.
-  await until('the mail is marked as published', async () => {
-    const { outbox, progress } = await accountOf(box, nc, 'ada', 'google')
-    return outbox.pending === 0 && progress.done === before.done + 1
+// Each has a server of its own, and most of their time is waiting.
+describe('acknowledgements that are lost', { concurrency: 3 }, () => {
+  test('a relay killed between publish and mark, and restarted after the dedupe window, publishes nothing twice', async () => {
+    await using at = await behindProxy()
+    const { box, nc, url } = at
+    let a = await box.spawn('a', url)
+    await box.connect(nc, 'ada', 'google', { n: 200 })
+    a = await killedBeforeMark(at, a, () => undefined)
+    await settled(box, nc, ['ada'], 'killed between publish and mark of the backfill')
+    await killedBeforeMark(at, a, () => deliver(box))
+    await settled(box, nc, ['ada'], 'killed between publish and mark of new mail')
   })
-  return await timesOf(ops, id)
-}
 
-test('a swallowed acknowledgement leads to one event', async () => {
-  assert.equal(await ackSwallowed({}), 1)
-})
-test('control: without expected sequence and read-back a swallowed acknowledgement leads to two', async () => {
-  assert.equal(await ackSwallowed(UNPROTECTED), 2)
-})
+  /** The ack of one new mail is swallowed; answers how often the mail stands on the stream after the relay tried again. */
+  async function ackSwallowed(controls: Controls): Promise<number> {
+    await using at = await behindProxy()
+    const { box, proxy, nc, ops, url } = at
+    await box.start('a', { env: url, controls })
+    await box.connect(nc, 'ada', 'google', { n: 5 })
+    await box.allLive(nc, ['ada'])
+    const { progress: before } = await accountOf(box, nc, 'ada', 'google')
+    const swallowed = proxy.dropNext('toClient', isAck)
+    const id = deliver(box)
+    await swallowed
+    // The relay waits two seconds for the answer: then the window is over.
+    await until('the mail is marked as published', async () => {
+      const { outbox, progress } = await accountOf(box, nc, 'ada', 'google')
+      return outbox.pending === 0 && progress.done === before.done + 1
+    })
+    return await timesOf(ops, id)
+  }
 
-test('control: with the expected sequence and without read-back the relay is stuck behind its own event', async () => {
-  await using at = await behindProxy()
-  const { box, proxy, nc, ops, url } = at
-  await box.start('a', { env: url, controls: { readBack: false } })
-  await box.connect(nc, 'ada', 'google', { n: 5 })
-  await box.allLive(nc, ['ada'])
-  const swallowed = proxy.dropNext('toClient', isAck)
-  const id = deliver(box)
-  await swallowed
-  await until('the relay has given up believing in NATS', async () => {
-    const { accounts } = await box.status(nc, 'ada')
-    return accounts.some(({ outbox, last_error }) => outbox.pending === 1 && last_error?.code === 'NATS_UNAVAILABLE')
+  test('a swallowed acknowledgement leads to one event', async () => {
+    assert.equal(await ackSwallowed({}), 1)
   })
-  assert.equal(await timesOf(ops, id), 1)
-})
+  test('control: without expected sequence and read-back a swallowed acknowledgement leads to two', async () => {
+    assert.equal(await ackSwallowed(UNPROTECTED), 2)
+  })
 
-/**
- * The owner's publish is held on the wire until another instance has taken over, published the same mail and the window
- * has passed; then it arrives. Answers how often the mail stands on the stream.
- */
-async function heldPublish(controls: Controls): Promise<number> {
-  await using at = await behindProxy()
-  const { box, proxy, nc, ops, url } = at
-  const a = await box.start('a', { env: url, controls })
-  await box.connect(nc, 'ada', 'google', { n: 5 })
-  await box.allLive(nc, ['ada'])
-  proxy.hold('toServer')
-  const id = deliver(box)
-  await box.spawn('b')
-  await until('b owns ada', async () => (await leaseOwner(ops, 'ada')) === 'b')
-  await until('b has published the mail', async () => (await timesOf(ops, id)) === 1)
-  await pass(WINDOW_MS + 500)
-  await arrive(proxy, ops, nc)
-  await settledOnce(box, nc, a.name)
-  return await timesOf(ops, id)
-}
+  test('control: with the expected sequence and without read-back the relay is stuck behind its own event', async () => {
+    await using at = await behindProxy()
+    const { box, proxy, nc, ops, url } = at
+    await box.start('a', { env: url, controls: { readBack: false } })
+    await box.connect(nc, 'ada', 'google', { n: 5 })
+    await box.allLive(nc, ['ada'])
+    const swallowed = proxy.dropNext('toClient', isAck)
+    const id = deliver(box)
+    await swallowed
+    await until('the relay has given up believing in NATS', async () => {
+      const { accounts } = await box.status(nc, 'ada')
+      return accounts.some(({ outbox, last_error }) => outbox.pending === 1 && last_error?.code === 'NATS_UNAVAILABLE')
+    })
+    assert.equal(await timesOf(ops, id), 1)
+  })
 
-/** Lets the held bytes go and waits until the server has worked them off. */
-async function arrive(proxy: TcpProxy, ops: NatsConnection, nc: NatsConnection): Promise<void> {
-  proxy.release()
-  await Promise.all([ops.flush(), nc.flush()])
-}
-/** The instance that was held answers again: what it had sent before has arrived. */
-async function settledOnce(box: Sandbox, nc: NatsConnection, name: string): Promise<void> {
-  const ops = await box.connection('ops')
-  await until(`${name} has a live session again`, async () => (await leaseOwner(ops, 'ada')) !== null)
-  await box.allLive(nc, ['ada'])
-}
+  /**
+   * The owner's publish is held on the wire until another instance has taken over, published the same mail and the window
+   * has passed; then it arrives. Answers how often the mail stands on the stream.
+   */
+  async function heldPublish(controls: Controls): Promise<number> {
+    await using at = await behindProxy()
+    const { box, proxy, nc, ops, url } = at
+    const a = await box.start('a', { env: url, controls })
+    await box.connect(nc, 'ada', 'google', { n: 5 })
+    await box.allLive(nc, ['ada'])
+    proxy.hold('toServer')
+    const id = deliver(box)
+    await box.spawn('b')
+    await until('b owns ada', async () => (await leaseOwner(ops, 'ada')) === 'b')
+    await until('b has published the mail', async () => (await timesOf(ops, id)) === 1)
+    await pass(WINDOW_MS + 500)
+    await arrive(proxy, ops, nc)
+    await settledOnce(box, nc, a.name)
+    return await timesOf(ops, id)
+  }
 
-test('a publish that arrives after another instance has taken over is refused', async () => {
-  assert.equal(await heldPublish({}), 1)
-})
-test('control: without expected sequence a publish that arrives late stands there twice', async () => {
-  assert.equal(await heldPublish({ expectSequence: false }), 2)
+  /** Lets the held bytes go and waits until the server has worked them off. */
+  async function arrive(proxy: TcpProxy, ops: NatsConnection, nc: NatsConnection): Promise<void> {
+    proxy.release()
+    await Promise.all([ops.flush(), nc.flush()])
+  }
+  /** The instance that was held answers again: what it had sent before has arrived. */
+  async function settledOnce(box: Sandbox, nc: NatsConnection, name: string): Promise<void> {
+    const ops = await box.connection('ops')
+    await until(`${name} has a live session again`, async () => (await leaseOwner(ops, 'ada')) !== null)
+    await box.allLive(nc, ['ada'])
+  }
+
+  test('a publish that arrives after another instance has taken over is refused', async () => {
+    assert.equal(await heldPublish({}), 1)
+  })
+  test('control: without expected sequence a publish that arrives late stands there twice', async () => {
+    assert.equal(await heldPublish({ expectSequence: false }), 2)
+  })
 })

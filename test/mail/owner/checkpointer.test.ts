@@ -1,6 +1,6 @@
 /** What is written for the next owner: never ahead of the stream, and kept trying while NATS does not answer. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { BUCKET_STATE } from '#shared/subjects.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
@@ -65,100 +65,103 @@ async function checkpointBox(options: { early?: boolean; port?: (port: number) =
   }
 }
 
-test('positions are written only when all mail they have passed is on the stream', async () => {
-  await using box = await checkpointBox()
-  box.mail('a', 3)
-  box.lane('h1')
-  await box.checkpointer.flush()
-  assert.equal(await box.cursors(), null)
-  box.publishAll()
-  await box.checkpointer.flush()
-  assert.deepEqual(await box.cursors(), ['history:h1'])
-  const record = (await box.seen.read(USER))?.record
-  assert.deepEqual([record?.pub, record?.lanesEpoch], [3, EPOCH])
-})
+// Each has a server of its own, and most of their time is waiting.
+describe('checkpoints', { concurrency: 3 }, () => {
+  test('positions are written only when all mail they have passed is on the stream', async () => {
+    await using box = await checkpointBox()
+    box.mail('a', 3)
+    box.lane('h1')
+    await box.checkpointer.flush()
+    assert.equal(await box.cursors(), null)
+    box.publishAll()
+    await box.checkpointer.flush()
+    assert.deepEqual(await box.cursors(), ['history:h1'])
+    const record = (await box.seen.read(USER))?.record
+    assert.deepEqual([record?.pub, record?.lanesEpoch], [3, EPOCH])
+  })
 
-test('with an outbox that is never empty the positions captured before still come through', async () => {
-  await using box = await checkpointBox()
-  box.mail('a', 1)
-  box.lane('h1')
-  box.checkpointer.changed(false)
-  await until('the first position is written', async () => {
-    box.mail(`more${performance.now()}-`, 1)
-    box.store.commit(USER, EPOCH, (tx) => {
-      const rows = dueRows(tx, 2)
-      // All but the newest row: the outbox is never empty.
-      const done = rows.slice(0, -1).map(({ id, msgId }) => ({ id, msgId, seq: id }))
-      const last = done.at(-1)
-      if (last !== undefined) markPublished(tx, done, { seq: last.seq, eventId: last.msgId }, 1)
+  test('with an outbox that is never empty the positions captured before still come through', async () => {
+    await using box = await checkpointBox()
+    box.mail('a', 1)
+    box.lane('h1')
+    box.checkpointer.changed(false)
+    await until('the first position is written', async () => {
+      box.mail(`more${performance.now()}-`, 1)
+      box.store.commit(USER, EPOCH, (tx) => {
+        const rows = dueRows(tx, 2)
+        // All but the newest row: the outbox is never empty.
+        const done = rows.slice(0, -1).map(({ id, msgId }) => ({ id, msgId, seq: id }))
+        const last = done.at(-1)
+        if (last !== undefined) markPublished(tx, done, { seq: last.seq, eventId: last.msgId }, 1)
+      })
+      box.checkpointer.published()
+      return (await box.cursors())?.includes('history:h1')
     })
-    box.checkpointer.published()
-    return (await box.cursors())?.includes('history:h1')
   })
-})
 
-test('the control: written early, positions are ahead of mail that only this disk has', async () => {
-  await using box = await checkpointBox({ early: true })
-  box.mail('a', 3)
-  box.lane('h1')
-  await box.checkpointer.flush()
-  assert.deepEqual(await box.cursors(), ['history:h1'], 'whoever goes on from here never fetches the three')
-})
-
-test('while ids wait to be fetched, Gmail is listed again and Graph keeps its last checkpoint', async () => {
-  await using box = await checkpointBox()
-  box.lane('h1')
-  await box.checkpointer.flush()
-  box.lane('h2')
-  box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['m1'], { urgent: false }))
-  await box.checkpointer.flush()
-  assert.deepEqual(await box.cursors(), ['history:h1'])
-  box.lane('page 7', { lane: 'enum' })
-  await box.checkpointer.flush()
-  assert.deepEqual(await box.cursors(), ['enum:null', 'history:h2'])
-  box.store.commit(USER, EPOCH, (tx) => finish(tx, ACCOUNT, take(tx, ACCOUNT, Date.now(), 10)))
-  await box.checkpointer.flush()
-  assert.deepEqual(await box.cursors(), ['enum:page 7', 'history:h2'])
-})
-
-test('a message set aside keeps positions back like one that waits', async () => {
-  await using box = await checkpointBox()
-  box.lane('h1')
-  await box.checkpointer.flush()
-  box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['bad'], { urgent: false }))
-  box.store.commit(USER, EPOCH, (tx) => tx.db.run("UPDATE fetch_queue SET attempts = 3, reason = 'missing'"))
-  box.lane('h2')
-  await box.checkpointer.flush()
-  assert.deepEqual(await box.cursors(), ['history:h1'])
-})
-
-test('NATS that does not answer ends nothing: the checkpoint is written when it is back', async (t) => {
-  let proxy: Awaited<ReturnType<typeof startProxy>> | undefined
-  t.after(() => proxy?.[Symbol.asyncDispose]())
-  await using box = await checkpointBox({
-    port: async (port) => {
-      proxy = await startProxy(port)
-      return proxy.port
-    },
+  test('the control: written early, positions are ahead of mail that only this disk has', async () => {
+    await using box = await checkpointBox({ early: true })
+    box.mail('a', 3)
+    box.lane('h1')
+    await box.checkpointer.flush()
+    assert.deepEqual(await box.cursors(), ['history:h1'], 'whoever goes on from here never fetches the three')
   })
-  box.lane('h1')
-  const swallowed = proxy?.dropNext('toServer', (chunk) => chunk.includes('$KV.mail_state'))
-  const look = proxy?.dropNext('toServer', (chunk) => chunk.includes('KV_mail_state') && !chunk.includes('history'))
-  box.checkpointer.changed(false)
-  await Promise.all([swallowed, look])
-  const written = until('the checkpoint is there', async () => (await box.cursors())?.includes('history:h1'))
-  await Promise.race([written, box.running])
-  assert.deepEqual(await box.cursors(), ['history:h1'])
-})
 
-test('a later owner ends the term at its first checkpoint', async () => {
-  await using box = await checkpointBox()
-  const later = { ...EPOCH, rev: EPOCH.rev + 1 }
-  const found = await box.seen.read(USER)
-  assert.ok(found !== null)
-  await box.seen.write(USER, { ...found.record, epoch: later }, found.revision)
-  box.lane('h1')
-  box.checkpointer.changed(false)
-  await assert.rejects(box.running, StaleEpochError)
-  assert.equal(await box.cursors(), null)
+  test('while ids wait to be fetched, Gmail is listed again and Graph keeps its last checkpoint', async () => {
+    await using box = await checkpointBox()
+    box.lane('h1')
+    await box.checkpointer.flush()
+    box.lane('h2')
+    box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['m1'], { urgent: false }))
+    await box.checkpointer.flush()
+    assert.deepEqual(await box.cursors(), ['history:h1'])
+    box.lane('page 7', { lane: 'enum' })
+    await box.checkpointer.flush()
+    assert.deepEqual(await box.cursors(), ['enum:null', 'history:h2'])
+    box.store.commit(USER, EPOCH, (tx) => finish(tx, ACCOUNT, take(tx, ACCOUNT, Date.now(), 10)))
+    await box.checkpointer.flush()
+    assert.deepEqual(await box.cursors(), ['enum:page 7', 'history:h2'])
+  })
+
+  test('a message set aside keeps positions back like one that waits', async () => {
+    await using box = await checkpointBox()
+    box.lane('h1')
+    await box.checkpointer.flush()
+    box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['bad'], { urgent: false }))
+    box.store.commit(USER, EPOCH, (tx) => tx.db.run("UPDATE fetch_queue SET attempts = 3, reason = 'missing'"))
+    box.lane('h2')
+    await box.checkpointer.flush()
+    assert.deepEqual(await box.cursors(), ['history:h1'])
+  })
+
+  test('NATS that does not answer ends nothing: the checkpoint is written when it is back', async (t) => {
+    let proxy: Awaited<ReturnType<typeof startProxy>> | undefined
+    t.after(() => proxy?.[Symbol.asyncDispose]())
+    await using box = await checkpointBox({
+      port: async (port) => {
+        proxy = await startProxy(port)
+        return proxy.port
+      },
+    })
+    box.lane('h1')
+    const swallowed = proxy?.dropNext('toServer', (chunk) => chunk.includes('$KV.mail_state'))
+    const look = proxy?.dropNext('toServer', (chunk) => chunk.includes('KV_mail_state') && !chunk.includes('history'))
+    box.checkpointer.changed(false)
+    await Promise.all([swallowed, look])
+    const written = until('the checkpoint is there', async () => (await box.cursors())?.includes('history:h1'))
+    await Promise.race([written, box.running])
+    assert.deepEqual(await box.cursors(), ['history:h1'])
+  })
+
+  test('a later owner ends the term at its first checkpoint', async () => {
+    await using box = await checkpointBox()
+    const later = { ...EPOCH, rev: EPOCH.rev + 1 }
+    const found = await box.seen.read(USER)
+    assert.ok(found !== null)
+    await box.seen.write(USER, { ...found.record, epoch: later }, found.revision)
+    box.lane('h1')
+    box.checkpointer.changed(false)
+    await assert.rejects(box.running, StaleEpochError)
+    assert.equal(await box.cursors(), null)
+  })
 })
