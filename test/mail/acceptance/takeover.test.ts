@@ -88,7 +88,7 @@ test('users of an instance ended with SIGTERM are handed over without waiting fo
 })
 
 test('a killed instance whose data directory is gone is replaced by fetching again, and by itself when it comes back', async () => {
-  await using at = await twoAtWork(100)
+  await using at = await twoAtWork(60)
   const { box, nc, a, b } = at
   await settled(box, nc, USERS, 'before')
   await a.kill('SIGKILL')
@@ -110,7 +110,7 @@ test('an instance restarted on its data directory takes its users back without w
   await using box = await sandbox({ env: NEVER_SILENT, simulator: { seed: SEED } })
   const nc = await box.connection('service')
   const a = await box.spawn('a')
-  await connectAll(box, nc, 100)
+  await connectAll(box, nc, 60)
   await untilOwned(box, nc, 'a owns all', ownedOnlyBy('a'))
   await a.kill('SIGKILL')
   await box.spawn('a')
@@ -133,7 +133,7 @@ async function pauseOwner(box: Sandbox, ops: NatsConnection, a: InstanceProcess)
 }
 
 test('an owner paused for longer than the silence writes nothing when it wakes', async () => {
-  await using at = await twoAtWork(300)
+  await using at = await twoAtWork(200)
   const { box, nc, ops, a } = at
   await pauseOwner(box, ops, a)
   await until('a knows that it was declared dead', () => a.lines.some((line) => line.includes('was declared dead')))
