@@ -110,7 +110,7 @@ test('while the provider is down for everything no message is blamed', async () 
 
 for (const enumDone of [true, false])
   test(`new mail that is not there yet is asked for after 5 s, 60 s and 10 min while old mail is ${enumDone ? 'fetched' : 'listed'}`, async () => {
-    await using box = mailbox([{ ids: ids('old', 4_000) }, { ids: ['new'], urgent: true }], { enumDone })
+    await using box = mailbox([{ ids: ids('old', 8_000) }, { ids: ['new'], urgent: true }], { enumDone })
     let times = 0
     box.script.getMs = 2_000
     box.script.get = (id) => {
