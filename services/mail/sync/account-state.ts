@@ -92,6 +92,12 @@ export class AccountState {
       const times = { notBeforeMs: moved(notBeforeMs), syncedMs: moved(syncedMs), resetMs: moved(resetMs) }
       this.lanes.set(lane.lane, { ...lane, ...times })
     }
+    this.faults = new Map(
+      [...this.faults].map(([of, fault]) => [
+        of,
+        { ...fault, atMs: moved(fault.atMs), retryAtMs: fault.retryAtMs === null ? null : moved(fault.retryAtMs) },
+      ]),
+    )
     this.sinceMs = moved(this.sinceMs)
     this.throttledUntilMs = moved(this.throttledUntilMs)
     const due = (ms: number | null): number | null => (ms === null ? null : moved(ms))

@@ -38,7 +38,8 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
 function refuseFullDisk(worker: LaneHost): void {
   if (![...worker.state.faults.values()].some(({ code }) => code === 'DISK_FULL')) return
   const { deps, account, epoch } = worker
-  deps.store.commit(account.userId, epoch, (tx) => worker.putStatus(tx, deps.clock.wallMs()))
+  const nowMs = worker.nowMs()
+  deps.store.commit(account.userId, epoch, (tx) => worker.putStatus(tx, nowMs))
 }
 
 /** Binds the account to the mailbox that its credential opens, before the first page. */
@@ -78,9 +79,12 @@ async function withToken<T>(worker: LaneHost, signal: AbortSignal, request: (cal
 
 const isAuth = (error: unknown): boolean => error instanceof ProviderError && error.kind === 'auth'
 
-function takeIds({ deps, account }: LaneHost, lane: string): Taken[] {
+function takeIds(worker: LaneHost, lane: string): Taken[] {
+  const { deps, account } = worker
   const count = deps.provider.takes(lane)
-  return count === 0 ? [] : deps.store.read(account.userId, (db) => take(db, account, deps.clock.wallMs(), count))
+  if (count === 0) return []
+  const nowMs = worker.nowMs()
+  return deps.store.read(account.userId, (db) => take(db, account, nowMs, count))
 }
 
 /** Whether a take that fails as a whole fails by its messages: others came through since, or all of it failed before. */
@@ -92,7 +96,7 @@ function accountAnswers({ state }: LaneHost, lane: string, taken: readonly Taken
 
 function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Taken[]): void {
   const { deps, account, state } = worker
-  const nowMs = deps.clock.wallMs()
+  const nowMs = worker.nowMs()
   const before = state.lanes.get(lane) ?? newLane(lane)
   const idle = isIdle(page, taken, state.lanes) && state.faults.size === 0
   const lanes = movedLanes(page, before, state.lanes, nowMs)

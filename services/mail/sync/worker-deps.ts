@@ -48,6 +48,8 @@ export type LaneHost = {
   readonly epoch: Epoch
   readonly deps: WorkerDeps
   readonly state: AccountState
+  /** The wall clock. When it was set, all times that wait are moved first: none is to be moved that was noted after. */
+  nowMs(): number
   /** Writes the row of `provider_sync_state`. */
   putStatus(tx: UserTx, nowMs: number): void
 }

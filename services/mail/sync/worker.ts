@@ -108,11 +108,9 @@ export class Worker implements LaneHost {
       await this.#wake.wait(250, clock, signal)
       return
     }
-    const setMs = this.#clockStep.take()
-    if (setMs !== 0) this.#clockSet(setMs)
     this.deps.limiter.setSharers(this.deps.sharers())
     if (!this.state.bound && !this.#running.has('')) this.#start('', signal)
-    const nowMs = clock.wallMs()
+    const nowMs = this.nowMs()
     const next = plan({
       lanes: this.state.bound ? [...this.state.lanes.values()] : [],
       running: new Set(this.#running.keys()),
@@ -152,7 +150,7 @@ export class Worker implements LaneHost {
     if (signal.aborted) return
     if (error instanceof StaleEpochError || this.deps.store.isDamage(this.account.userId, error)) throw error
     const { clock, telemetry, log } = this.deps
-    const nowMs = clock.wallMs()
+    const nowMs = this.nowMs()
     const known = this.state.lanes.get(lane)
     const before = known ?? { ...newLane(lane), failures: lane === '' ? this.#bindFailures++ : 0 }
     const verdict = judge(error, before, nowMs, this.deps.sharers() > 1, this.deps.random())
@@ -252,6 +250,12 @@ export class Worker implements LaneHost {
       if (!(error instanceof DiskError)) throw error
       this.deps.log.error({ err: error }, 'the disk refuses the status')
     }
+  }
+
+  nowMs(): number {
+    const setMs = this.#clockStep.take()
+    if (setMs !== 0) this.#clockSet(setMs)
+    return this.deps.clock.wallMs()
   }
 
   /** Times that the worker waits for would come days too early or too late. */

@@ -83,6 +83,44 @@ for (const byMs of [-DAYS_MS, DAYS_MS])
     await end()
   })
 
+for (const how of ['fails', 'comes'] as const)
+  test(`a wall clock that is set while a page is on its way, which then ${how}, changes no interval`, async () => {
+    await using box = new WorkerBox()
+    had(box, {})
+    let n = 0
+    box.provider.answer = async ({ lane }, { signal }) => {
+      if (++n === 2) {
+        await box.clock.sleep(200, signal)
+        if (how === 'fails') throw new ProviderError('transient', { operation: 'test' })
+      }
+      return { lanes: [doneAt(lane, `c${n}`)] }
+    }
+    const { worker, end } = box.start()
+    await box.clock.advance(30_100)
+    assert.equal(box.of('history').length, 2)
+    box.clock.jump(8 * HOUR_MS)
+    await box.clock.advance(HOUR_MS)
+    assert.ok(box.of('history').length > 2 + 115, `${box.of('history').length} polls`)
+    assert.deepEqual([stateOf(box, worker), worker.state.fault], ['live', null])
+    await end()
+  })
+
+test('what status shows of a fault moves along with the wall clock', async () => {
+  await using box = new WorkerBox()
+  had(box, {})
+  box.provider.answer = () => {
+    throw new ProviderError('throttled', { operation: 'test', retryAfterMs: 600_000 })
+  }
+  const { worker, end } = box.start()
+  await box.clock.advance(1_000)
+  box.clock.jump(DAYS_MS)
+  await box.clock.advance(60_000)
+  const { atMs, retryAtMs } = worker.state.fault ?? assert.fail('no fault')
+  const now = box.clock.wallMs()
+  assert.ok(atMs <= now && atMs > now - 62_000 && retryAtMs !== null && retryAtMs > now && retryAtMs < now + 600_000)
+  await end()
+})
+
 test('after a restart one folder that waits holds up no other, and an announced pause of the mailbox holds up all', async () => {
   await using box = new WorkerBox()
   had(box, {}, { lane: 'folder:x', notBeforeMs: box.clock.wallMs() + 600_000 })
