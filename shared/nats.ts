@@ -4,7 +4,13 @@
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect, credsAuthenticator, type NatsConnection, type NodeConnectionOptions } from 'nats'
+import {
+  connect,
+  credsAuthenticator,
+  type NatsConnection,
+  type NodeConnectionOptions,
+  PermissionViolationError,
+} from 'nats'
 import { faultCode } from './fault-code.ts'
 import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from './lifecycle.ts'
 import type { Log } from './log.ts'
@@ -155,13 +161,17 @@ export async function followStatus(
         on.disconnected()
         break
       case 'error':
-        log.error({ err: status.error }, 'NATS refused an operation')
+        log.error({ err: status.error, ...forbiddenOf(status.error) }, 'NATS refused an operation')
         break
       default:
         log.debug({ status: status.type }, 'NATS status')
     }
   }
 }
+
+/** What a permission is missing for. Names of ours, which the text of a foreign error is not. */
+const forbiddenOf = (error: Error): { operation?: string; subject?: string } =>
+  error instanceof PermissionViolationError ? { operation: error.operation, subject: error.subject } : {}
 
 /** Drains the connection, or closes it at once when it is down or draining takes longer than three seconds. */
 export async function drainNats(nc: NatsConnection, log: Log): Promise<void> {

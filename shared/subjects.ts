@@ -93,5 +93,8 @@ export const HEADER_REQUEST_ID = 'Mail-Request-Id'
 /** The inbox prefix of each NATS role; `nats.conf` lets each role read only its own. */
 export const inboxPrefix = (natsUser: string | undefined): string =>
   natsUser === undefined ? '_INBOX' : `_INBOX_${natsUser}`
-/** True for a subject that only a waiting requester listens to: never one of ours, of KV or of JetStream. */
-export const isInbox = (subject: string): boolean => /^_INBOX[._]/.test(subject)
+/**
+ * True for a subject that only a waiting requester listens to, also one that the server has made for a request from
+ * another account or cluster: never one of ours, of KV or of JetStream.
+ */
+export const isInbox = (subject: string): boolean => /^_INBOX[._]|^_G?R_\./.test(subject)

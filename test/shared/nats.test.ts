@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { nkeys } from '@nats-io/nats-core'
+import { pino } from 'pino'
 import { ExitError } from '#shared/lifecycle.ts'
-import { createLog } from '#shared/log.ts'
-import { connectNats, readCreds, refuseOldServer } from '#shared/nats.ts'
+import { createLog, describeError } from '#shared/log.ts'
+import { connectNats, drainNats, followStatus, readCreds, refuseOldServer } from '#shared/nats.ts'
+import { inboxPrefix } from '#shared/subjects.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import { until } from '../support/until.ts'
 
@@ -24,6 +26,19 @@ test('while the server is away its version is unknown: the connection stays open
   } finally {
     await nc.close()
   }
+})
+
+test('what NATS forbids is named in the log', async () => {
+  await using nats = await startNatsServer()
+  const lines: string[] = []
+  const log = pino({ serializers: { err: describeError } }, { write: (line) => lines.push(line) })
+  const user = { user: 'bridge', password: nats.passwords.bridge, inboxPrefix: inboxPrefix('bridge') }
+  const nc = await connectNats({ url: nats.url, name: 'test', ...user }, log, AbortSignal.timeout(10_000))
+  const following = followStatus(nc, log, { connected: () => undefined, disconnected: () => undefined })
+  nc.publish('mail.as.victim.connect', 'x')
+  await until('it is told', () => lines.some((line) => line.includes('"subject":"mail.as.victim.connect"')))
+  await drainNats(nc, log)
+  await following
 })
 
 const block = (name: string, text: string): string => `-----BEGIN ${name}-----\n${text}\n------END ${name}------\n\n`

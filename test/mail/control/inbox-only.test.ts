@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Kvm } from '@nats-io/kv'
 import { Svcm } from '@nats-io/services'
-import { BUCKET_ACCOUNTS, BUCKET_STATE, bucketStream, EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
+import { BUCKET_ACCOUNTS, BUCKET_STATE, bucketStream, EVENT_STREAM, eventSubject, isInbox } from '#shared/subjects.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { lastSeq } from '../acceptance/support.ts'
 
@@ -14,6 +14,13 @@ const TARGETS = [
   eventSubject('victim'),
   `$JS.API.STREAM.PURGE.${EVENT_STREAM}`,
 ]
+
+test('an inbox is what a client makes, or the server for a request from another account; nothing else', () => {
+  for (const reply of ['_INBOX.a.1', '_INBOX_bridge.a.1', '_R_.3t1ft7.IePW13', '_GR_.a.b.c'])
+    assert.ok(isInbox(reply), reply)
+  for (const reply of [...TARGETS, 'mail.as.victim.disconnect', '_INBOXES.a', 'x._INBOX.a', '_R', '$SYS.x'])
+    assert.ok(!isInbox(reply), reply)
+})
 
 /** Asks as the bridge, which may write nothing, with answers that would write; then waits until all were handled. */
 async function forge(box: Sandbox): Promise<void> {
