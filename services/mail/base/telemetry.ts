@@ -23,80 +23,67 @@ const CODES: readonly AccountErrorCode[] = [
   'INTERNAL',
 ]
 
-type Labels<L extends string> = Partial<Record<L, string>>
-const perProvider = <L extends string>(label: L, values: readonly string[]): Labels<L | 'provider'>[] =>
-  BY_PROVIDER.flatMap(({ provider }) => values.map((value) => ({ provider, [label]: value }) as Labels<L | 'provider'>))
+const perProvider = (label: string, values: readonly string[]): Record<string, string>[] =>
+  BY_PROVIDER.flatMap(({ provider }) => values.map((value) => ({ provider, [label]: value })))
+const each = (label: string, values: readonly string[]): Record<string, string>[] =>
+  values.map((value) => ({ [label]: value }))
 
-export type Telemetry = ReturnType<typeof createTelemetry>
+type CounterSpec = { name: string; help: string; from: readonly Record<string, string>[] }
+/** Every counter, with the labels at which it stands from the start; [] = it has none. */
+const COUNTERS = {
+  stored: { name: 'mail_stored_total', help: 'Mails written to a user database', from: BY_PROVIDER },
+  published: { name: 'events_published_total', help: 'Events acknowledged by the stream', from: [] },
+  errors: { name: 'sync_errors_total', help: 'Failed pages by what they mean', from: perProvider('code', CODES) },
+  refreshes: {
+    name: 'token_refreshes_total',
+    help: 'Refreshes of access tokens',
+    from: perProvider('outcome', OUTCOMES),
+  },
+  throttles: { name: 'throttled_total', help: 'Times a provider asked to wait', from: BY_PROVIDER },
+  cursors: { name: 'cursor_expired_total', help: 'Times a provider forgot a position', from: BY_PROVIDER },
+  skipped: { name: 'items_skipped_total', help: 'Items of a provider without an id', from: BY_PROVIDER },
+  gone: { name: 'messages_gone_total', help: 'Listed mails that the provider did not find again', from: BY_PROVIDER },
+  zombies: {
+    name: 'zombie_writes_refused_total',
+    help: 'Writes refused by a store because the epoch was over',
+    from: each('store', STORES),
+  },
+  takeovers: {
+    name: 'takeovers_total',
+    help: 'Users taken over, by what their database was',
+    from: each('base', BASES),
+  },
+  resets: {
+    name: 'stream_resets_total',
+    help: 'Users that found a new or older stream',
+    from: each('kind', RESETS),
+  },
+  reconciled: {
+    name: 'reconciled_events_total',
+    help: 'Events read back from the stream',
+    from: each('as', READ_BACK),
+  },
+} as const satisfies Record<string, CounterSpec>
 
-/** @param level current values that are read when somebody asks: accounts by state, outbox depth, users owned. */
-export function createTelemetry(
-  log: Log,
-  level: () => { accounts: Record<string, number>; outboxPending: number; users: number },
-) {
-  const registry = new Registry()
-  const registers = [registry]
-  collectDefaultMetrics({ register: registry, prefix: 'mailsync_' })
-  const counter = <L extends string>(name: string, help: string, labelNames: L[], from: Labels<L>[]): Counter<L> => {
-    const made = new Counter({ name: `mailsync_${name}`, help, labelNames, registers })
+function countersOf(registry: Registry): Record<keyof typeof COUNTERS, Counter> {
+  const make = ({ name, help, from }: CounterSpec): Counter => {
+    const labelNames = Object.keys(from[0] ?? {})
+    const made = new Counter({ name: `mailsync_${name}`, help, labelNames, registers: [registry] })
     // A counter that begins with its first event shows no rise there: rate() would miss the first error.
     for (const labels of from) made.inc(labels, 0)
     return made
   }
+  return Object.fromEntries(Object.entries(COUNTERS).map(([key, spec]) => [key, make(spec)])) as Record<
+    keyof typeof COUNTERS,
+    Counter
+  >
+}
 
-  const stored = counter('mail_stored_total', 'Mails written to a user database', ['provider'], BY_PROVIDER)
-  const published = counter('events_published_total', 'Events acknowledged by the stream', [], [])
-  const errors = counter(
-    'sync_errors_total',
-    'Failed pages by what they mean',
-    ['provider', 'code'],
-    perProvider('code', CODES),
-  )
-  const refreshes = counter(
-    'token_refreshes_total',
-    'Refreshes of access tokens',
-    ['provider', 'outcome'],
-    perProvider('outcome', OUTCOMES),
-  )
-  const throttles = counter('throttled_total', 'Times a provider asked to wait', ['provider'], BY_PROVIDER)
-  const cursors = counter('cursor_expired_total', 'Times a provider forgot a position', ['provider'], BY_PROVIDER)
-  const skipped = counter('items_skipped_total', 'Items of a provider without an id', ['provider'], BY_PROVIDER)
-  const gone = counter(
-    'messages_gone_total',
-    'Listed mails that the provider did not find again',
-    ['provider'],
-    BY_PROVIDER,
-  )
-  const zombies = counter(
-    'zombie_writes_refused_total',
-    'Writes refused by a store because the epoch was over',
-    ['store'],
-    STORES.map((store) => ({ store })),
-  )
-  const takeovers = counter(
-    'takeovers_total',
-    'Users taken over, by what their database was',
-    ['base'],
-    BASES.map((base) => ({ base })),
-  )
-  const resets = counter(
-    'stream_resets_total',
-    'Users that found a new or older stream',
-    ['kind'],
-    RESETS.map((kind) => ({ kind })),
-  )
-  const reconciled = counter(
-    'reconciled_events_total',
-    'Events read back from the stream',
-    ['as'],
-    READ_BACK.map((as) => ({ as })),
-  )
-  const latency = new Histogram({
-    name: 'mailsync_publish_latency_seconds',
-    help: 'From commit to acknowledgement of the stream',
-    buckets: PUBLISH_BUCKETS_S,
-    registers,
-  })
+type Level = () => { accounts: Record<string, number>; outboxPending: number; users: number }
+
+/** Values that are read when somebody asks. */
+function addLevels(registry: Registry, level: Level): void {
+  const registers = [registry]
   new Gauge({
     name: 'mailsync_accounts',
     help: 'Accounts owned by this instance, by state',
@@ -123,35 +110,51 @@ export function createTelemetry(
       this.set(level().users)
     },
   })
+}
+
+export type Telemetry = ReturnType<typeof createTelemetry>
+
+/** @param level current values that are read when somebody asks: accounts by state, outbox depth, users owned. */
+export function createTelemetry(log: Log, level: Level) {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry, prefix: 'mailsync_' })
+  const count = countersOf(registry)
+  const latency = new Histogram({
+    name: 'mailsync_publish_latency_seconds',
+    help: 'From commit to acknowledgement of the stream',
+    buckets: PUBLISH_BUCKETS_S,
+    registers: [registry],
+  })
+  addLevels(registry, level)
 
   return {
     registry,
-    mailStored: (provider: ProviderName, count: number): void => stored.inc({ provider }, count),
-    eventsPublished(count: number, latencyMs: number): void {
-      published.inc(count)
+    mailStored: (provider: ProviderName, mails: number): void => count.stored.inc({ provider }, mails),
+    eventsPublished(events: number, latencyMs: number): void {
+      count.published.inc(events)
       latency.observe(latencyMs / 1000)
     },
-    syncFailed: (provider: ProviderName, code: AccountErrorCode): void => errors.inc({ provider, code }),
+    syncFailed: (provider: ProviderName, code: AccountErrorCode): void => count.errors.inc({ provider, code }),
     tokenRefreshed: (provider: ProviderName, outcome: (typeof OUTCOMES)[number]): void =>
-      refreshes.inc({ provider, outcome }),
-    throttled: (provider: ProviderName): void => throttles.inc({ provider }),
-    cursorExpired: (provider: ProviderName): void => cursors.inc({ provider }),
-    itemsSkipped(provider: ProviderName, count: number): void {
-      skipped.inc({ provider }, count)
-      log.error({ provider, count }, 'items without an id were passed over')
+      count.refreshes.inc({ provider, outcome }),
+    throttled: (provider: ProviderName): void => count.throttles.inc({ provider }),
+    cursorExpired: (provider: ProviderName): void => count.cursors.inc({ provider }),
+    itemsSkipped(provider: ProviderName, items: number): void {
+      count.skipped.inc({ provider }, items)
+      log.error({ provider, items }, 'items without an id were passed over')
     },
-    messagesGone: (provider: ProviderName, count: number): void => gone.inc({ provider }, count),
+    messagesGone: (provider: ProviderName, mails: number): void => count.gone.inc({ provider }, mails),
     zombieRefused(store: (typeof STORES)[number]): void {
-      zombies.inc({ store })
+      count.zombies.inc({ store })
       log.warn({ store }, 'a write of a past epoch was refused')
     },
-    takenOver: (base: (typeof BASES)[number]): void => takeovers.inc({ base }),
+    takenOver: (base: (typeof BASES)[number]): void => count.takeovers.inc({ base }),
     streamReset(kind: (typeof RESETS)[number]): void {
-      resets.inc({ kind })
+      count.resets.inc({ kind })
       log.error({ kind }, 'the stream is not the one that was written to')
     },
-    reconciled: (as: (typeof READ_BACK)[number], count: number): void => {
-      if (count > 0) reconciled.inc({ as }, count)
+    reconciled: (as: (typeof READ_BACK)[number], events: number): void => {
+      if (events > 0) count.reconciled.inc({ as }, events)
     },
   }
 }
