@@ -3,6 +3,7 @@
  * It decides nothing: it parses, keeps the latest revision of each key and tells listeners. Each new watch is believed
  * from the start, whatever the one before it said.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '#shared/log.ts'
 import { type Clock, pause } from '../base/time.ts'
 import type { Revised } from './account-record.ts'
@@ -53,9 +54,11 @@ export class Replica<T> {
   }
   /** Takes in what this instance itself has just written, before the watch brings it. */
   note(key: string, record: T, revision: number): void {
-    this.#seen.add(key)
     const known = this.#entries.get(key)
-    if (known === undefined || known.revision < revision) this.#apply(key, { record, revision })
+    // Later news have come already; or the bucket went backwards, which is for the watch to say.
+    if (known !== undefined && known.revision >= revision) return
+    this.#seen.add(key)
+    this.#apply(key, { record, revision })
   }
   /** Ends the present watch; `run` starts the next one. */
   renew(): void {
@@ -114,13 +117,15 @@ export class Replica<T> {
   }
 
   /**
-   * The first that a watch says of a key is what the bucket has, whatever was known before: a revision that fell means
-   * that the bucket went backwards. After that the latest revision counts.
+   * The first that a watch says of a key is what the bucket has, whatever was known before: a revision that fell, or that
+   * was given out again for something else, means that the bucket went backwards. After that the latest revision counts.
    */
   #receive({ key, value, revision }: RawEntry, isFirst: boolean): void {
     const known = this.#entries.get(key)
-    if (known !== undefined && (isFirst ? known.revision === revision : known.revision >= revision)) return
+    if (known !== undefined && !isFirst && known.revision >= revision) return
     const record = value === null ? null : this.#parse(value)
+    // Listeners take what they are told for a change.
+    if (known?.revision === revision && isDeepStrictEqual(known.record, record)) return
     if (value !== null && record === null) this.#log.error({ key, revision }, 'record cannot be read; left alone')
     this.#apply(key, record === null ? null : { record, revision })
   }

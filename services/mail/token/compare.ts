@@ -16,23 +16,25 @@ export const hashOf = (sealed: string): string => createHash('sha256').update(se
 export const isOrphan = (row: AuthRow, revision: number | null, bucketCreatedMs: number): boolean =>
   row.bucketCreatedMs !== bucketCreatedMs || revision === null || revision < row.kvRev
 
+/** The very write that the row was made from. A bucket that went backwards gives its revision to another one, too. */
+const isOrigin = ({ record, revision }: Revised<AccountRecord>, row: AuthRow): boolean =>
+  revision === row.kvRev && record.credential !== null && hashOf(record.credential) === row.kvHash
+
 /**
  * The row is later than this record, though the revision does not say so. What another bucket says of a disconnected
  * account was said after the loss; in one that went backwards a disconnect may be as old as everything else.
  */
-export function isBehind({ record, revision }: Revised<AccountRecord>, row: AuthRow, bucketCreatedMs: number): boolean {
-  if (!isOrphan(row, revision, bucketCreatedMs) || record.updated_at >= row.updatedAtS) return false
+export function isBehind(theirs: Revised<AccountRecord>, row: AuthRow, bucketCreatedMs: number): boolean {
+  const { record, revision } = theirs
+  const isLost = isOrphan(row, revision, bucketCreatedMs) || (revision === row.kvRev && !isOrigin(theirs, row))
+  if (!isLost || record.updated_at >= row.updatedAtS) return false
   return record.desired === 'connected' || row.bucketCreatedMs === bucketCreatedMs
 }
 
 /** Reached the row before, or is older than what did: news may come late. */
-export const isOldNews = (
-  { record, revision }: Revised<AccountRecord>,
-  row: AuthRow,
-  bucketCreatedMs: number,
-): boolean =>
+export const isOldNews = (theirs: Revised<AccountRecord>, row: AuthRow, bucketCreatedMs: number): boolean =>
   row.bucketCreatedMs === bucketCreatedMs &&
-  (revision === row.kvRev || (revision < row.kvRev && record.updated_at <= row.updatedAtS))
+  (isOrigin(theirs, row) || (theirs.revision < row.kvRev && theirs.record.updated_at <= row.updatedAtS))
 
 /** A credential is moved only between records and rows of one mailbox, as far as both know theirs. */
 export const sameMailbox = (a: { mailbox: string | null }, b: { mailbox: string | null }): boolean =>

@@ -183,3 +183,37 @@ test('a bucket that went backwards is believed by the next watch', async () => {
   await until('it is followed', () => values(watched).b === 'again')
   await watched.end()
 })
+
+test('a revision that was given out again for something else is believed; what is as it was is not told again', async () => {
+  let present: RawEntry[] = []
+  const scripted: Followed = {
+    name: 'scripted',
+    async follow(onEntry, onSnapshot, signal) {
+      for (const entry of present) onEntry(entry)
+      onSnapshot()
+      await systemClock.sleep(60_000, signal)
+    },
+  }
+  const looks: RawEntry[][] = [
+    [
+      { key: 'a', value: 'old', revision: 1 },
+      { key: 'b', value: 'same', revision: 2 },
+      { key: 'c', value: 'old', revision: 3 },
+    ],
+    [
+      { key: 'a', value: 'again', revision: 1 },
+      { key: 'b', value: 'same', revision: 2 },
+      { key: 'c', value: null, revision: 3 },
+    ],
+  ]
+  const watched = watch(() => scripted)
+  for (const look of looks) {
+    present = look
+    watched.replica.renew()
+    await until('fresh', () => watched.replica.fresh)
+    watched.replica.note('a', 'mine', 1)
+  }
+  assert.deepEqual(values(watched), { a: 'again', b: 'same' })
+  assert.deepEqual(watched.changes, ['a=old', 'b=same', 'c=old', 'a=again', 'c=null'])
+  await watched.end()
+})

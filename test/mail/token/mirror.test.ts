@@ -203,3 +203,26 @@ test('an old disconnect that came back with the bucket does not end what was con
   assert.deepEqual(count, { restored: 1, alreadyThere: 0 })
   assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), 'canary-access-1')
 })
+
+test('another record at the revision of the row counts by its time: later ones are taken, the row stands above earlier ones', async (t) => {
+  for (const later of [true, false]) {
+    const world = await World.start(t, broker)
+    const revision = await world.connect(tokensOf('again', nowS() + 3600), { updated_at: nowS() + (later ? 0 : -FAR) })
+    const { tokens, auth } = world.open(t)
+    await tokens.noteRecord(
+      world.account,
+      await world.recordOf(tokensOf('lost', nowS() + 3600), { updated_at: nowS() + RECENTLY / 2 }),
+      revision,
+    )
+    const found = await world.records.read(world.account)
+    assert.ok(found !== null)
+    await tokens.noteRecord(world.account, found.record, revision)
+    const name = later ? 'again' : 'lost'
+    assert.deepEqual(await world.onDisk(auth), [`canary-access-${name}`, `canary-refresh-${name}`])
+    assert.equal((await tokens.accessToken(world.account, {}, signal)).reveal(), `canary-access-${name}`)
+    assert.deepEqual(await world.inKv(), await world.onDisk(auth))
+    const gone = { desired: 'disconnected', credential: null, updated_at: nowS() + FAR } as const
+    await tokens.noteRecord(world.account, await world.recordOf(tokensOf('gone', 0), gone), revision)
+    assert.equal(auth.get(world.account), null)
+  }
+})
