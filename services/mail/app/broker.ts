@@ -17,7 +17,7 @@ import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
-import { type BucketName, Buckets, type Renewal } from '../kv/buckets.ts'
+import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 
@@ -36,13 +36,10 @@ export type Broker = AsyncDisposable & {
   /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
   trusted: boolean
   /**
-   * Keeps looking until the signal aborts. `renewed` hears of each bucket that is not what it was,
+   * Keeps looking until the signal aborts. `noticed` hears of each bucket that is not what it was,
    * `connected` of every reconnect after everything was found or made.
    */
-  watch(
-    on: { renewed(name: BucketName, renewal: Renewal): Promise<void>; connected(): void },
-    signal: AbortSignal,
-  ): Promise<void>
+  watch(on: { noticed: Noticed; connected(): void }, signal: AbortSignal): Promise<void>
 }
 
 /** True when the server's address can only be this machine: by the whole name, not by how it begins. */
@@ -87,7 +84,7 @@ export async function openBroker(
           await refuseOldServer(nc, url)
           await refuseCapturedSubjects(jsm)
           const { createdMs } = await ensureEventStream(jsm, config.stream)
-          await buckets.verify(on.renewed)
+          await buckets.verify(on.noticed)
           // Deleted and made anew without a reconnect: every user compares what stands there with what is stored.
           if (createdMs !== streamCreatedMs) on.connected()
           streamCreatedMs = createdMs

@@ -1,0 +1,42 @@
+/** Keys, the seal, the tokens, and the mirror of all credentials in auth.db. */
+
+import type { Telemetry } from '../base/telemetry.ts'
+import { loadKeys } from '../token/keys.ts'
+import { createSeal, kidsOf } from '../token/seal.ts'
+import { TokenProvider } from '../token/tokens.ts'
+import type { Ground } from './ground.ts'
+import { mirrorCredentials } from './mirror.ts'
+
+export type Credentials = Awaited<ReturnType<typeof openCredentials>>
+
+/** @throws ExitError 78 when a key is missing or unfit, or the reason of `stop` */
+export async function openCredentials(
+  ground: Ground,
+  telemetry: Telemetry,
+  stack: AsyncDisposableStack,
+  stop: AbortSignal,
+) {
+  const { config, log, clock, auth, accounts, broker, providers } = ground
+  const sealed = [...accounts.replica.entries.values()].flatMap(({ record }) =>
+    [record.credential, record.revoke].filter((value) => value !== null),
+  )
+  const kidsInUse = [...new Set([...auth.allKids(kidsOf), ...kidsOf(sealed)])]
+  const keys = await loadKeys({ ...config.keys, dataDir: config.dataDir, kidsInUse, signal: stop }, log)
+  const seal = createSeal(keys)
+  const tokens = stack.use(
+    new TokenProvider({
+      auth,
+      records: {
+        read: (account) => accounts.read(account),
+        write: (account, record, revision) => accounts.write(account, record, revision),
+      },
+      seal,
+      clock,
+      log,
+      bucketCreatedMs: () => broker.buckets.get('accounts').createdMs,
+      clients: providers.clients,
+      onRefresh: telemetry.tokenRefreshed,
+    }),
+  )
+  return { seal, tokens, mirror: mirrorCredentials({ accounts, tokens, auth, log }) }
+}

@@ -1,0 +1,59 @@
+/**
+ * What everything else stands on, opened in this order: the data directory, auth.db, NATS with stream and buckets, what
+ * the instances agree on, the users' databases, the providers.
+ */
+import type { Log } from '#shared/log.ts'
+import type { Config } from '../base/config.ts'
+import type { Clock } from '../base/time.ts'
+import { Accounts } from '../kv/accounts.ts'
+import { Checkpoints } from '../kv/checkpoint.ts'
+import { Claims } from '../kv/claims.ts'
+import { LeaseLog } from '../kv/lease-log.ts'
+import { AuthStore } from '../store/auth-store.ts'
+import { lockDataDirectory } from '../store/instance-lock.ts'
+import { UserStore } from '../store/user-store.ts'
+import { Background } from './background.ts'
+import { openBroker } from './broker.ts'
+import { createProviders } from './providers.ts'
+import type { Controls } from './relay.ts'
+
+export type AppOptions = {
+  config: Config
+  log: Log
+  clock: Clock
+  controls: Controls
+}
+
+export type Ground = Awaited<ReturnType<typeof openGround>>
+
+/** @throws ExitError where only an operator can help, or the reason of `stop` */
+export async function openGround(options: AppOptions, stack: AsyncDisposableStack, stop: AbortSignal) {
+  const { config, log, clock } = options
+  const lock = stack.use(lockDataDirectory(config.dataDir))
+  const auth = stack.use(new AuthStore(config.authDbPath))
+  const instance = config.instanceName(lock.directoryId)
+  const broker = stack.use(await openBroker(config, instance, clock, log, stop))
+  const accounts = new Accounts(() => broker.buckets.get('accounts'), clock, log)
+  const leases = new LeaseLog(() => broker.buckets.get('leases'), clock, log)
+  const checkpoints = new Checkpoints(() => broker.buckets.get('state'))
+  const claims = new Claims(() => broker.buckets.get('state'), accounts, clock)
+  const store = stack.use(new UserStore({ dataDir: config.dataDir, log }))
+  const providers = stack.use(createProviders(config, clock))
+  const background = stack.use(new Background())
+  background.run(accounts.run(background.signal))
+  await accounts.replica.whenFresh(stop)
+  return {
+    ...options,
+    directoryId: lock.directoryId,
+    instance,
+    auth,
+    broker,
+    accounts,
+    leases,
+    checkpoints,
+    claims,
+    store,
+    providers,
+    background,
+  }
+}

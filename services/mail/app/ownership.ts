@@ -1,0 +1,59 @@
+/** The supervisor out of its parts: who owns whom, and what a tenure works with. */
+import { v7 } from 'uuid'
+import packageJson from '../../../package.json' with { type: 'json' }
+import type { Telemetry } from '../base/telemetry.ts'
+import type { Relay } from '../outbox/relay.ts'
+import { leaseTimes } from '../owner/lease-times.ts'
+import { Supervisor, type SupervisorDeps } from '../owner/supervisor.ts'
+import { openCredential } from '../token/credential.ts'
+import { revokeGrant } from '../token/refresh.ts'
+import type { Credentials } from './credentials.ts'
+import type { Ground } from './ground.ts'
+import { createWorker } from './workers.ts'
+
+export type Work = Ground & Credentials & { telemetry: Telemetry; relay: Relay }
+
+export function createSupervisor(work: Work): Supervisor {
+  const { accounts, leases, clock, log, config, instance, directoryId } = work
+  return new Supervisor({
+    accounts,
+    leases,
+    times: leaseTimes(config.silenceMs),
+    identity: { name: instance, directory: directoryId, address: v7(), version: packageJson.version },
+    clock,
+    log,
+    tenure: tenureOf(work),
+  })
+}
+
+function tenureOf(work: Work): SupervisorDeps['tenure'] {
+  const { providers, seal, config, controls } = work
+  return {
+    ...work,
+    intervalMs: config.syncIntervalMs,
+    firstLane: (provider) => providers.byName[provider].firstLane,
+    polled: (account, lane) => providers.byName[account.provider].polled(lane),
+    worker: (entry, epoch, hooks) => createWorker(work, entry, epoch, hooks),
+    revoke: async (account, credential, abort) => {
+      const client = providers.clients[account.provider]
+      if (client !== undefined)
+        await revokeGrant(client, (await openCredential(seal, account, credential)).refreshToken, abort)
+    },
+    ...(controls.earlyCheckpoint === undefined ? {} : { earlyCheckpoint: true }),
+  }
+}
+
+/** What the metrics show of the users that this instance owns. */
+export function levelsOf(supervisor: Supervisor): {
+  accounts: Record<string, number>
+  outboxPending: number
+  users: number
+} {
+  const accounts: Record<string, number> = {}
+  let outboxPending = 0
+  for (const tenure of supervisor.tenures.values()) {
+    outboxPending += tenure.pending
+    for (const { state } of tenure.statuses() ?? []) accounts[state] = (accounts[state] ?? 0) + 1
+  }
+  return { accounts, outboxPending, users: supervisor.tenures.size }
+}

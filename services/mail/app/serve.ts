@@ -1,0 +1,41 @@
+/** The micro service with its operations, and the look at NATS that goes on beside it. */
+import { createJwtVerifier } from '#shared/jwt.ts'
+import { flatMetrics } from '#shared/metrics.ts'
+import packageJson from '../../../package.json' with { type: 'json' }
+import { connect } from '../control/connect.ts'
+import { disconnect } from '../control/disconnect.ts'
+import { ControlService } from '../control/service.ts'
+import { ownerReply, status } from '../control/status.ts'
+import type { Supervisor } from '../owner/supervisor.ts'
+import type { Work } from './ownership.ts'
+import { controlPorts } from './ports.ts'
+
+/** From here on requests are answered. */
+export async function serveRequests(work: Work, supervisor: Supervisor): Promise<ControlService> {
+  const { broker, config, log, clock, accounts, claims, background, instance, directoryId, telemetry } = work
+  const ports = controlPorts({ ...work, supervisor })
+  return await ControlService.start({
+    nc: broker.nc,
+    jwt: createJwtVerifier({ ...config.jwt }),
+    handlers: {
+      connect: (userId, request) => connect(userId, request, { accounts, claims, ports, clock }, background.signal),
+      status: (userId) =>
+        status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
+      disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }, background.signal),
+      ownerStatus: async (userId) => ownerReply(userId, ports),
+    },
+    log,
+    version: packageJson.version,
+    instance,
+    address: supervisor.session.address,
+    metadata: {
+      instance,
+      node: process.versions.node,
+      data: directoryId,
+      trusted: broker.trusted ? 'yes' : 'no',
+      docs: 'README.md',
+    },
+    trusted: broker.trusted,
+    metrics: () => flatMetrics(telemetry.registry),
+  })
+}
