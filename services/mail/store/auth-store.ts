@@ -97,18 +97,15 @@ export class AuthStore {
     this.#run(() => this.#database.db.delete(oauthTokens).where(isAccount(account)).run())
   }
 
-  /** All rows in the order of their key, or those of buckets older than the given one; a page in memory at a time. */
-  *list(options: { olderThanBucketMs?: number } = {}): Generator<AuthRow> {
-    const { olderThanBucketMs } = options
-    const older = olderThanBucketMs === undefined ? undefined : lt(oauthTokens.bucketCreated, olderThanBucketMs)
+  /** All rows in the order of their key; a page in memory at a time. */
+  *list(): Generator<AuthRow> {
     let after: AccountRef | null = null
     for (;;) {
-      const filter = and(older, after === null ? undefined : isAfter(after))
       const page = this.#run(() =>
         this.#database.db
           .select()
           .from(oauthTokens)
-          .where(filter)
+          .where(after === null ? undefined : isAfter(after))
           .orderBy(oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId)
           .limit(PAGE_ROWS)
           .all(),

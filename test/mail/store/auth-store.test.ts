@@ -105,16 +105,15 @@ test('clean and rebase touch what belongs to the record and leave the tokens', (
   assert.equal(store.get(ACCOUNT)?.kvRev, 10)
 })
 
-test('listing gives every row once over many pages, also while rows leave the filter', (t) => {
+test('listing gives every row once over many pages, also while rows are changed and deleted', (t) => {
   const { store } = start(t)
   const ids = Array.from({ length: 450 }, (_, index) => `u${index}`)
   for (const userId of ids) store.put(entry({ account: { ...ACCOUNT, userId } }), 1)
-  store.put(entry({ account: { ...ACCOUNT, userId: 'new' }, bucketCreatedMs: 2_000 }), 1)
-  assert.equal([...store.list()].length, 451)
   const seen: string[] = []
-  for (const row of store.list({ olderThanBucketMs: 2_000 })) {
+  for (const row of store.list()) {
     seen.push(row.account.userId)
-    store.rebase(row.account, { ...row, bucketCreatedMs: 2_000 }, row)
+    if (seen.length % 2 === 0) store.delete(row.account)
+    else store.rebase(row.account, { ...row, bucketCreatedMs: 2_000 }, row)
   }
   assert.deepEqual(seen.sort(), ids.sort())
 })
