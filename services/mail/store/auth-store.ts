@@ -6,7 +6,7 @@
 import * as v from 'valibot'
 import { PROVIDER_LOWER, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
-import { and, eq, gt, lt, or, sql } from './drizzle.ts'
+import { and, eq, gt, or, sql } from './drizzle.ts'
 import { refuseStart } from './refuse-start.ts'
 import { oauthTokens } from './schema/auth.ts'
 import { type Database, onDisk, openDatabase } from './sqlite.ts'

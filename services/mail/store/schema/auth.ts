@@ -32,7 +32,6 @@ export const oauthTokens = sqliteTable(
   },
   (table) => [
     primaryKey({ columns: [table.userId, table.provider, table.inboxId] }),
-    index('oauth_tokens_bucket').on(table.bucketCreated),
     index('oauth_tokens_dirty').on(table.userId).where(sql`dirty = 1`),
   ],
 )
