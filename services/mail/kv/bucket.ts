@@ -85,11 +85,17 @@ export class Bucket {
     const seen = this.#highest
     try {
       const { created, state } = await this.#jsm.streams.info(bucketStream(this.name))
-      return Date.parse(created) === this.createdMs && state.last_seq >= seen
+      // What was forgotten while the server answered is no loss: somebody else has noticed it.
+      return Date.parse(created) === this.createdMs && state.last_seq >= Math.min(seen, this.#highest)
     } catch (error) {
       if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return false
       throw error
     }
+  }
+
+  /** Creation time as the server has it now: another one than `createdMs` when the bucket was made anew meanwhile. */
+  async lookUpCreatedMs(): Promise<number> {
+    return Date.parse((await this.#jsm.streams.info(bucketStream(this.name))).created)
   }
 
   async read(key: string): Promise<{ value: string; revision: number } | null> {

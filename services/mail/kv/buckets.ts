@@ -7,14 +7,16 @@ export type BucketName = 'accounts' | 'leases' | 'state'
 type Name = BucketName
 /** `lost`: it is another bucket, made anew. `went backwards`: it is the same one, without its latest revisions. */
 export type Renewal = 'lost' | 'went backwards'
+/** Called at the moment of noticing, once; answers what is to be done about it. */
+export type Noticed = (name: BucketName, renewal: Renewal) => () => Promise<void>
 const NAMES: Record<Name, string> = { accounts: BUCKET_ACCOUNTS, leases: BUCKET_LEASES, state: BUCKET_STATE }
 const ORDER: readonly Name[] = ['leases', 'accounts', 'state']
 
 export class Buckets {
   readonly #nc: NatsConnection
   readonly #open: Record<Name, Bucket>
-  /** Opened anew, and not yet acted upon. */
-  readonly #renewed = new Map<Name, Renewal>()
+  /** What is still to be done about those that were opened anew. */
+  readonly #toDo = new Map<Name, () => Promise<void>>()
 
   private constructor(nc: NatsConnection, open: Record<Name, Bucket>) {
     this.#nc = nc
@@ -36,26 +38,26 @@ export class Buckets {
 
   /**
    * Looks whether each bucket is still the one that was opened, with all that was seen of it, and opens those anew that
-   * are not. `onRenewed` hears of each, again with each call until it has succeeded for it: whatever fails on the way,
-   * nobody keeps what a lost bucket said.
+   * are not. `noticed` hears of each; what it answers is done with each call until it has succeeded: whatever fails on
+   * the way, nobody keeps what a lost bucket said.
    */
-  async verify(onRenewed: (name: Name, renewal: Renewal) => Promise<void>): Promise<void> {
-    for (const name of ORDER) await this.#look(name)
-    for (const [name, renewal] of [...this.#renewed]) {
-      await onRenewed(name, renewal)
-      this.#renewed.delete(name)
+  async verify(noticed: Noticed): Promise<void> {
+    for (const name of ORDER) await this.#look(name, noticed)
+    for (const [name, act] of [...this.#toDo]) {
+      await act()
+      this.#toDo.delete(name)
     }
   }
 
-  async #look(name: Name): Promise<void> {
+  async #look(name: Name, noticed: Noticed): Promise<void> {
     const before = this.#open[name]
     const seen = before.highest
     if (await before.isWhole()) return
     const now = await Bucket.open(this.#nc, NAMES[name])
     const isSame = now.createdMs === before.createdMs
-    // A server that is just starting may not know its streams yet.
-    if (isSame && now.highest >= seen) return
+    // A server that is just starting may not know its streams yet, or somebody else has noticed it meanwhile.
+    if (isSame && now.highest >= Math.min(seen, before.highest)) return
     this.#open[name] = now
-    this.#renewed.set(name, isSame ? 'went backwards' : 'lost')
+    this.#toDo.set(name, noticed(name, isSame ? 'went backwards' : 'lost'))
   }
 }

@@ -45,11 +45,19 @@ export class LeaseLog {
     return Math.max(this.#bucket().createdMs, this.#era)
   }
 
-  /** The bucket went backwards: what was seen of it is void, and later epochs must stand above all earlier ones. */
-  async wentBackwards(): Promise<void> {
-    const before = this.era
+  /**
+   * The bucket went backwards: what was seen of it is void, and later epochs must stand above all earlier ones.
+   * @param eraThen the era when that was noticed. If a later one has begun, somebody else has acted for all.
+   */
+  async wentBackwards(eraThen: number): Promise<void> {
+    if (this.era > eraThen) return this.replica.renew()
     this.replica.clear()
-    await this.raiseEra(before)
+    await this.raiseEra(eraThen)
+  }
+
+  /** The era as the server has it now; from here on this instance goes by its record. */
+  async lookUpEra(): Promise<number> {
+    return (await this.#lookUpEra()).era
   }
 
   /**
@@ -58,13 +66,12 @@ export class LeaseLog {
    */
   async raiseEra(above: number): Promise<void> {
     for (let round = 1; ; round++) {
-      const found = await this.#readEra()
-      if (found !== null) this.#indexEra(found.era, found.revision)
-      if (Math.max(this.#bucket().createdMs, found?.era ?? 0) > above) return
+      const present = await this.#lookUpEra()
+      if (present.era > above) return
       const era = Math.max(this.#clock.wallMs(), above + 1)
       const record: EraRecord = { v: 1, kind: 'era', era }
       try {
-        this.#indexEra(era, await this.#bucket().write(ERA_KEY, JSON.stringify(record), found?.revision ?? null))
+        this.#indexEra(era, await this.#bucket().write(ERA_KEY, JSON.stringify(record), present.revision))
         this.#log.error({ era, above }, 'the bucket of leases went backwards: a new era begins')
         return
       } catch (error) {
@@ -89,11 +96,15 @@ export class LeaseLog {
     return found === null || record?.kind !== 'lease' ? null : { record, revision: found.revision }
   }
 
-  /** What the leader has; a record that cannot be read is no era. */
-  async #readEra(): Promise<{ era: number; revision: number } | null> {
+  /** What the leader has, with the revision of the record, if there is one; one that cannot be read is no era. */
+  async #lookUpEra(): Promise<{ era: number; revision: number | null }> {
+    const createdMs = await this.#bucket().lookUpCreatedMs()
     const found = await this.#bucket().read(ERA_KEY)
-    const record = found === null ? null : parse(found.value)
-    return found === null ? null : { era: record?.kind === 'era' ? record.era : 0, revision: found.revision }
+    if (found === null) return { era: createdMs, revision: null }
+    const record = parse(found.value)
+    const era = record?.kind === 'era' ? record.era : 0
+    this.#indexEra(era, found.revision)
+    return { era: Math.max(createdMs, era), revision: found.revision }
   }
 
   writeSession(sid: string, record: SessionRecord, revision: number | null, timeoutMs: number): Promise<number> {

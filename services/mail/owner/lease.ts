@@ -2,7 +2,7 @@
  * The lease of a user, won and returned by compare-and-set, and what a refusal says of the bucket: revisions of a key only
  * grow, so one that fell, or an epoch that is not above those given before, means that the bucket went backwards.
  */
-import type { Epoch } from '../base/model.ts'
+import { compareEpochs, type Epoch } from '../base/model.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import type { LeaseRecord } from '../kv/lease-records.ts'
@@ -44,10 +44,13 @@ async function believeLeader(userId: string, before: Revised<LeaseRecord>, lease
 }
 
 /**
- * A store refused the epoch for a higher one. Either another owner was first, or this instance still has the lease, and
- * then the higher epoch is from before the bucket went backwards: the era is raised above it.
+ * A store refused the epoch for a higher one. Either another owner was first, or this instance still has the lease. Then
+ * its own epoch was of an era that is over, and the next one will do; or the higher epoch is from before the bucket went
+ * backwards, and the era is raised above it.
  */
 export async function outrank(userId: string, { mine, found }: StaleEpochError, leases: LeaseLog): Promise<void> {
   const lease = await leases.readLease(userId)
-  if (lease?.revision === mine.rev && found !== null) await leases.raiseEra(found.era)
+  if (lease?.revision !== mine.rev || found === null) return
+  const era = await leases.lookUpEra()
+  if (found.era > era || (mine.era === era && compareEpochs(found, mine) > 0)) await leases.raiseEra(found.era)
 }

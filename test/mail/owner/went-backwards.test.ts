@@ -1,16 +1,11 @@
 /** The bucket of leases goes backwards: everybody has an owner again, and new epochs stand above all earlier ones. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { BUCKET_LEASES } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch } from '../../../services/mail/base/model.ts'
-import { systemClock } from '../../../services/mail/base/time.ts'
-import { Bucket } from '../../../services/mail/kv/bucket.ts'
-import { LeaseLog } from '../../../services/mail/kv/lease-log.ts'
 import { readMeta } from '../../../services/mail/store/meta.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { keepCopy } from '../../support/roll-back.ts'
 import { until } from '../../support/until.ts'
-import { kvBox, log } from '../kv/support.ts'
 import { type Node, type OwnerBox, ownerBox, TWENTY } from './support.ts'
 
 const USERS = Array.from({ length: 6 }, (_, i) => `user${i}`)
@@ -96,28 +91,4 @@ test('an instance that starts after the bucket went backwards takes its users ab
   )
   await assertHighest([a])
   await eachOnce(box)
-})
-
-test('of two that notice at once one raises the era, and both go by it; noticed again, it rises again', async () => {
-  await using box = await kvBox()
-  const logs = await Promise.all(
-    [0, 1].map(async () => {
-      const bucket = await Bucket.open(await box.connect(), BUCKET_LEASES)
-      return new LeaseLog(() => bucket, systemClock, log)
-    }),
-  )
-  const [a, b] = logs
-  assert.ok(a && b)
-  const created = a.era
-  await Promise.all(logs.map((each) => each.wentBackwards()))
-  assert.ok(a.era > created)
-  assert.equal(b.era, a.era)
-  const first = a.era
-  await a.wentBackwards()
-  assert.ok(a.era > first)
-  await b.raiseEra(first)
-  assert.equal(b.era, a.era)
-  const far = a.era + 1_000_000_000_000
-  await b.raiseEra(far)
-  assert.equal(b.era, far + 1, 'a clock that ran ahead is left behind')
 })
