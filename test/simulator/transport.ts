@@ -4,6 +4,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
+import { reset } from '../support/reset.ts'
 import type { Answer, Fault } from './types.ts'
 
 const DRIP_MS = 50
@@ -42,7 +43,7 @@ export async function send(
         response.writeHead(answer.status, { ...headers, 'content-length': bytes.length })
         await new Promise<void>((resolve) => response.write(half.length > 0 ? half : ' ', () => resolve()))
       }
-      response.socket?.resetAndDestroy()
+      if (response.socket !== null) reset(response.socket)
       return
     case 'truncate':
       if (fault.mode === 'clean') {

@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { Transform } from 'node:stream'
+import { reset } from './reset.ts'
 
 /** `toServer`: what the client sends. `toClient`: what the server answers. */
 export type Direction = 'toServer' | 'toClient'
@@ -99,7 +100,7 @@ export class TcpProxy {
 
   #accept(client: Socket): void {
     if (this.#cut) {
-      client.resetAndDestroy()
+      reset(client)
       return
     }
     const server = connect(this.#targetPort, '127.0.0.1')
@@ -140,5 +141,5 @@ export class TcpProxy {
 }
 
 function end(link: Link): void {
-  for (const socket of [link.client, link.server]) if (!socket.destroyed) socket.resetAndDestroy()
+  for (const socket of [link.client, link.server]) if (!socket.destroyed) reset(socket)
 }
