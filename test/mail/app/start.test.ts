@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { createLog } from '#shared/log.ts'
 import { connectNats } from '#shared/nats.ts'
+import { deleteStream } from '../../support/delete-stream.ts'
 import { InstanceProcess, MACHINE } from '../../support/instance.ts'
 import { sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
@@ -143,7 +144,7 @@ test('a stream that would store refresh tokens, and a folder in use, are refused
     assert.equal(code, 78, subject)
     assert.deepEqual(lines.length, 1, lines.join('\n'))
     assert.match(lines[0] ?? '', /^stream GREEDY captures mail\..* and would store refresh tokens/)
-    await jsm.streams.delete('GREEDY')
+    await deleteStream(jsm, 'GREEDY', box.nats.dir)
   }
 })
 

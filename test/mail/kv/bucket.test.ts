@@ -5,6 +5,7 @@ import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE, bucketStream } from '#sha
 import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Buckets, type Noticed } from '../../../services/mail/kv/buckets.ts'
+import { deleteStream } from '../../support/delete-stream.ts'
 import { startProxy } from '../../support/proxy.ts'
 import { keepCopy } from '../../support/roll-back.ts'
 import { until } from '../../support/until.ts'
@@ -73,7 +74,7 @@ test('a bucket whose settings lose data is refused, naming the field', async () 
       assert.match(error.message, new RegExp(`^bucket ${BUCKET_STATE}: ${field} is .* is needed`))
       return true
     })
-    await jsm.streams.delete(name)
+    await deleteStream(jsm, name, box.server.dir)
   }
 })
 
@@ -83,7 +84,7 @@ test('a bucket that was deleted and made again is told from the old one', async 
   const bucket = await Bucket.open(box.nc, BUCKET_LEASES)
   await bucket.write('a', '1', null)
   assert.equal(await bucket.isWhole(), true)
-  await jsm.streams.delete(bucketStream(BUCKET_LEASES))
+  await deleteStream(jsm, bucketStream(BUCKET_LEASES), box.server.dir)
   assert.equal(await bucket.isWhole(), false)
   const again = await Bucket.open(box.nc, BUCKET_LEASES)
   assert.ok(again.createdMs > bucket.createdMs)
@@ -128,7 +129,7 @@ test('what is to be done about a new bucket is told once, and done again until t
   let tries = 0
   await buckets.verify(note)
   assert.equal(told.length, 0)
-  await jsm.streams.delete(bucketStream(BUCKET_ACCOUNTS))
+  await deleteStream(jsm, bucketStream(BUCKET_ACCOUNTS), box.server.dir)
   await assert.rejects(
     buckets.verify((name, renewal) => {
       told.push(`${name} ${renewal}`)
@@ -149,11 +150,11 @@ test('a bucket found new counts even when the look at the next one fails', async
   const buckets = await Buckets.open(box.nc)
   const told: string[] = []
   const note: Noticed = (name, renewal) => async () => void told.push(`${name} ${renewal}`)
-  for (const name of [BUCKET_LEASES, BUCKET_ACCOUNTS]) await jsm.streams.delete(bucketStream(name))
+  for (const name of [BUCKET_LEASES, BUCKET_ACCOUNTS]) await deleteStream(jsm, bucketStream(name), box.server.dir)
   const name = bucketStream(BUCKET_ACCOUNTS)
   await jsm.streams.add({ name, subjects: [`$KV.${BUCKET_ACCOUNTS}.>`], storage: StorageType.Memory })
   await assert.rejects(buckets.verify(note), /storage/)
-  await jsm.streams.delete(name)
+  await deleteStream(jsm, name, box.server.dir)
   await buckets.verify(note)
   assert.deepEqual(told, ['leases lost', 'accounts lost'])
 })

@@ -5,6 +5,7 @@ import { BUCKET_STATE, bucketStream } from '#shared/subjects.ts'
 import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket, type RawEntry } from '../../../services/mail/kv/bucket.ts'
 import { type Followed, Replica } from '../../../services/mail/kv/replica.ts'
+import { deleteStream } from '../../support/delete-stream.ts'
 import { keepCopy } from '../../support/roll-back.ts'
 import { until } from '../../support/until.ts'
 import { ManualClock } from '../base/manual-clock.ts'
@@ -98,7 +99,7 @@ test('after a bucket was made anew its low revisions count, once the old ones ar
   for (let i = 1; i < 5; i++) revision = await bucket.write('a', `${i}`, revision)
   const watched = watch(() => bucket)
   await until('fresh', () => watched.replica.fresh)
-  await (await jetstreamManager(await box.connect('ops'))).streams.delete(bucketStream(BUCKET_STATE))
+  await deleteStream(await jetstreamManager(await box.connect('ops')), bucketStream(BUCKET_STATE), box.server.dir)
   bucket = await Bucket.open(box.nc, BUCKET_STATE)
   watched.replica.clear()
   assert.deepEqual(values(watched), {})

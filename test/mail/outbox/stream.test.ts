@@ -4,6 +4,7 @@ import type { StreamConfig } from '@nats-io/jetstream'
 import { EXIT_CONFIG } from '#shared/lifecycle.ts'
 import { EVENT_STREAM } from '#shared/subjects.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../../../services/mail/outbox/stream.ts'
+import { deleteStream } from '../../support/delete-stream.ts'
 import { OutboxBox, STREAM } from './support.ts'
 
 const refusal = (pattern: RegExp) => (error: { exitCode?: number; message: string }) => {
@@ -38,7 +39,7 @@ test('the stream is made once, its limits follow the configuration, its creation
 test('two instances that start at the same time agree on one stream', async () => {
   await using box = await OutboxBox.open()
   const ops = await box.connect('ops')
-  await ops.jsm.streams.delete(EVENT_STREAM)
+  await deleteStream(ops.jsm, EVENT_STREAM, box.server.dir)
   const { jsm } = await box.connect()
   const made = await Promise.all([ensureEventStream(box.link.jsm, STREAM), ensureEventStream(jsm, STREAM)])
   assert.deepEqual(made[0], made[1])
@@ -59,7 +60,7 @@ test('a stream that could lose or change events is refused, naming field, found 
   ]
   const { config } = await jsm.streams.info(EVENT_STREAM)
   for (const [change, pattern] of cases) {
-    await jsm.streams.delete(EVENT_STREAM)
+    await deleteStream(jsm, EVENT_STREAM, box.server.dir)
     await jsm.streams.add({ ...config, ...change, name: EVENT_STREAM })
     await assert.rejects(ensureEventStream(box.link.jsm, STREAM), refusal(pattern))
   }
@@ -78,10 +79,10 @@ test('a stream that captures requests is refused: it would store refresh tokens'
   const ops = await box.connect('ops')
   await refuseCapturedSubjects(box.link.jsm)
   for (const subject of ['mail.>', 'mail.as.*.connect', '>']) {
-    if (subject === '>') await ops.jsm.streams.delete(EVENT_STREAM)
+    if (subject === '>') await deleteStream(ops.jsm, EVENT_STREAM, box.server.dir)
     await ops.jsm.streams.add({ name: 'SPY', subjects: [subject], ...(subject === '>' ? { no_ack: true } : {}) })
     await assert.rejects(refuseCapturedSubjects(box.link.jsm), refusal(/^stream SPY captures mail\..*connect/))
-    await ops.jsm.streams.delete('SPY')
+    await deleteStream(ops.jsm, 'SPY', box.server.dir)
   }
 })
 

@@ -9,6 +9,7 @@ import { createSeal, KeyUnavailableError, kidsOf } from '../../../services/mail/
 import { createLog } from '../../../shared/log.ts'
 import { Secret } from '../../../shared/secret.ts'
 import { BUCKET_ACCOUNTS, bucketStream } from '../../../shared/subjects.ts'
+import { deleteStream } from '../../support/delete-stream.ts'
 import { Broker, nowS, tokensOf, World } from './world.ts'
 
 const signal = new AbortController().signal
@@ -21,7 +22,7 @@ after(() => broker[Symbol.asyncDispose]())
 /** A lost JetStream, as far as accounts go: the bucket is gone and an empty one of its name is made. */
 async function loseBucket(): Promise<void> {
   const jsm = await jetstreamManager(broker.nc)
-  await jsm.streams.delete(bucketStream(BUCKET_ACCOUNTS))
+  await deleteStream(jsm, bucketStream(BUCKET_ACCOUNTS), broker.dir)
   broker.bucket = await Bucket.open(broker.nc, BUCKET_ACCOUNTS)
 }
 
