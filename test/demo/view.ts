@@ -9,7 +9,7 @@ import type { Seen } from './events.ts'
 import { cut } from './width.ts'
 import type { NewMail, Person } from './world.ts'
 
-const PROGRESS_EVERY_MS = 2_000
+const PROGRESS_EVERY_MS = 3_000
 const BAR_CELLS = 12
 const NEW_MAILS_SHOWN = 6
 const EVENTS_SHOWN = 3
@@ -65,6 +65,7 @@ function progress({ state, outbox, progress }: AccountStatus): string[] {
 
 export function plainView(write: (text: string) => void): View {
   const startedMs = performance.now()
+  let arrived = 0
   let nextProgressMs = 0
   const line = (text: string): void => {
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
@@ -83,8 +84,10 @@ export function plainView(write: (text: string) => void): View {
     hurt: line,
     note: (text) => write(`${text}\n`),
     verdict: (text) => write(`${text}\n`),
-    arrived: (arrival) =>
-      line(`new mail: ${quoted(arrival.mail.subject)} for ${arrival.mail.person.name}, event ${latency(arrival)}`),
+    arrived(arrival) {
+      if (++arrived > NEW_MAILS_SHOWN) return
+      line(`new mail: ${quoted(arrival.mail.subject)} for ${arrival.mail.person.name}, event ${latency(arrival)}`)
+    },
     picture(now) {
       const isBusy = now.rows.some(({ account }) => account?.state !== 'live')
       if (!isBusy || performance.now() < nextProgressMs) return
