@@ -144,7 +144,7 @@ test('a stream that would store refresh tokens, and a folder in use, are refused
     assert.equal(code, 78, subject)
     assert.deepEqual(lines.length, 1, lines.join('\n'))
     assert.match(lines[0] ?? '', /^stream GREEDY captures mail\..* and would store refresh tokens/)
-    await deleteStream(jsm, 'GREEDY', box.nats.dir)
+    await deleteStream(jsm, 'GREEDY')
   }
 })
 

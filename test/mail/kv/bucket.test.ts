@@ -74,7 +74,7 @@ test('a bucket whose settings lose data is refused, naming the field', async () 
       assert.match(error.message, new RegExp(`^bucket ${BUCKET_STATE}: ${field} is .* is needed`))
       return true
     })
-    await deleteStream(jsm, name, box.server.dir)
+    await deleteStream(jsm, name)
   }
 })
 
@@ -84,7 +84,7 @@ test('a bucket that was deleted and made again is told from the old one', async 
   const bucket = await Bucket.open(box.nc, BUCKET_LEASES)
   await bucket.write('a', '1', null)
   assert.equal(await bucket.isWhole(), true)
-  await deleteStream(jsm, bucketStream(BUCKET_LEASES), box.server.dir)
+  await deleteStream(jsm, bucketStream(BUCKET_LEASES))
   assert.equal(await bucket.isWhole(), false)
   const again = await Bucket.open(box.nc, BUCKET_LEASES)
   assert.ok(again.createdMs > bucket.createdMs)
@@ -129,7 +129,7 @@ test('what is to be done about a new bucket is told once, and done again until t
   let tries = 0
   await buckets.verify(note)
   assert.equal(told.length, 0)
-  await deleteStream(jsm, bucketStream(BUCKET_ACCOUNTS), box.server.dir)
+  await deleteStream(jsm, bucketStream(BUCKET_ACCOUNTS))
   await assert.rejects(
     buckets.verify((name, renewal) => {
       told.push(`${name} ${renewal}`)
@@ -150,11 +150,11 @@ test('a bucket found new counts even when the look at the next one fails', async
   const buckets = await Buckets.open(box.nc)
   const told: string[] = []
   const note: Noticed = (name, renewal) => async () => void told.push(`${name} ${renewal}`)
-  for (const name of [BUCKET_LEASES, BUCKET_ACCOUNTS]) await deleteStream(jsm, bucketStream(name), box.server.dir)
+  for (const name of [BUCKET_LEASES, BUCKET_ACCOUNTS]) await deleteStream(jsm, bucketStream(name))
   const name = bucketStream(BUCKET_ACCOUNTS)
   await jsm.streams.add({ name, subjects: [`$KV.${BUCKET_ACCOUNTS}.>`], storage: StorageType.Memory })
   await assert.rejects(buckets.verify(note), /storage/)
-  await deleteStream(jsm, name, box.server.dir)
+  await deleteStream(jsm, name)
   await buckets.verify(note)
   assert.deepEqual(told, ['leases lost', 'accounts lost'])
 })

@@ -99,7 +99,7 @@ test('after a bucket was made anew its low revisions count, once the old ones ar
   for (let i = 1; i < 5; i++) revision = await bucket.write('a', `${i}`, revision)
   const watched = watch(() => bucket)
   await until('fresh', () => watched.replica.fresh)
-  await deleteStream(await jetstreamManager(await box.connect('ops')), bucketStream(BUCKET_STATE), box.server.dir)
+  await deleteStream(await jetstreamManager(await box.connect('ops')), bucketStream(BUCKET_STATE))
   bucket = await Bucket.open(box.nc, BUCKET_STATE)
   watched.replica.clear()
   assert.deepEqual(values(watched), {})

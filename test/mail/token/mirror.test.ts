@@ -22,7 +22,7 @@ after(() => broker[Symbol.asyncDispose]())
 /** A lost JetStream, as far as accounts go: the bucket is gone and an empty one of its name is made. */
 async function loseBucket(): Promise<void> {
   const jsm = await jetstreamManager(broker.nc)
-  await deleteStream(jsm, bucketStream(BUCKET_ACCOUNTS), broker.dir)
+  await deleteStream(jsm, bucketStream(BUCKET_ACCOUNTS))
   broker.bucket = await Bucket.open(broker.nc, BUCKET_ACCOUNTS)
 }
 

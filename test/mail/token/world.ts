@@ -44,11 +44,6 @@ export class Broker {
   readonly #server: NatsServer
   bucket: Bucket
 
-  /** Working directory of the server. */
-  get dir(): string {
-    return this.#server.dir
-  }
-
   private constructor(server: NatsServer, proxy: TcpProxy, nc: NatsConnection, bucket: Bucket) {
     this.#server = server
     this.proxy = proxy
