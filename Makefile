@@ -9,6 +9,9 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 
 ONCE ?=
 SERVICE ?= mail
+# NATS=2.10 runs the tests on the newest server of that release in place of the newest of all.
+NATS ?=
+export NATS_SERVER_RELEASE ?= $(NATS)
 NODE_TEST := node --test --test-concurrency=3 --test-timeout=240000
 
 help: ## List the targets

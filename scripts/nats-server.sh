@@ -9,12 +9,15 @@
 # system's own package manager (apt on Debian, brew on macOS). It installs nothing, leaves the
 # system's package lists alone, needs no root, and knows no address: mirrors are those which
 # the machine's apt sources name, signatures are checked with the machine's Debian keyring.
+# NATS_SERVER_RELEASE ("2.10") takes a server of that release only, for tests; Debian trixie has 2.10.
 # NATS_SERVER_SUITES ("sid trixie") names the Debian suites to try, in this order.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/.tools
-suites=${NATS_SERVER_SUITES:-sid trixie}
+release=${NATS_SERVER_RELEASE:-}
+case $release in 2.10) suites=trixie ;; *) suites="sid trixie" ;; esac
+suites=${NATS_SERVER_SUITES:-$suites}
 
 say() { echo "nats-server.sh: $*" >&2; }
 die() { say "$2"; exit "$1"; }
@@ -35,9 +38,14 @@ new_enough() {
 
 too_old() { echo "nats-server $2 at $1 is too old: 2.10.0 or newer is needed (sync_interval)"; }
 
+# Is version $1 of the release that was asked for?
+asked_for() { [ -z "$release" ] || [[ $1 == "$release".* ]]; }
+
+other_release() { echo "nats-server $2 at $1 is not $release, which NATS_SERVER_RELEASE asks for"; }
+
 usable() {
   local version
-  [ -x "$1" ] && version=$(version_of "$1") && [ -n "$version" ] && new_enough "$version"
+  [ -x "$1" ] && version=$(version_of "$1") && [ -n "$version" ] && new_enough "$version" && asked_for "$version"
 }
 
 # The mirrors of this machine, those of its own release first: "http://host/debian".
@@ -94,7 +102,7 @@ download() {
     if [ -n "$binary" ] && usable "$binary"; then
       mv -f "$binary" "$tools/nats-server-$suite" && status=0
     else
-      say "the nats-server of $suite does not run here"
+      say "the nats-server of $suite does not run here${release:+, or is not $release}"
     fi
   }
   rm -rf "$work"
@@ -107,6 +115,7 @@ path() {
     version=$(version_of "$NATS_SERVER")
     [ -n "$version" ] || die 78 "NATS_SERVER=$NATS_SERVER does not run"
     new_enough "$version" || die 78 "$(too_old "$NATS_SERVER" "$version")"
+    asked_for "$version" || die 78 "$(other_release "$NATS_SERVER" "$version")"
     echo "$NATS_SERVER"
     return
   fi
@@ -115,11 +124,13 @@ path() {
     version=$(version_of "$found")
     if [ -z "$version" ]; then
       say "passed over: $found does not run"
-    elif new_enough "$version"; then
+    elif ! new_enough "$version"; then
+      say "passed over: $(too_old "$found" "$version")"
+    elif ! asked_for "$version"; then
+      say "passed over: $(other_release "$found" "$version")"
+    else
       echo "$found"
       return
-    else
-      say "passed over: $(too_old "$found" "$version")"
     fi
   fi
   if command -v brew >/dev/null && ! command -v apt-get >/dev/null; then suites=brew; fi
@@ -127,12 +138,12 @@ path() {
     if usable "$tools/nats-server-$suite"; then echo "$tools/nats-server-$suite"; return; fi
   done
   if [ "$suites" != brew ] && ! command -v apt-get >/dev/null; then
-    die 69 "no nats-server 2.10.0 or newer found, and neither apt nor brew to download one: set NATS_SERVER to its path"
+    die 69 "no nats-server ${release:-2.10.0 or newer} found, and neither apt nor brew to download one: set NATS_SERVER to its path"
   fi
   for suite in $suites; do
     if download "$suite"; then echo "$tools/nats-server-$suite"; return; fi
   done
-  die 69 "no nats-server could be downloaded: install 2.10.0 or newer and set NATS_SERVER to its path"
+  die 69 "no nats-server could be downloaded: install ${release:-2.10.0 or newer} and set NATS_SERVER to its path"
 }
 
 # Creates $1/nats.env once: a password for each user of nats.conf. Each starts with a letter,

@@ -22,7 +22,7 @@ test('every variable that a document names exists', () => {
     ({ text }) => text.match(/\b(?:MAIL|NATS|HTTP|BETTER_AUTH|GOOGLE|MICROSOFT)_[A-Z0-9_]+\b/g) ?? [],
   )
   // Of the example's own server, and of scripts/nats-server.sh.
-  const others = ['BETTER_AUTH_URL', 'BETTER_AUTH_SECRET', 'NATS_SERVER']
+  const others = ['BETTER_AUTH_URL', 'BETTER_AUTH_SECRET', 'NATS_SERVER', 'NATS_SERVER_RELEASE']
   const passwords = [...read('nats.conf').matchAll(/\$(NATS_\w+)/g)].map(([, name]) => name)
   const errors = [...Object.keys(ERRORS), ...Object.keys(ACCOUNT_ERRORS)]
   const unknown = new Set<string>(named)
@@ -43,7 +43,7 @@ test('a code is called reserved exactly when nothing raises it', () => {
 
 test('every error code that a document names exists', () => {
   const known = new Set([...Object.keys(ERRORS), ...Object.keys(ACCOUNT_ERRORS), ...Object.keys(ENV)])
-  const words = [EVENT_STREAM, 'NATS_SERVER']
+  const words = [EVENT_STREAM, 'NATS_SERVER', 'NATS_SERVER_RELEASE']
   const named = allDocs().flatMap((doc) => inlineCodesOf(doc).filter((code) => /^[A-Z]+(?:_[A-Z]+)+$/.test(code)))
   assert.deepEqual(sorted(new Set(named.filter((code) => !known.has(code) && !words.includes(code)))), [])
 })

@@ -169,6 +169,24 @@ test('an old server on PATH is passed over with a line that says so, and the pri
   assert.match(err, /^nats-server\.sh: passed over: nats-server 2\.9\.10 at \S+ is too old: 2\.10\.0 .*\n$/)
 })
 
+test('a server of one release is taken where that is asked for, and another one named or found is not', async (t) => {
+  const [older, newer] = [await fakeServer(t, '2.10.27'), await fakeServer(t, '2.15.1')]
+  const only = { NATS_SERVER_RELEASE: '2.10' }
+  assert.equal((await runScript(['path'], { ...only, NATS_SERVER: older.path })).out, `${older.path}\n`)
+  const named = await runScript(['path'], { ...only, NATS_SERVER: newer.path })
+  const other = `nats-server 2.15.1 at ${newer.path} is not 2.10, which NATS_SERVER_RELEASE asks for\n`
+  assert.deepEqual(named, { code: 78, out: '', err: `nats-server.sh: ${other}` })
+
+  // A copy of the script has a .tools of its own.
+  const copy = join(newer.dir, 'scripts/nats-server.sh')
+  await cp(SCRIPT, copy)
+  await cp(newer.path, join(newer.dir, '.tools/nats-server-sid'))
+  await cp(older.path, join(newer.dir, '.tools/nats-server-trixie'))
+  const found = await runScript(['path'], { ...only, PATH: `${newer.dir}:${process.env.PATH}` }, copy)
+  const trixie = join(newer.dir, '.tools/nats-server-trixie')
+  assert.deepEqual(found, { code: 0, out: `${trixie}\n`, err: `nats-server.sh: passed over: ${other}` })
+})
+
 test('a port that is taken is told in one line that says by what, with exit 69, and nothing is made', async (t) => {
   await using server = await startNatsServer({ conf: 'open' })
   const silent = createServer().listen(0, '127.0.0.1')
