@@ -45,6 +45,7 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
   return {
     ...options,
     directoryId: lock.directoryId,
+    holdsDirectory: () => lock.held,
     instance,
     auth,
     broker,

@@ -14,12 +14,18 @@ import { createWorker } from './workers.ts'
 export type Work = Ground & Credentials & { telemetry: Telemetry; relay: Relay }
 
 export function createSupervisor(work: Work): Supervisor {
-  const { accounts, leases, clock, log, config, instance, directoryId } = work
+  const { accounts, leases, clock, log, config, instance, directoryId, holdsDirectory } = work
   return new Supervisor({
     accounts,
     leases,
     times: leaseTimes(config.silenceMs),
-    identity: { name: instance, directory: directoryId, address: v7(), version: packageJson.version },
+    identity: {
+      name: instance,
+      directory: directoryId,
+      holdsDirectory,
+      address: v7(),
+      version: packageJson.version,
+    },
     clock,
     log,
     tenure: tenureOf(work),

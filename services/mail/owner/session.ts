@@ -15,10 +15,19 @@ import type { LeaseTimes } from './lease-times.ts'
 /** A wall clock that runs apart from the monotonic one by more than this was set, or the machine slept. */
 const CLOCK_JUMP_MS = 1_000
 
-export type SessionIdentity = { name: string; directory: string; address: string; version: string }
+export type SessionIdentity = {
+  name: string
+  directory: string
+  /** This process has the lock on the directory now, so no other process works on it. */
+  holdsDirectory(): boolean
+  address: string
+  version: string
+}
 
 export class Session {
   #sid = ''
+  /** sid of the first session of this process. */
+  #firstSid = ''
   #revision = 0
   #beats = 0
   #validUntilMs = 0
@@ -64,11 +73,13 @@ export class Session {
   }
 
   /**
-   * A session that this process took the data directory over from: of the same name and directory, whose lock this
-   * process holds, so it can only be that of a dead one.
+   * A session of the process that had the data directory before: of the same name and directory, whose lock this process
+   * holds, so it can only be that of a dead one. One opened later than this process began is of a process on a copy of
+   * the directory, which lives. sids are UUIDv7, in order of time; where a clock was set back the silence is waited for.
    */
   succeeds(sid: string, { name, directory }: SessionRecord): boolean {
-    return sid !== this.#sid && name === this.#identity.name && directory === this.#identity.directory
+    const { holdsDirectory, ...mine } = this.#identity
+    return sid < this.#firstSid && name === mine.name && directory === mine.directory && holdsDirectory()
   }
 
   /**
@@ -119,6 +130,7 @@ export class Session {
     this.#beats = 0
     this.#revision = await this.#log.writeSession(sid, this.#record('live'), null, this.#times.requestMs)
     this.#sid = sid
+    this.#firstSid ||= sid
     this.#state = 'live'
     this.#extend(sent)
     this.#logger.info({ sid, instance: this.#identity.name }, 'session opened')

@@ -17,6 +17,8 @@ const PID_FILE = 'instance.pid'
 export type InstanceLock = Disposable & {
   /** Stable id of the directory. */
   directoryId: string
+  /** True until it is given back. */
+  readonly held: boolean
 }
 
 /** @throws ExitError 78 when another process uses the directory, or when nothing can be kept in it. */
@@ -39,7 +41,13 @@ function lock(dataDir: string, file: string): InstanceLock {
     chmodSync(file, 0o600)
     const pidFile = join(dataDir, PID_FILE)
     onDisk(pidFile, () => writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 }))
-    return { directoryId, [Symbol.dispose]: () => void db.close() }
+    return {
+      directoryId,
+      get held() {
+        return db.open
+      },
+      [Symbol.dispose]: () => void db.close(),
+    }
   } catch (error) {
     db.close()
     if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY'))

@@ -1,59 +1,12 @@
 /** The own session and the judgement of others', on a real bucket, through a proxy where answers get lost. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { BUCKET_LEASES } from '#shared/subjects.ts'
 import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
 import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
-import { Bucket } from '../../../services/mail/kv/bucket.ts'
-import { LeaseLog } from '../../../services/mail/kv/lease-log.ts'
-import type { SessionRecord } from '../../../services/mail/kv/lease-records.ts'
-import { leaseTimes } from '../../../services/mail/owner/lease-times.ts'
-import { Observer } from '../../../services/mail/owner/observer.ts'
-import { Session } from '../../../services/mail/owner/session.ts'
 import { startProxy, type TcpProxy } from '../../support/proxy.ts'
 import { until } from '../../support/until.ts'
-import { type KvBox, kvBox, log } from '../kv/support.ts'
-
-const TIMES = leaseTimes(1_200)
-const record = (name: string, more: Partial<SessionRecord> = {}): SessionRecord => ({
-  v: 1,
-  kind: 'session',
-  name,
-  address: `at-${name}`,
-  directory: name,
-  state: 'live',
-  n: 1,
-  version: '0',
-  ...more,
-})
-
-async function member(box: KvBox, name: string, options: { port?: number; clock?: Clock; directory?: string } = {}) {
-  const clock = options.clock ?? systemClock
-  const bucket = await Bucket.open(await box.connect('mailsync', options.port ?? box.server.port), BUCKET_LEASES)
-  const leases = new LeaseLog(() => bucket, clock, log)
-  const identity = { name, directory: options.directory ?? name, address: `at-${name}`, version: '0' }
-  const session = new Session(leases, TIMES, identity, clock, log)
-  const observer = new Observer(leases, session, TIMES, clock, log)
-  const lost: string[] = []
-  session.onLost = () => lost.push(session.sid)
-  const stop = new AbortController()
-  const running = [leases.run(stop.signal), session.run(stop.signal)]
-  return {
-    leases,
-    session,
-    observer,
-    lost,
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await Promise.all(running)
-    },
-  }
-}
-/** A bucket that no member looks through. */
-async function aside(box: KvBox): Promise<LeaseLog> {
-  const bucket = await Bucket.open(box.nc, BUCKET_LEASES)
-  return new LeaseLog(() => bucket, systemClock, log)
-}
+import { kvBox } from '../kv/support.ts'
+import { aside, member, record, TIMES } from './member.ts'
 
 // Each has a server of its own, and most of their time is waiting.
 describe('the session of an instance', { concurrency: 3 }, () => {
@@ -186,22 +139,5 @@ describe('the session of an instance', { concurrency: 3 }, () => {
       return a.session.valid
     })
     assert.deepEqual([b.lost, (await others.readSession(b.session.sid))?.record.state], [[], 'live'])
-  })
-
-  test('the predecessor on the own data folder is declared dead at once, a namesake elsewhere is not', async () => {
-    await using box = await kvBox()
-    const others = await aside(box)
-    await others.writeSession('old', record('a', { directory: 'disk-1' }), null, 1_000)
-    await others.writeSession('namesake', record('a', { directory: 'disk-2' }), null, 1_000)
-    await using a = await member(box, 'a', { directory: 'disk-1' })
-    await until(
-      'a is ready to judge',
-      () => a.session.valid && a.leases.sessions.has(a.session.sid) && a.leases.replica.fresh,
-    )
-    await a.observer.scan()
-    assert.deepEqual(
-      [(await others.readSession('old'))?.record.state, (await others.readSession('namesake'))?.record.state],
-      ['dead', 'live'],
-    )
   })
 })

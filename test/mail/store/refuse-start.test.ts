@@ -126,3 +126,17 @@ test('AUTH_DB_PATH: damage behind a sound first page is met by the first look at
   })
   assert.match(line, /auth\.db is damaged \(SQLITE_CORRUPT\); put a back-up in its place/)
 })
+
+test('a data folder is locked for one holder at a time and keeps its id', (t) => {
+  const dataDir = join(folder(t), 'data')
+  const first = lockDataDirectory(dataDir)
+  assert.equal(first.held, true)
+  assert.match(
+    refusal(() => lockDataDirectory(dataDir)),
+    /is used by pid \d+/,
+  )
+  first[Symbol.dispose]()
+  assert.equal(first.held, false)
+  using second = lockDataDirectory(dataDir)
+  assert.deepEqual([second.held, second.directoryId], [true, first.directoryId])
+})
