@@ -2,11 +2,15 @@
  * The life of a process: start, wait for a signal, stop in order, leave with a code.
  * The first SIGINT or SIGTERM aborts the signal; the second one exits at once.
  */
+import { constants } from 'node:os'
 import type { Log } from './log.ts'
 
 /** sysexits: configuration, and a service that is needed but not there. */
 export const EXIT_CONFIG = 78
 export const EXIT_UNAVAILABLE = 69
+
+/** Of a process that a signal ends, as shells count it. */
+export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal]
 
 /** Ends the process with one line instead of a stack trace: the operator has to act, a retry would not help. */
 export class ExitError extends Error {
@@ -26,7 +30,7 @@ export async function run(log: Log, app: App): Promise<void> {
   process.umask(0o077)
   const stop = new AbortController()
   const onSignal = (name: NodeJS.Signals): void => {
-    if (stop.signal.aborted) process.exit(130)
+    if (stop.signal.aborted) process.exit(exitCodeOf(name))
     log.info({ signal: name }, 'stopping; a second signal exits at once')
     stop.abort(new Error(`stopped by ${name}`))
   }

@@ -1,9 +1,10 @@
 /** mailctl as a process: `node services/cli/main.ts …`. */
+import { exitCodeOf } from '#shared/lifecycle.ts'
 import { runProgram } from './program.ts'
 
 const stop = new AbortController()
-const onSignal = (): void => {
-  if (stop.signal.aborted) process.exit(130)
+const onSignal = (name: NodeJS.Signals): void => {
+  if (stop.signal.aborted) process.exit(exitCodeOf(name))
   stop.abort(new Error('interrupted'))
 }
 process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
