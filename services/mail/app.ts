@@ -9,6 +9,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { openCredentials } from './app/credentials.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
 import { createSupervisor, levelsOf, type Work } from './app/ownership.ts'
+import { countRefusals } from './app/refusals.ts'
 import { createRelay } from './app/relay.ts'
 import { serveRequests } from './app/serve.ts'
 import { watchNats } from './app/watch.ts'
@@ -36,6 +37,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     const stop = AbortSignal.any([signal, fatal.signal])
     const ground = await openGround({ config, log, clock, controls }, stack, stop)
     const telemetry = createTelemetry(log, () => levelsOf(supervisor))
+    countRefusals({ ...ground, telemetry })
     const credentials = await openCredentials(ground, telemetry, stack, stop)
     const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()
     const relay = createRelay({ ...ground, telemetry, learned })

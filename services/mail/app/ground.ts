@@ -28,16 +28,25 @@ export type Ground = Awaited<ReturnType<typeof openGround>>
 
 /** @throws ExitError where only an operator can help, or the reason of `stop` */
 export async function openGround(options: AppOptions, stack: AsyncDisposableStack, stop: AbortSignal) {
-  const { config, log, clock } = options
+  const { config, log, clock, controls } = options
   const lock = stack.use(lockDataDirectory(config.dataDir))
   const auth = stack.use(new AuthStore(config.authDbPath))
   const instance = config.instanceName(lock.directoryId)
   const broker = stack.use(await openBroker(config, instance, clock, log, stop))
   const accounts = new Accounts(() => broker.buckets.get('accounts'), clock, log)
   const leases = new LeaseLog(() => broker.buckets.get('leases'), clock, log)
-  const checkpoints = new Checkpoints(() => broker.buckets.get('state'))
+  const checkpoints = new Checkpoints(
+    () => broker.buckets.get('state'),
+    controls.compareCheckpoints === undefined ? {} : { compare: false },
+  )
   const claims = new Claims(() => broker.buckets.get('state'), accounts, clock)
-  const store = stack.use(new UserStore({ dataDir: config.dataDir, log }))
+  const store = stack.use(
+    new UserStore({
+      dataDir: config.dataDir,
+      log,
+      ...(controls.compareEpochs === undefined ? {} : { compareEpochs: false }),
+    }),
+  )
   const providers = stack.use(createProviders(config, clock))
   const background = stack.use(new Background())
   background.run(accounts.run(background.signal))

@@ -11,14 +11,17 @@ import type { Credentials } from './credentials.ts'
 import type { Ground } from './ground.ts'
 import { createWorker } from './workers.ts'
 
+/** Control arm of tests: the deadline of a term lies an endless margin away. */
+const NO_END = { marginMs: Number.NEGATIVE_INFINITY }
+
 export type Work = Ground & Credentials & { telemetry: Telemetry; relay: Relay }
 
 export function createSupervisor(work: Work): Supervisor {
-  const { accounts, leases, clock, log, config, instance, directoryId, holdsDirectory } = work
+  const { accounts, leases, clock, log, config, controls, instance, directoryId, holdsDirectory } = work
   return new Supervisor({
     accounts,
     leases,
-    times: leaseTimes(config.silenceMs),
+    times: { ...leaseTimes(config.silenceMs), ...(controls.endTerms === false ? NO_END : {}) },
     identity: {
       name: instance,
       directory: directoryId,

@@ -8,7 +8,17 @@ import type { UserStore } from '../store/user-store.ts'
 import type { Broker } from './broker.ts'
 
 /** Protections that a test may switch off to show what they protect from. Never set in production. */
-export type Controls = { expectSequence?: false; readBack?: false; earlyCheckpoint?: true }
+export type Controls = {
+  expectSequence?: false
+  readBack?: false
+  earlyCheckpoint?: true
+  /** Transactions of a past term are not refused by the user's database. */
+  compareEpochs?: false
+  /** Checkpoints of a past term replace those of the present one. */
+  compareCheckpoints?: false
+  /** A term is trusted for ever once a heartbeat was acknowledged. */
+  endTerms?: false
+}
 
 export type RelayParts = {
   broker: Broker
@@ -45,6 +55,7 @@ export function createRelay({ broker, store, clock, log, telemetry, config, cont
         if (result.streamReset) telemetry.streamReset('new')
         if (result.rolledBack) telemetry.streamReset('rolled_back')
       },
+      onRefused: () => telemetry.zombieRefused('stream'),
     },
     controls: {
       ...(controls.expectSequence === undefined ? {} : { expectSequence: false }),

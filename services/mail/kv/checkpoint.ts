@@ -5,7 +5,8 @@
 import * as v from 'valibot'
 import { AccountStatus } from '#shared/contract.ts'
 import { stateKey } from '#shared/subjects.ts'
-import type { Revised } from './account-record.ts'
+import { compareEpochs, type Epoch } from '../base/model.ts'
+import { type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
 import { parseRecord } from './parse.ts'
 
@@ -45,8 +46,14 @@ const parse = parseRecord(CheckpointRecord)
 
 export class Checkpoints {
   readonly #bucket: () => Bucket
-  constructor(bucket: () => Bucket) {
+  readonly #compares: boolean
+  /** Called for each write that is refused because a later term has the checkpoint. */
+  onRefused: () => void = () => undefined
+
+  /** @param options `compare: false` is a control arm of tests: what a past term writes replaces whatever stands there. */
+  constructor(bucket: () => Bucket, options: { compare?: false } = {}) {
     this.#bucket = bucket
+    this.#compares = options.compare !== false
   }
 
   async read(userId: string): Promise<Revised<CheckpointRecord> | null> {
@@ -61,8 +68,20 @@ export class Checkpoints {
   }
 
   /** Compare-and-set; above 512 KiB the positions changed longest ago are left out. @throws RevisionConflict */
-  write(userId: string, record: CheckpointRecord, revision: number | null): Promise<number> {
-    return this.#bucket().write(stateKey(userId), fit(record), revision)
+  async write(userId: string, record: CheckpointRecord, revision: number | null): Promise<number> {
+    const expected = this.#compares ? revision : await this.revision(userId)
+    try {
+      return await this.#bucket().write(stateKey(userId), fit(record), expected)
+    } catch (error) {
+      if (error instanceof RevisionConflict && (await this.#isOverBy(userId, record.epoch))) this.onRefused()
+      throw error
+    }
+  }
+
+  /** Whether a later term has written; when nobody can say, whoever looks next meets the same fault. */
+  async #isOverBy(userId: string, epoch: Epoch): Promise<boolean> {
+    const found = await this.read(userId).catch(() => null)
+    return found !== null && compareEpochs(found.record.epoch, epoch) > 0
   }
 }
 

@@ -43,6 +43,8 @@ export type RelayHooks = {
   /** Everything up to outbox row `lastId` is on the stream. A hint. */
   onDrained?(userId: string, lastId: number): void
   onReconciled?(userId: string, result: ReconcileResult): void
+  /** The stream refused an event because something newer stands on the subject, and the term of the user was over. */
+  onRefused?(): void
 }
 export type RelayDeps = Parts & {
   /** @param keepMs how long published rows are kept. */

@@ -205,6 +205,7 @@ export class RelayRun {
     switch (outcome.kind) {
       case 'duplicate':
       case 'behind':
+        if (outcome.kind === 'behind' && !this.#options.owns()) this.#deps.hooks?.onRefused?.()
         // The first time there is simply something to read; when reading does not help, wait.
         this.#sure = false
         if (this.#failures++ === 0) return 0

@@ -174,6 +174,8 @@ export class Session {
   #extend(sentMonoMs: number): void {
     this.#validUntilMs = sentMonoMs + this.#times.silenceMs - this.#times.marginMs
     this.#wallOffsetMs = this.#clock.wallMs() - this.#clock.monoMs()
+    const [nowMs, validUntilMs] = [this.#clock.monoMs(), this.#validUntilMs]
+    this.#logger.debug({ sid: this.#sid, nowMs, validUntilMs }, 'term extended')
   }
 
   #record(state: 'live' | 'draining'): SessionRecord {

@@ -213,6 +213,7 @@ export class Supervisor {
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
       const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
       this.#tenures.set(userId, tenure)
+      log.debug({ user: userId, epoch, sid, nowMs: this.#deps.clock.monoMs() }, 'user owned')
       await tenure.start()
       return true
     } catch (error) {
@@ -255,6 +256,7 @@ export class Supervisor {
 
   async #end(userId: string, tenure: Tenure): Promise<void> {
     this.#tenures.delete(userId)
+    this.#deps.log.debug({ user: userId, epoch: tenure.epoch, nowMs: this.#deps.clock.monoMs() }, 'user let go')
     await this.#giveBack(userId, tenure.epoch)
   }
 

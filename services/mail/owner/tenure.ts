@@ -263,8 +263,8 @@ export class Tenure {
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */
   #failed(error: unknown): void {
     if (this.#lost.signal.aborted) return
-    if (error instanceof StaleEpochError) this.#deps.telemetry.zombieRefused('sqlite')
-    else this.#deps.log.error({ err: error }, 'a user failed; it is taken over anew')
+    if (!(error instanceof StaleEpochError))
+      this.#deps.log.error({ err: error }, 'a user failed; it is taken over anew')
     this.#lost.abort(error)
   }
 }
