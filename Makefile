@@ -8,6 +8,7 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .PHONY: help setup demo check test test-system nats dev clean lockcheck add
 
 ONCE ?=
+INSTANCES ?= 1
 SERVICE ?= mail
 # NATS=2.10 runs the tests on the newest server of that release in place of the newest of all.
 NATS ?=
@@ -25,8 +26,8 @@ node_modules/.stamp: package-lock.json
 	@[ node_modules/.package-lock.json -nt package-lock.json ] || { echo 'npm ci'; npm ci --loglevel=error; }
 	@touch $@
 
-demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=1: no terminal)
-	@ONCE='$(ONCE)' node test/demo/main.ts
+demo: setup ## Run the whole system against a simulated Gmail and Outlook (ONCE=1: no terminal; INSTANCES=3: a disk is lost)
+	@ONCE='$(ONCE)' INSTANCES='$(INSTANCES)' node test/demo/main.ts
 
 check: setup ## Types, lint and format, dead code, shell syntax
 	tsc -p .

@@ -5,7 +5,7 @@
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Events } from './events.ts'
 import type { System } from './system.ts'
-import type { Arrival, View } from './view.ts'
+import type { Arrival, Row, View } from './view.ts'
 import type { NewMail, Person, World } from './world.ts'
 
 const STATUS_EVERY_MS = 250
@@ -14,6 +14,8 @@ const ARRIVALS_KEPT = 20
 export class Board {
   /** True while there is no instance. */
   down = false
+  /** Whose instance is gone, while no other one works for them. */
+  orphans = new Set<Person>()
   foot = ''
   readonly #system: System
   readonly #world: World
@@ -56,19 +58,25 @@ export class Board {
     this.show()
   }
   show(): void {
-    const { nats, bridgeUrl, instance } = this.#system
+    const { nats, bridgeUrl } = this.#system
     this.#view.picture({
-      head: `instance pid ${this.down ? '-' : instance.pid} · bridge ${bridgeUrl} · ${nats.url}`,
-      rows: this.#people.map((person) => ({
-        person,
-        account: this.#accounts.get(person) ?? null,
-        down: this.down,
-      })),
+      head: `${this.#instances()} · bridge ${bridgeUrl} · ${nats.url}`,
+      rows: this.#people.map((person) => this.#row(person)),
       total: this.#events.total,
       latest: this.#events.latest,
       arrivals: this.#arrivals,
       foot: this.foot,
     })
+  }
+  #instances(): string {
+    const { isFleet, instance, instances } = this.#system
+    if (!isFleet) return `instance pid ${this.down ? '-' : instance.pid}`
+    return instances.map(({ name, pid }) => `${name} pid ${pid}`).join(', ')
+  }
+  #row(person: Person): Row {
+    const account = this.#accounts.get(person) ?? null
+    const down = this.down ? 'no instance' : this.orphans.has(person) ? 'no owner' : null
+    return { person, account, owner: this.#system.isFleet ? (account?.instance ?? null) : null, down }
   }
   async #askStatus(person: Person): Promise<void> {
     const [account] = (await this.#world.status(person)).accounts

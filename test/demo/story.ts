@@ -1,29 +1,31 @@
 /**
  * What happens in the demo, in this order: sign up, connect, watch the backfill while mail arrives, moves and is deleted,
- * kill -9 the instance in the middle, start it again, wait until all is there, compare with the truth. Then, for somebody
- * at a terminal, new mail until Ctrl-C. Every wait has a deadline and names the part whose log explains it.
+ * an accident in the middle, wait until all is there, compare with the truth. Then, for somebody at a terminal, new mail
+ * until Ctrl-C. Every wait has a deadline and names the part whose log explains it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Ledger, ledgerOf } from '../support/ledger.ts'
 import { until } from '../support/until.ts'
+import { killAndRestart, loseOwner } from './accident.ts'
 import { Board } from './board.ts'
-import { type Events, followEvents } from './events.ts'
-import { type Part, PartError } from './part.ts'
+import { followEvents } from './events.ts'
+import { PartError } from './part.ts'
+import { count, type Stage, secondsSince, step, TICK_MS } from './stage.ts'
 import { type System, startSystem } from './system.ts'
 import { whatToTry } from './try.ts'
 import type { View } from './view.ts'
 import { type Person, Traffic, World } from './world.ts'
 
-const STEP_DEADLINE_MS = 60_000
 const SETTLE_DEADLINE_MS = 30_000
 const STAY_PACE_MS = 4_000
-const TICK_MS = 100
-/** The instance is killed when this share of the mail is on the stream. */
+/** An instance is killed when this share of the mail is on the stream. */
 const KILL_AT = 0.4
 
 export type DemoOptions = {
   /** Mails in each mailbox; about nine of ten count (drafts, chats, spam and trash do not). */
   n: number
+  /** How many instances share the users. */
+  instances: number
   /** Stay live after the ledger, until the signal. */
   stay: boolean
   /** For the test of the ledger: what it does to the stream has to be found. */
@@ -34,12 +36,13 @@ export type DemoOptions = {
 export async function runDemo(dir: string, options: DemoOptions, view: View, stop: AbortSignal): Promise<boolean> {
   const startedMs = performance.now()
   view.title('mail-sync demo')
-  await using system = await startSystem(dir, stop)
+  await using system = await startSystem(dir, options.instances, stop)
   const signal = AbortSignal.any([stop, system.failed])
   try {
     signal.throwIfAborted()
     const consumer = await system.connection('consumer')
-    view.done(`started nats-server ${consumer.info?.version}, simulator, Better Auth, one instance, HTTP bridge`)
+    const fleet = system.isFleet ? `${options.instances} instances` : 'one instance'
+    view.done(`started nats-server ${consumer.info?.version}, simulator, Better Auth, ${fleet}, HTTP bridge`)
     const world = new World(system)
     const people = [await world.signUp('ada', 'google'), await world.signUp('grace', 'microsoft')]
     view.done(`signed up with Better Auth: ${people.map(({ email }) => email).join(' and ')}`)
@@ -56,40 +59,8 @@ export async function runDemo(dir: string, options: DemoOptions, view: View, sto
   }
 }
 
-type Stage = {
-  /** When the demo began, by performance.now(). */
-  startedMs: number
-  system: System
-  world: World
-  people: readonly Person[]
-  events: Events
-  board: Board
-  view: View
-  signal: AbortSignal
-}
-
-const count = (n: number): string => n.toLocaleString('en-US')
-const secondsSince = (startedMs: number): string => ((performance.now() - startedMs) / 1000).toFixed(1)
-
-/** Waits for a fact. @throws PartError that blames the part. */
-async function step(
-  { signal }: Stage,
-  what: string,
-  blamed: () => Part,
-  fact: () => Promise<boolean>,
-  timeoutMs = STEP_DEADLINE_MS,
-): Promise<void> {
-  try {
-    await until(what, fact, { timeoutMs, everyMs: TICK_MS, signal })
-  } catch (cause) {
-    signal.throwIfAborted()
-    throw new PartError(blamed(), cause)
-  }
-}
-
 async function backfill(stage: Stage, options: DemoOptions): Promise<Ledger> {
   const { system, world, people, events, board, view } = stage
-  const instance = (): Part => system.instance
   await world.slowGraph()
   for (const person of people) await world.connect(person, options.n)
   const truths = await Promise.all(people.map((person) => world.truth(person)))
@@ -101,12 +72,14 @@ async function backfill(stage: Stage, options: DemoOptions): Promise<Ledger> {
     board.sent(await traffic.tick())
     await board.look()
   }
-  await step(stage, 'a part of the mail is on the stream', instance, async () => {
+  await step(stage, 'a part of the mail is on the stream', async () => {
     await tick()
     return events.total >= expected * KILL_AT
   })
-  await killAndRestart(stage, `with ${count(events.total)} of ${count(expected)} events on the stream`)
-  await step(stage, 'both mailboxes are live', instance, async () => {
+  const when = `with ${count(events.total)} of ${count(expected)} events on the stream`
+  if (system.isFleet) await loseOwner(stage, when, tick)
+  else await killAndRestart(stage, when)
+  await step(stage, 'both mailboxes are live', async () => {
     await tick()
     return board.allLive
   })
@@ -115,17 +88,6 @@ async function backfill(stage: Stage, options: DemoOptions): Promise<Ledger> {
   const isComplete = await settle(stage)
   await options.beforeLedger?.(system, people)
   return await judge(stage, isComplete)
-}
-
-async function killAndRestart({ system, board, view }: Stage, when: string): Promise<void> {
-  view.hurt(`kill -9 of the instance ${when}`)
-  await system.instance.end('SIGKILL')
-  board.down = true
-  board.show()
-  const startedMs = performance.now()
-  await system.startInstance()
-  board.down = false
-  view.done(`started it again on the same data; it ran ${secondsSince(startedMs)} s later`)
 }
 
 /** Waits until the consumer has seen all that must be there. False when that did not come true: the ledger tells what. */
@@ -162,14 +124,13 @@ async function judge({ startedMs, system, world, people, view }: Stage, isComple
   if (!clean) {
     for (const [what, ids] of Object.entries({ lost, twice, 'should never have been an event': wrong }))
       if (ids.length > 0) view.note(`${what}: ${ids.slice(0, 5).join(' ')}${ids.length > 5 ? ' …' : ''}`)
-    view.note(
-      `${isComplete ? '' : 'waited in vain for the rest. '}Last lines of the instance:\n${system.instance.tail()}`,
-    )
+    const { name, tail } = system.blamed
+    view.note(`${isComplete ? '' : 'waited in vain for the rest. '}Last lines of the ${name}:\n${tail()}`)
   }
   return ledger
 }
 
-/** New mail every few seconds, until the signal. Whoever kills the instance sees it come back. */
+/** New mail every few seconds, until the signal. Whoever kills an instance sees it come back. */
 async function stayLive(stage: Stage, ledger: Ledger): Promise<void> {
   const { system, world, people, board, view, signal } = stage
   for (const line of whatToTry(system, people)) view.note(line)
@@ -178,12 +139,12 @@ async function stayLive(stage: Stage, ledger: Ledger): Promise<void> {
   board.foot = `${ledger.line}    Ctrl-C ends everything`
   let wellAtMs = Date.now()
   while (!signal.aborted) {
-    if (system.instance.hasEnded) {
-      board.down = true
-      view.hurt('the instance is gone')
-      await system.startInstance()
+    for (const { name } of system.instances.filter(({ hasEnded }) => hasEnded)) {
+      board.down = !system.isFleet
+      view.hurt(`${system.isFleet ? name : 'the instance'} is gone`)
+      const { pid } = await system.restartInstance(name)
       board.down = false
-      view.done(`started it again on the same data, pid ${system.instance.pid}`)
+      view.done(`started it again on the same data, pid ${pid}`)
     }
     try {
       board.sent(await traffic.tick(STAY_PACE_MS))
@@ -191,7 +152,7 @@ async function stayLive(stage: Stage, ledger: Ledger): Promise<void> {
       wellAtMs = Date.now()
     } catch (error) {
       // A question that was under way when somebody killed the instance.
-      if (Date.now() - wellAtMs > SETTLE_DEADLINE_MS) throw new PartError(system.instance, error)
+      if (Date.now() - wellAtMs > SETTLE_DEADLINE_MS) throw new PartError(system.blamed, error)
     }
     await sleep(TICK_MS, undefined, { signal }).catch(() => undefined)
   }

@@ -8,7 +8,7 @@ export function whatToTry(system: System, people: readonly Person[]): string[] {
   const [name = 'ada'] = people.map((person) => person.name)
   return [
     ' Each mail of two mailboxes became one event on NATS JetStream, exactly once,',
-    ' through a kill -9. Now a new mail arrives every few seconds; the service looks',
+    ` through a kill -9${system.isFleet ? ' and a lost disk' : ''}. Now a new mail arrives every few seconds; the service looks`,
     ` for new mail every ${SYNC_INTERVAL_MS / 1000} s here, every 30 s unless you configure it.`,
     '',
     ' Try, from another terminal in this folder:',

@@ -14,7 +14,14 @@ const BAR_CELLS = 12
 const NEW_MAILS_SHOWN = 6
 const EVENTS_SHOWN = 3
 
-export type Row = { person: Person; account: AccountStatus | null; down: boolean }
+export type Row = {
+  person: Person
+  account: AccountStatus | null
+  /** The instance that owns the person, where there are several. */
+  owner: string | null
+  /** Why nobody works for the person at the moment. */
+  down: string | null
+}
 export type Arrival = { mail: NewMail; atMs: number }
 export type Picture = {
   head: string
@@ -71,12 +78,12 @@ export function plainView(write: (text: string) => void): View {
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
     write(`${seconds.padStart(5)} s  ${text}\n`)
   }
-  const row = ({ person, account, down }: Row): string => {
+  const row = ({ person, account, owner, down }: Row): string => {
     const about = `${person.name} ${person.provider}`
-    if (down) return `${about}: no instance`
+    if (down !== null) return `${about}: ${down}`
     return account === null
       ? `${about}: connecting`
-      : `${about}: ${[account.state, ...progress(account)].filter((part) => part !== '').join(' ')}`
+      : `${about}${owner === null ? '' : ` by ${owner}`}: ${[account.state, ...progress(account)].filter((part) => part !== '').join(' ')}`
   }
   return {
     title: (text) => write(`${text}\n`),
@@ -161,13 +168,14 @@ const STATE_COLOUR: Partial<Record<AccountStatus['state'], Paint>> = {
   connecting: 'dim',
 }
 
-function rowLine({ person, account, down }: Row, paint: (style: Paint, text: string) => string): string {
+function rowLine({ person, account, owner, down }: Row, paint: (style: Paint, text: string) => string): string {
   const name = `${person.name.padEnd(6)} ${person.provider.padEnd(10)}`
-  const state = down ? 'no instance' : (account?.state ?? 'connecting')
-  const colour = down ? 'red' : (STATE_COLOUR[account?.state ?? 'connecting'] ?? 'yellow')
+  const state = down ?? account?.state ?? 'connecting'
+  const colour = down !== null ? 'red' : (STATE_COLOUR[account?.state ?? 'connecting'] ?? 'yellow')
   const share = (account?.progress.percent ?? 0) / 100
   const full = Math.min(BAR_CELLS, Math.round(share * BAR_CELLS))
   const bar = paint(colour, '█'.repeat(full)) + paint('dim', '░'.repeat(BAR_CELLS - full))
   const [percent = '', done = '', rate = '', eta = ''] = account === null ? [] : progress(account)
-  return `${name} ${paint(colour, state.padEnd(12))} ${bar} ${percent.padStart(4)}  ${done.padEnd(11)}  ${rate} ${eta}`.trimEnd()
+  const by = owner === null ? '' : `${(down === null ? owner : '').padEnd(7)} `
+  return `${name} ${by}${paint(colour, state.padEnd(12))} ${bar} ${percent.padStart(4)}  ${done.padEnd(11)}  ${rate} ${eta}`.trimEnd()
 }
