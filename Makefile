@@ -10,6 +10,9 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 ONCE ?=
 INSTANCES ?= 1
 SERVICE ?= mail
+# CLUSTER=3 runs the long tests on a cluster of three, one of which is killed every ten seconds.
+CLUSTER ?=
+export CLUSTER
 # NATS=2.10 runs the tests on the newest server of that release in place of the newest of all.
 NATS ?=
 export NATS_SERVER_RELEASE ?= $(NATS)

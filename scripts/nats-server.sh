@@ -2,8 +2,9 @@
 # Finds a nats-server that is new enough, and starts it with the project's nats.conf.
 #
 #   nats-server.sh path                              print the path of a usable nats-server
-#   nats-server.sh run DIR [--port P] [--http P]     start one in DIR (default ports: -1, any free one); a port that is
-#                                                    taken ends it with exit code 69
+#   nats-server.sh run DIR [--port P] [--http P] [-- OPTION...]
+#                                                    start one in DIR (default ports: -1, any free one) with further
+#                                                    options of nats-server; a port that is taken ends it with code 69
 #
 # `path` looks at $NATS_SERVER, PATH, .tools/, and then downloads one into .tools/ by the
 # system's own package manager (apt on Debian, brew on macOS). It installs nothing, leaves the
@@ -174,12 +175,13 @@ refuse_taken() {
 }
 
 run() {
-  local dir=${1:?usage: nats-server.sh run DIR [--port P] [--http P]} port=-1 http=-1 server
+  local dir=${1:?usage: nats-server.sh run DIR [--port P] [--http P] [-- OPTION...]} port=-1 http=-1 server
   shift
   while [ $# -gt 0 ]; do
     case $1 in
       --port) port=${2:?--port needs a number} ;;
       --http) http=${2:?--http needs a number} ;;
+      --) shift && break ;;
       *) die 64 "unknown option $1" ;;
     esac
     shift 2
@@ -194,11 +196,11 @@ run() {
   # shellcheck source=/dev/null
   . "$PWD/nats.env"
   set +a
-  exec "$server" -c "$root/nats.conf" -p "$port" -m "$http" --ports_file_dir "$PWD"
+  exec "$server" -c "$root/nats.conf" -p "$port" -m "$http" --ports_file_dir "$PWD" "$@"
 }
 
 case ${1:-} in
   path) path ;;
   run) shift && run "$@" ;;
-  *) die 64 "usage: nats-server.sh path | run DIR [--port P] [--http P]" ;;
+  *) die 64 "usage: nats-server.sh path | run DIR [--port P] [--http P] [-- OPTION...]" ;;
 esac

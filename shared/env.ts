@@ -90,16 +90,18 @@ const webUrl = (
 })
 const natsUrl: Variable<string> = {
   parse(t) {
-    const url = URL.parse(t.includes('://') ? t : `nats://${t}`)
-    if (url === null || !['nats:', 'tls:'].includes(url.protocol))
-      throw new Fault('nats://host:port or tls://host:port')
-    if (url.username !== '' || url.password !== '')
-      throw new Fault('a URL without user and password: use NATS_USER and NATS_PASSWORD')
+    for (const server of t.split(',').map((part) => part.trim())) {
+      const url = URL.parse(server.includes('://') ? server : `nats://${server}`)
+      if (url === null || !['nats:', 'tls:'].includes(url.protocol))
+        throw new Fault('nats://host:port or tls://host:port, or several with commas between them')
+      if (url.username !== '' || url.password !== '')
+        throw new Fault('a URL without user and password: use NATS_USER and NATS_PASSWORD')
+    }
     return t
   },
   fallback: 'nats://localhost:4222',
   programs: ALL,
-  doc: 'Address of the NATS server',
+  doc: 'Address of the NATS server; of a cluster all of them, with commas',
 }
 
 /** Every variable. Order is the order of the documents. */
@@ -137,6 +139,11 @@ export const ENV = {
     'Duplicate window of the stream; correctness does not depend on it',
   ),
   MAIL_STREAM_MAX_BYTES: whole(8 * 1024 ** 3, 1024 ** 2, 1024 ** 5, 'Size at which the stream refuses new events'),
+  MAIL_NATS_REPLICAS: choice(
+    ['1', '3', '5'],
+    '1',
+    'Least number of servers that keep a copy of stream, buckets and snapshots; more than 1 needs a cluster',
+  ),
   MAIL_OUTBOX_KEEP_MS: whole(86_400_000, 600_000, 2_592_000_000, 'How long published outbox rows are kept'),
   MAIL_ON_NEW_STREAM: choice(
     ['skip', 'republish'],

@@ -23,6 +23,7 @@ const START_WAIT_MS = 30_000
 const DRAIN_DEADLINE_MS = 3_000
 
 export type NatsOptions = {
+  /** Of a cluster: several, with commas between them. */
   url: string
   user?: string | undefined
   password?: string | undefined
@@ -98,9 +99,12 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
   }
 }
 
+/** The addresses in NATS_URL, one for each server of a cluster. */
+export const serversOf = (url: string): string[] => url.split(',').map((server) => server.trim())
+
 function connectOptions(options: NatsOptions): NodeConnectionOptions {
   return {
-    servers: options.url,
+    servers: serversOf(options.url),
     name: options.name,
     inboxPrefix: options.inboxPrefix,
     maxReconnectAttempts: -1,

@@ -18,6 +18,9 @@ const LOG_LINES_KEPT = 200
 export const NATS_ROLES = ['sys', 'mailsync', 'bridge', 'service', 'consumer', 'ops'] as const
 export type NatsRole = (typeof NATS_ROLES)[number]
 
+/** What a server is told to be one of a cluster. */
+export type ClusterNode = { name: string; cluster: string; routePort: number; routePorts: readonly number[] }
+
 export type NatsServerOptions = {
   /** `roles`: the project's nats.conf, one user per role. `open`: `nats-server -js`, no users at all. */
   conf?: 'roles' | 'open'
@@ -65,12 +68,14 @@ export class NatsServer {
   #monitorPort = -1
   #child: ChildProcess | undefined
   readonly #removeDir: boolean
+  readonly #node: ClusterNode | undefined
   readonly #log: string[] = []
 
-  constructor(conf: 'roles' | 'open', dir: string, removeDir: boolean) {
+  constructor(conf: 'roles' | 'open', dir: string, removeDir: boolean, node?: ClusterNode) {
     this.conf = conf
     this.dir = dir
     this.#removeDir = removeDir
+    this.#node = node
   }
 
   get port(): number {
@@ -142,13 +147,19 @@ export class NatsServer {
     if (this.#removeDir) await rm(this.dir, { recursive: true, force: true })
   }
 
+  /** Resolves when JetStream is up; in a cluster: up to date with the others. */
+  async healthy(signal?: AbortSignal): Promise<void> {
+    const options = signal === undefined ? {} : { signal }
+    await until('JetStream is up', () => answersOk(`${this.monitorUrl}/healthz`), options)
+  }
+
   async #spawn(): Promise<ChildProcess> {
     const server = await natsServerPath()
     const ports = [String(this.#port), String(this.#monitorPort)] as const
     // The script replaces itself by the server, so its pid is the server's; NATS_SERVER spares it the search.
     const child =
       this.conf === 'roles'
-        ? spawn(SCRIPT, ['run', this.dir, '--port', ports[0], '--http', ports[1]], {
+        ? spawn(SCRIPT, ['run', this.dir, '--port', ports[0], '--http', ports[1], '--', ...nodeArguments(this.#node)], {
             env: { ...process.env, NATS_SERVER: server },
             stdio: ['ignore', 'pipe', 'pipe'],
           })
@@ -169,7 +180,8 @@ export class NatsServer {
     const ports = await until('nats-server has written its ports', () => readPorts(this.dir, child.pid), { signal })
     this.#port = ports.client
     this.#monitorPort = ports.monitor
-    await until('JetStream is up', () => answersOk(`${this.monitorUrl}/healthz`), { signal })
+    // One of a cluster is well only when the others are, too: that is for the cluster to wait for.
+    if (this.#node === undefined) await this.healthy(signal)
     if (this.conf === 'roles') this.passwords = passwordsOf(await readFile(join(this.dir, 'nats.env'), 'utf8'))
   }
 }
@@ -178,6 +190,16 @@ const openArguments = (dir: string, port: string, monitorPort: string): string[]
   ...['-a', '127.0.0.1', '-p', port, '-m', monitorPort],
   ...['-js', '-sd', join(dir, 'data/jetstream'), '--ports_file_dir', dir],
 ]
+
+/** A client learns no address by itself, so that a test decides which servers it knows. */
+const nodeArguments = (node: ClusterNode | undefined): string[] =>
+  node === undefined
+    ? []
+    : [
+        ...['--server_name', node.name, '--cluster_name', node.cluster, '--no_advertise'],
+        ...['--cluster', `nats://127.0.0.1:${node.routePort}`],
+        ...['--routes', node.routePorts.map((port) => `nats://127.0.0.1:${port}`).join(',')],
+      ]
 
 async function answersOk(url: string): Promise<boolean> {
   const response = await fetch(url)

@@ -1,10 +1,10 @@
 /** JetStream that goes backwards: what a crash of the machine, or a restored volume, makes of it. */
 import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { NatsServer } from './nats-server.ts'
+import type { Nats } from './nats-cluster.ts'
 
 /** Copies the JetStream directory. The answer puts the copy back; the server is restarted both times. */
-export async function keepCopy(server: NatsServer): Promise<() => Promise<void>> {
+export async function keepCopy(server: Nats): Promise<() => Promise<void>> {
   const data = join(server.dir, 'data/jetstream')
   const copy = join(server.dir, 'copy')
   await server.stop()

@@ -16,15 +16,23 @@ import type { MailboxSpec } from '../simulator/types.ts'
 import { type BetterAuthServer, startBetterAuth } from './better-auth.ts'
 import { type InProcess, type InstanceProcess, spawnInstance, startInstance } from './instance.ts'
 import { type Account, type Ledger, ledgerOf } from './ledger.ts'
-import { type NatsRole, type NatsServer, startNatsServer } from './nats-server.ts'
+import { type Nats, startNatsCluster } from './nats-cluster.ts'
+import { type NatsRole, startNatsServer } from './nats-server.ts'
 import { until } from './until.ts'
+
+/** CLUSTER=3: a cluster of three in place of one server, with one node killed every ten seconds. */
+const CLUSTER_SIZE = Number(process.env.CLUSTER || '1')
+const KILLED_EVERY_MS = 10_000
+const DOWN_MS = 3_000
+/** What is different for an instance on a cluster; the limits of nats.conf count every copy. */
+const ON_CLUSTER = { MAIL_NATS_REPLICAS: '3', MAIL_STREAM_MAX_BYTES: String(1024 ** 3) }
 
 const silent = createLog('test', 'silent')
 
 export type SandboxOptions = {
   simulator?: SimulatorOptions
   env?: Record<string, string>
-  nats?: NatsServer
+  nats?: Nats
   betterAuth?: boolean
 }
 
@@ -33,7 +41,7 @@ export async function sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   try {
     const dir = await mkdtemp(join(tmpdir(), 'mail-sync-test-'))
     stack.defer(() => rm(dir, { recursive: true, force: true }))
-    const nats = options.nats ?? stack.use(await startNatsServer())
+    const nats = options.nats ?? stack.use(await startNats())
     const sim = stack.use(await startSimulator(options.simulator))
     const auth = options.betterAuth === true ? stack.use(await startBetterAuth()) : null
     const box = new Sandbox(dir, nats, sim, auth, options.env ?? {}, stack)
@@ -44,9 +52,16 @@ export async function sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   }
 }
 
+async function startNats(): Promise<Nats> {
+  if (CLUSTER_SIZE === 1) return await startNatsServer()
+  const cluster = await startNatsCluster(CLUSTER_SIZE)
+  cluster.keepKilling(KILLED_EVERY_MS, DOWN_MS)
+  return cluster
+}
+
 export class Sandbox {
   readonly dir: string
-  readonly nats: NatsServer
+  readonly nats: Nats
   readonly sim: Simulator
   readonly auth: BetterAuthServer | null
   readonly #env: Record<string, string>
@@ -56,7 +71,7 @@ export class Sandbox {
 
   constructor(
     dir: string,
-    nats: NatsServer,
+    nats: Nats,
     sim: Simulator,
     auth: BetterAuthServer | null,
     env: Record<string, string>,
@@ -91,6 +106,7 @@ export class Sandbox {
       MAIL_GRAPH_REQUESTS_PER_10MIN: '1000000',
       MAIL_TOKEN_KEYS: this.#key,
       MAIL_LOG_LEVEL: 'info',
+      ...(this.nats.url.includes(',') ? ON_CLUSTER : {}),
       ...this.sim.env,
       ...this.#env,
       ...more,

@@ -12,6 +12,7 @@ import {
   type NatsConnection,
   PermissionViolationError,
   refuseOldServer,
+  serversOf,
 } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
@@ -42,9 +43,11 @@ export type Broker = AsyncDisposable & {
   watch(on: { noticed: Noticed; connected(): void }, signal: AbortSignal): Promise<void>
 }
 
-/** True when the server's address can only be this machine: by the whole name, not by how it begins. */
+/** True when every server's address can only be this machine: by the whole name, not by how it begins. */
 export const isLoopback = (url: string): boolean =>
-  LOOPBACK.test(new URL(url.includes('://') ? url : `nats://${url}`).hostname)
+  serversOf(url).every((server) =>
+    LOOPBACK.test(new URL(server.includes('://') ? server : `nats://${server}`).hostname),
+  )
 
 export async function openBroker(
   config: Config,
@@ -70,7 +73,7 @@ export async function openBroker(
     const { js, jsm } = await openJetStream(nc)
     await refuseCapturedSubjects(jsm)
     let streamCreatedMs = (await ensureEventStream(jsm, config.stream)).createdMs
-    const buckets = await Buckets.open(nc)
+    const buckets = await Buckets.open(nc, config.stream.replicas)
     const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
     return {

@@ -50,6 +50,7 @@ function configOf(env: Env) {
       retentionDays: env.MAIL_EVENT_RETENTION_DAYS,
       dedupeWindowMs: env.MAIL_DEDUPE_WINDOW_MS,
       maxBytes: env.MAIL_STREAM_MAX_BYTES,
+      replicas: Number(env.MAIL_NATS_REPLICAS),
     },
     outbox: {
       keepMs: env.MAIL_OUTBOX_KEEP_MS,

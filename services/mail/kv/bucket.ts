@@ -14,6 +14,7 @@ import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { bucketStream } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
+import { ensureReplicas, replicated } from './replication.ts'
 
 const REQUEST_TIMEOUT_MS = 2_000
 /** What a replicated bucket answers while another write of the key is under way. */
@@ -43,14 +44,18 @@ export class Bucket {
 
   /**
    * Opens the bucket, creating it when absent.
-   * @throws ExitError 78 when it exists with settings that lose data.
+   * @param replicas least number of copies
+   * @throws ExitError 78 when it exists with settings that lose data, or NATS has too few servers.
    */
-  static async open(nc: NatsConnection, name: string): Promise<Bucket> {
+  static async open(nc: NatsConnection, name: string, replicas = 1): Promise<Bucket> {
     const js = jetstream(nc, { timeout: REQUEST_TIMEOUT_MS })
     const jsm = await jetstreamManager(nc, { timeout: REQUEST_TIMEOUT_MS })
     const kvm = new Kvm(js)
-    await kvm.create(name, { history: 1, timeout: REQUEST_TIMEOUT_MS })
-    const info = await jsm.streams.info(bucketStream(name))
+    const stream = bucketStream(name)
+    const options = { history: 1, replicas, timeout: REQUEST_TIMEOUT_MS }
+    await replicated(stream, replicas, () => kvm.create(name, options))
+    await ensureReplicas(jsm, stream, replicas)
+    const info = await jsm.streams.info(stream)
     const { storage, max_age: maxAge, max_msgs_per_subject: history } = info.config
     for (const [field, found, wanted] of [
       ['storage', storage, 'file'],

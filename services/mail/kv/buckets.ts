@@ -15,21 +15,24 @@ const ORDER: readonly Name[] = ['leases', 'accounts', 'state']
 export class Buckets {
   readonly #nc: NatsConnection
   readonly #open: Record<Name, Bucket>
+  readonly #replicas: number
   /** What is still to be done about those that were opened anew. */
   readonly #toDo = new Map<Name, () => Promise<void>>()
 
-  private constructor(nc: NatsConnection, open: Record<Name, Bucket>) {
+  private constructor(nc: NatsConnection, open: Record<Name, Bucket>, replicas: number) {
     this.#nc = nc
+    this.#replicas = replicas
     this.#open = open
   }
 
   /** Opens all buckets, creating those that are absent. @throws ExitError 78 when one has the wrong settings. */
-  static async open(nc: NatsConnection): Promise<Buckets> {
-    return new Buckets(nc, {
-      accounts: await Bucket.open(nc, NAMES.accounts),
-      leases: await Bucket.open(nc, NAMES.leases),
-      state: await Bucket.open(nc, NAMES.state),
-    })
+  static async open(nc: NatsConnection, replicas = 1): Promise<Buckets> {
+    const open = {
+      accounts: await Bucket.open(nc, NAMES.accounts, replicas),
+      leases: await Bucket.open(nc, NAMES.leases, replicas),
+      state: await Bucket.open(nc, NAMES.state, replicas),
+    }
+    return new Buckets(nc, open, replicas)
   }
 
   get(name: Name): Bucket {
@@ -53,7 +56,7 @@ export class Buckets {
     const before = this.#open[name]
     const seen = before.highest
     if (await before.isWhole()) return
-    const now = await Bucket.open(this.#nc, NAMES[name])
+    const now = await Bucket.open(this.#nc, NAMES[name], this.#replicas)
     const isSame = now.createdMs === before.createdMs
     // A server that is just starting may not know its streams yet, or somebody else has noticed it meanwhile.
     if (isSame && now.highest >= Math.min(seen, before.highest)) return

@@ -14,8 +14,15 @@ import {
 } from '@nats-io/jetstream'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { EVENT_STREAM, EVENT_STREAM_SUBJECT, UNCAPTURED_SUBJECTS } from '#shared/subjects.ts'
+import { ensureReplicas, replicated } from '../kv/replication.ts'
 
-export type EventStreamConfig = { retentionDays: number; dedupeWindowMs: number; maxBytes: number }
+export type EventStreamConfig = {
+  retentionDays: number
+  dedupeWindowMs: number
+  maxBytes: number
+  /** Least number of copies; 1 when absent. */
+  replicas?: number
+}
 
 const NS_PER_MS = 1_000_000
 const MS_PER_DAY = 86_400_000
@@ -45,7 +52,8 @@ const RELIED_ON = {
 const ABSENT = ['mirror', 'sources', 'subject_transform'] as const
 
 /**
- * Makes sure that the stream is there and what events need. Replicas, placement and compression are the operator's.
+ * Makes sure that the stream is there and what events need. Placement and compression are the operator's, and so is
+ * a number of replicas above the configured one.
  * @throws ExitError 78 naming field, found and wanted, or that JetStream is off or too small.
  */
 export async function ensureEventStream(
@@ -58,8 +66,10 @@ export async function ensureEventStream(
     duplicate_window: config.dedupeWindowMs * NS_PER_MS,
     max_bytes: config.maxBytes,
   }
-  const found = (await infoOf(jsm)) ?? (await create(jsm, limits, level))
+  const replicas = config.replicas ?? 1
+  const found = (await infoOf(jsm)) ?? (await create(jsm, { ...limits, num_replicas: replicas }, level))
   refuseDifference(found.config)
+  await ensureReplicas(jsm, EVENT_STREAM, replicas)
   const differs = Object.entries(limits).some(
     ([field, wanted]) => found.config[field as keyof typeof limits] !== wanted,
   )
@@ -105,10 +115,15 @@ async function infoOf(jsm: JetStreamManager): Promise<StreamInfo | null> {
   }
 }
 
-async function create(jsm: JetStreamManager, limits: Partial<StreamConfig>, level: number): Promise<StreamInfo> {
+async function create(
+  jsm: JetStreamManager,
+  limits: Pick<StreamConfig, 'max_bytes' | 'num_replicas'>,
+  level: number,
+): Promise<StreamInfo> {
   const atomic = level >= ATOMIC_LEVEL ? { allow_atomic: true } : {}
+  const config = { name: EVENT_STREAM, ...RELIED_ON, subjects: [EVENT_STREAM_SUBJECT], ...limits, ...atomic }
   try {
-    await jsm.streams.add({ name: EVENT_STREAM, ...RELIED_ON, subjects: [EVENT_STREAM_SUBJECT], ...limits, ...atomic })
+    await replicated(EVENT_STREAM, limits.num_replicas, () => jsm.streams.add(config))
   } catch (error) {
     // Another instance was quicker; what it made is compared like any other.
     if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NAME_IN_USE) throw noRoom(error, limits)
@@ -133,7 +148,7 @@ function noRoom(error: unknown, limits: Partial<StreamConfig>): unknown {
   if (!(error instanceof JetStreamApiError) || !NO_ROOM.has(error.code)) return error
   return new ExitError(
     EXIT_CONFIG,
-    `NATS has no room for stream ${EVENT_STREAM} of ${limits.max_bytes} bytes: raise max_file_store and max_file, or lower MAIL_STREAM_MAX_BYTES`,
+    `NATS has no room for stream ${EVENT_STREAM} of ${limits.max_bytes} bytes: raise max_file_store and max_file (which counts every copy), or lower MAIL_STREAM_MAX_BYTES`,
     { cause: error },
   )
 }

@@ -3,7 +3,13 @@ import { test } from 'node:test'
 import { isLoopback } from '../../../services/mail/app/broker.ts'
 
 test('only an address that is this machine counts as loopback', () => {
-  for (const url of ['nats://localhost:4222', '127.0.0.1:4222', 'nats://127.9.9.9', 'tls://[::1]:4222'])
+  for (const url of [
+    'nats://localhost:4222',
+    '127.0.0.1:4222',
+    'nats://127.9.9.9',
+    'tls://[::1]:4222',
+    'localhost:1, [::1]:2',
+  ])
     assert.equal(isLoopback(url), true, url)
   for (const url of [
     'nats://localhost.example.com:4222',
@@ -13,6 +19,7 @@ test('only an address that is this machine counts as loopback', () => {
     'nats://[::2]:4222',
     'nats://[::1:2]:4222',
     'nats.example.com',
+    'nats://localhost:4222,nats://nats.example.com:4222',
   ])
     assert.equal(isLoopback(url), false, url)
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { serversOf } from '#shared/nats.ts'
 import { readConfig } from '../../../services/mail/base/config.ts'
 
 const JWKS = 'https://app.example.com/api/auth/jwks'
@@ -14,9 +15,14 @@ test('one required name is enough; everything else has the documented default', 
   })
   assert.equal(config.authDbPath, join('data', 'auth.db'))
   assert.deepEqual([config.syncIntervalMs, config.silenceMs, config.outbox.keepMs], [30_000, 6_000, 86_400_000])
-  assert.deepEqual(config.stream, { retentionDays: 30, dedupeWindowMs: 600_000, maxBytes: 8 * 1024 ** 3 })
+  assert.deepEqual(config.stream, {
+    retentionDays: 30,
+    dedupeWindowMs: 600_000,
+    maxBytes: 8 * 1024 ** 3,
+    replicas: 1,
+  })
   assert.deepEqual(config.clients, { google: null, microsoft: null })
-  assert.deepEqual([config.trustOpenNats, config.metricsPort], [false, undefined])
+  assert.deepEqual([config.trustOpenNats, config.metrics], [false, null])
 })
 
 test('auth.db follows the data folder unless it is named', () => {
@@ -29,6 +35,15 @@ test('an empty value counts as unset', () => {
   const config = readConfig({ BETTER_AUTH_JWKS_URL: JWKS, MAIL_SYNC_INTERVAL_MS: '', MAIL_INSTANCE_NAME: '' })
   assert.equal(config.syncIntervalMs, 30_000)
   assert.match(config.instanceName('0123456789abcdef'), /-01234567$/)
+})
+
+test('NATS may be several servers, of which each is checked', () => {
+  const of = (url: string) => readConfig({ BETTER_AUTH_JWKS_URL: JWKS, NATS_URL: url, MAIL_NATS_REPLICAS: '3' })
+  const several = of('nats://a:4222, tls://b:4222,c:4222')
+  assert.deepEqual(serversOf(several.nats.url), ['nats://a:4222', 'tls://b:4222', 'c:4222'])
+  assert.equal(several.stream.replicas, 3)
+  for (const wrong of ['nats://a:4222,', 'nats://a:4222,http://b', 'nats://a:4222,nats://me:secret@b'])
+    assert.throws(() => of(wrong), /^ExitError: NATS_URL must be /, wrong)
 })
 
 test('all faults are told at once, without the values', () => {
