@@ -92,7 +92,7 @@ const natsUrl: Variable<string> = {
   parse(t) {
     for (const server of t.split(',').map((part) => part.trim())) {
       const url = URL.parse(server.includes('://') ? server : `nats://${server}`)
-      if (url === null || !['nats:', 'tls:'].includes(url.protocol))
+      if (url === null || url.hostname === '' || !['nats:', 'tls:'].includes(url.protocol))
         throw new Fault('nats://host:port or tls://host:port, or several with commas between them')
       if (url.username !== '' || url.password !== '')
         throw new Fault('a URL without user and password: use NATS_USER and NATS_PASSWORD')
