@@ -1,8 +1,9 @@
 /**
- * Metrics of one program: a registry of its own, its flat form for `$SRV.STATS`, and `/metrics` on loopback.
+ * Metrics of one program: a registry of its own, its flat form for `$SRV.STATS`, and `/metrics`, with `/healthz` and
+ * `/readyz` beside it for whoever watches the process.
  * Names start with `mailsync_`; a user id is never a label.
  */
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
 
@@ -56,31 +57,31 @@ export type MetricsServer = {
   closed: Promise<void>
 }
 
-/**
- * Serves `/metrics` on 127.0.0.1 until the signal aborts; port 0 = any free one.
- * @throws ExitError 78 when the port is taken.
- */
-export async function serveMetrics(options: {
+type MetricsOptions = {
+  host: string
   port: number
   registry: Registry
+  /** What the program is, in one word; it is ready when that is `live`. */
+  state(): string
   signal: AbortSignal
-}): Promise<MetricsServer> {
-  const { registry } = options
+}
+
+/**
+ * Serves `/metrics`, `/healthz` (the process answers) and `/readyz` (it also works) until the signal aborts; port 0 =
+ * any free one. @throws ExitError 78 when it cannot listen there.
+ */
+export async function serveMetrics(options: MetricsOptions): Promise<MetricsServer> {
+  const { host, port } = options
   const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
-    if (request.method !== 'GET' || request.url !== '/metrics') {
-      response.writeHead(404).end()
-      return
-    }
-    registry.metrics().then(
-      (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
-      () => response.writeHead(500).end(),
+    void answer(request, options).then(({ status, type, text }) =>
+      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(text),
     )
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
-      reject(new ExitError(EXIT_CONFIG, `cannot serve metrics on 127.0.0.1:${options.port}`, { cause })),
+      reject(new ExitError(EXIT_CONFIG, `cannot serve metrics on ${host}:${port}`, { cause })),
     )
-    server.listen(options.port, '127.0.0.1', resolve)
+    server.listen(port, host, resolve)
   })
   const closed = new Promise<void>((resolve) => server.once('close', () => resolve()))
   const stop = (): void => {
@@ -90,5 +91,26 @@ export async function serveMetrics(options: {
   if (options.signal.aborted) stop()
   else options.signal.addEventListener('abort', stop, { once: true })
   const address = server.address()
-  return { port: typeof address === 'object' && address !== null ? address.port : options.port, closed }
+  return { port: typeof address === 'object' && address !== null ? address.port : port, closed }
+}
+
+type Answer = { status: number; type: string; text: string }
+const json = (status: number, body: unknown): Answer => ({
+  status,
+  type: 'application/json',
+  text: JSON.stringify(body),
+})
+
+async function answer({ method, url }: IncomingMessage, { registry, state }: MetricsOptions): Promise<Answer> {
+  if (method === 'GET' && url === '/healthz') return json(200, { status: 'ok' })
+  if (method === 'GET' && url === '/readyz') {
+    const now = state()
+    return now === 'live' ? json(200, { status: 'ready' }) : json(503, { status: now })
+  }
+  if (method !== 'GET' || url !== '/metrics') return json(404, { status: 'not found' })
+  try {
+    return { status: 200, type: registry.contentType, text: await registry.metrics() }
+  } catch {
+    return json(500, { status: 'metrics failed' })
+  }
 }

@@ -53,8 +53,13 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     void service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))
     const watching = watchNats(work, stop)
     watching.catch((error) => fatal.abort(error))
-    if (config.metricsPort !== undefined)
-      await serveMetrics({ port: config.metricsPort, registry: telemetry.registry, signal: stop })
+    if (config.metrics !== null)
+      await serveMetrics({
+        ...config.metrics,
+        registry: telemetry.registry,
+        state: () => supervisor.session.state,
+        signal: stop,
+      })
     log.info(factsOf(work), 'mail-sync runs')
     ready?.({ instance: work.instance })
 

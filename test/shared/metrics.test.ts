@@ -40,14 +40,32 @@ test('/metrics is served on loopback until the signal aborts', async () => {
   const registry = createRegistry()
   new Counter({ name: 'mailsync_refresh_total', help: 'h', registers: [registry] }).inc(2)
   const stop = new AbortController()
-  const server = await serveMetrics({ port: 0, registry, signal: stop.signal })
+  const options = { host: '127.0.0.1', port: 0, registry, state: () => 'live', signal: stop.signal }
+  const server = await serveMetrics(options)
   const url = `http://127.0.0.1:${server.port}`
   const answer = await fetch(`${url}/metrics`)
   assert.match(answer.headers.get('content-type') ?? '', /^text\/plain/)
   assert.match(await answer.text(), /^mailsync_refresh_total 2$/m)
   assert.equal((await fetch(`${url}/`)).status, 404)
-  await assert.rejects(serveMetrics({ port: server.port, registry, signal: stop.signal }), /cannot serve metrics/)
+  await assert.rejects(serveMetrics({ ...options, port: server.port }), /cannot serve metrics/)
   stop.abort()
   await server.closed
   await assert.rejects(fetch(`${url}/metrics`))
+})
+
+test('/healthz says that the process answers, /readyz whether its session is live, and which state it is in if not', async () => {
+  const stop = new AbortController()
+  let state = 'suspended'
+  const options = { host: '127.0.0.1', port: 0, registry: createRegistry(), state: () => state, signal: stop.signal }
+  const server = await serveMetrics(options)
+  const ask = async (path: string): Promise<unknown[]> => {
+    const answer = await fetch(`http://127.0.0.1:${server.port}${path}`)
+    return [answer.status, await answer.json()]
+  }
+  assert.deepEqual(await ask('/healthz'), [200, { status: 'ok' }])
+  assert.deepEqual(await ask('/readyz'), [503, { status: 'suspended' }])
+  state = 'live'
+  assert.deepEqual(await ask('/readyz'), [200, { status: 'ready' }])
+  stop.abort()
+  await server.closed
 })

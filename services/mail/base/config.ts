@@ -58,7 +58,7 @@ function configOf(env: Env) {
       retentionDays: env.MAIL_EVENT_RETENTION_DAYS,
     },
     trustOpenNats: env.MAIL_TRUST_OPEN_NATS,
-    metricsPort: env.MAIL_METRICS_PORT,
+    metrics: env.MAIL_METRICS_PORT === undefined ? null : { host: env.MAIL_METRICS_HOST, port: env.MAIL_METRICS_PORT },
     logLevel: env.MAIL_LOG_LEVEL,
     gmail: {
       baseUrl: env.MAIL_GMAIL_BASE_URL,

@@ -67,6 +67,10 @@ export class Session {
     if (this.#state === 'closed' || this.#clock.monoMs() >= this.#validUntilMs) return false
     return Math.abs(this.#clock.wallMs() - this.#clock.monoMs() - this.#wallOffsetMs) <= CLOCK_JUMP_MS
   }
+  /** As it is now; suspended: open, but its term is not trusted at this moment. */
+  get state(): 'live' | 'draining' | 'suspended' | 'closed' {
+    return this.#state === 'closed' || this.valid ? this.#state : 'suspended'
+  }
   /** New users may be taken: live, and well before the deadline. */
   get acquiring(): boolean {
     return this.#state === 'live' && this.valid && this.#clock.monoMs() < this.#validUntilMs - this.#times.marginMs
