@@ -70,6 +70,20 @@ export const AccountStatus = v.object({
     v.object({ code: v.string(), message: v.string(), at: epochSeconds, retry_at: epochSeconds, count }),
   ),
   stream_reset: v.pipe(v.boolean(), v.description('JetStream was lost or went back while this account was connected')),
+  refill: v.optional(
+    v.pipe(v.boolean(), v.description('rows that a lost disk took are fetched again; nothing is published twice')),
+    false,
+  ),
+  gap_before: v.optional(
+    v.nullable(
+      v.pipe(
+        v.number(),
+        v.integer(),
+        v.description('epoch seconds; older mail that was not published yet is not published any more: see GAP'),
+      ),
+    ),
+    null,
+  ),
   instance: v.nullable(v.string()),
   live: v.pipe(
     v.boolean(),
@@ -129,6 +143,8 @@ const exampleAccount: AccountStatus = {
   set_aside: 0,
   last_error: null,
   stream_reset: false,
+  refill: false,
+  gap_before: null,
   instance: 'mail-1',
   live: true,
 }

@@ -18,6 +18,15 @@ export const EVENT_TYPE = 'email.received'
 export const BUCKET_ACCOUNTS = 'mail_accounts'
 export const BUCKET_LEASES = 'mail_leases'
 export const BUCKET_STATE = 'mail_state'
+export const BUCKET_SNAPSHOTS = 'mail_snapshots'
+/** The stream behind the object store of snapshots. */
+export const SNAPSHOT_STREAM = `OBJ_${BUCKET_SNAPSHOTS}`
+/** Subject of the chunks of one object of the store. */
+export const snapshotChunkSubject = (nuid: string): string => `$O.${BUCKET_SNAPSHOTS}.C.${nuid}`
+/** `<user>/<epoch>-<seq>`: the ledger of a user as a term had it, up to a sequence of the stream. */
+export const snapshotName = (userId: string, epoch: { era: number; rev: number }, seq: number): string =>
+  `${encodeUser(userId)}/${epoch.era}.${epoch.rev}-${seq}`
+
 /** The stream behind a KV bucket. */
 export const bucketStream = (bucket: string): string => `KV_${bucket}`
 
@@ -33,6 +42,8 @@ export const requestSubject = (operation: OperationName): string => `${GROUP}.${
 /** `mail.as.<token>.<operation>`: for trusted services; NATS permissions decide who may publish it. */
 export const asSubject = (userId: string, operation: OperationName): string =>
   `${GROUP}.as.${encodeUser(userId)}.${operation}`
+/** Every instance answers it; it is about no user. */
+export const FLEET_SUBJECT = `${GROUP}.fleet`
 /** `mail.at.<address>.status`: one instance asks another. The address is that of a process, not of a session. */
 export const atStatusSubject = (address: string): string => `${GROUP}.at.${address}.status`
 

@@ -60,6 +60,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     cursor: state.lanes[lane]?.cursor ?? null,
     take: state.queue.slice(0, make().takes(lane)),
     known: (ids) => new Set(ids.filter((id) => state.stored.includes(id))),
+    published: (ids) => new Set(ids.filter((id) => state.stored.includes(id))),
     queued: (ids) => new Set(ids.filter((id) => state.queue.includes(id) || id in state.aside)),
     cursorOf: (other) => state.lanes[other]?.cursor,
     accountAnswers: false,

@@ -79,6 +79,8 @@ export async function startStandIn(nc: NatsConnection, verifier: JwtVerifier | n
       set_aside: 0,
       last_error: null,
       stream_reset: false,
+      refill: false,
+      gap_before: null,
       instance: 'stand-in-1',
       live: true,
     }

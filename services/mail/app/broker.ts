@@ -20,7 +20,9 @@ import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
+import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
+import { streamFacts } from '../outbox/stream-facts.ts'
 
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
@@ -34,6 +36,8 @@ export type Broker = AsyncDisposable & {
   js: Awaited<ReturnType<typeof openJetStream>>['js']
   jsm: Awaited<ReturnType<typeof openJetStream>>['jsm']
   buckets: Buckets
+  snapshots: Snapshots
+  streamFacts: ReturnType<typeof streamFacts>
   /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
   trusted: boolean
   /**
@@ -74,6 +78,7 @@ export async function openBroker(
     await refuseCapturedSubjects(jsm)
     let streamCreatedMs = (await ensureEventStream(jsm, config.stream)).createdMs
     const buckets = await Buckets.open(nc, config.stream.replicas)
+    const snapshots = await Snapshots.open(js, jsm, config.stream.replicas)
     const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
     return {
@@ -81,6 +86,8 @@ export async function openBroker(
       js,
       jsm,
       buckets,
+      snapshots,
+      streamFacts: streamFacts(jsm, clock),
       trusted,
       async watch(on, stop) {
         const verify = async (): Promise<void> => {
@@ -88,6 +95,8 @@ export async function openBroker(
           await refuseCapturedSubjects(jsm)
           const { createdMs } = await ensureEventStream(jsm, config.stream)
           await buckets.verify(on.noticed)
+          // One that is gone took its snapshots with it: they are made anew as they become due.
+          await Snapshots.open(js, jsm, config.stream.replicas)
           // Deleted and made anew without a reconnect: every user compares what stands there with what is stored.
           if (createdMs !== streamCreatedMs) on.connected()
           streamCreatedMs = createdMs

@@ -36,11 +36,14 @@ export function createSupervisor(work: Work): Supervisor {
 }
 
 function tenureOf(work: Work): SupervisorDeps['tenure'] {
-  const { providers, seal, config, controls } = work
+  const { broker, providers, seal, config, controls } = work
   return {
     ...work,
     intervalMs: config.syncIntervalMs,
-    firstLane: (provider) => providers.byName[provider].firstLane,
+    snapshots: broker.snapshots,
+    streamFacts: broker.streamFacts,
+    retentionMs: config.outbox.retentionDays * 86_400_000,
+    refillLanes: (provider, lanes) => providers.byName[provider].refillLanes(lanes),
     polled: (account, lane) => providers.byName[account.provider].polled(lane),
     worker: (entry, epoch, hooks) => createWorker(work, entry, epoch, hooks),
     revoke: async (account, credential, abort) => {

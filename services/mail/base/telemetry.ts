@@ -7,11 +7,13 @@ import { PROVIDERS } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import type { ProviderName } from './model.ts'
+import { Rate } from './rate.ts'
+import { type Clock, systemClock } from './time.ts'
 
 const BY_PROVIDER = PROVIDERS.map((provider) => ({ provider }))
 const OUTCOMES = ['ok', 'reauth', 'config', 'transient'] as const
 const STORES = ['sqlite', 'state', 'stream'] as const
-const BASES = ['local', 'stale', 'lost', 'new'] as const
+const BASES = ['local', 'stale', 'snapshot', 'stream', 'gap', 'new'] as const
 const RESETS = ['new', 'rolled_back'] as const
 const READ_BACK = ['marked', 'learned', 'foreign', 'republished'] as const
 const PUBLISH_BUCKETS_S = [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600]
@@ -42,6 +44,11 @@ const COUNTERS = {
   throttles: { name: 'throttled_total', help: 'Times a provider asked to wait', from: BY_PROVIDER },
   cursors: { name: 'cursor_expired_total', help: 'Times a provider forgot a position', from: BY_PROVIDER },
   skipped: { name: 'items_skipped_total', help: 'Items of a provider without an id', from: BY_PROVIDER },
+  gap: {
+    name: 'gap_mails_total',
+    help: 'Mails that were stored and not published, because they may have been published before a gap',
+    from: BY_PROVIDER,
+  },
   gone: { name: 'messages_gone_total', help: 'Listed mails that the provider did not find again', from: BY_PROVIDER },
   zombies: {
     name: 'zombie_writes_refused_total',
@@ -50,7 +57,7 @@ const COUNTERS = {
   },
   takeovers: {
     name: 'takeovers_total',
-    help: 'Users taken over, by what their database was',
+    help: 'Users taken over, by what they go on from',
     from: each('base', BASES),
   },
   resets: {
@@ -112,10 +119,17 @@ function addLevels(registry: Registry, level: Level): void {
   })
 }
 
+const tenths = (value: number): number => Math.round(value * 10) / 10
+
+async function byLabel(counter: Counter, label: string): Promise<Record<string, number>> {
+  const { values } = await counter.get()
+  return Object.fromEntries(values.map(({ labels, value }) => [String(labels[label]), value]))
+}
+
 export type Telemetry = ReturnType<typeof createTelemetry>
 
 /** @param level current values that are read when somebody asks: accounts by state, outbox depth, users owned. */
-export function createTelemetry(log: Log, level: Level) {
+export function createTelemetry(log: Log, level: Level, clock: Clock = systemClock) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry, prefix: 'mailsync_' })
   const count = countersOf(registry)
@@ -126,12 +140,17 @@ export function createTelemetry(log: Log, level: Level) {
     registers: [registry],
   })
   addLevels(registry, level)
+  const [stored, published] = [new Rate(clock), new Rate(clock)]
 
   return {
     registry,
-    mailStored: (provider: ProviderName, mails: number): void => count.stored.inc({ provider }, mails),
+    mailStored(provider: ProviderName, mails: number): void {
+      count.stored.inc({ provider }, mails)
+      stored.add(mails)
+    },
     eventsPublished(events: number, latencyMs: number): void {
       count.published.inc(events)
+      published.add(events)
       latency.observe(latencyMs / 1000)
     },
     syncFailed: (provider: ProviderName, code: AccountErrorCode): void => count.errors.inc({ provider, code }),
@@ -142,6 +161,10 @@ export function createTelemetry(log: Log, level: Level) {
     itemsSkipped(provider: ProviderName, items: number): void {
       count.skipped.inc({ provider }, items)
       log.error({ provider, items }, 'items without an id were passed over')
+    },
+    gapMails(provider: ProviderName, mails: number): void {
+      count.gap.inc({ provider }, mails)
+      log.warn({ provider, mails }, 'mails from before the gap were stored and not published')
     },
     messagesGone: (provider: ProviderName, mails: number): void => count.gone.inc({ provider }, mails),
     zombieRefused(store: (typeof STORES)[number]): void {
@@ -156,5 +179,11 @@ export function createTelemetry(log: Log, level: Level) {
     reconciled: (as: (typeof READ_BACK)[number], events: number): void => {
       if (events > 0) count.reconciled.inc({ as }, events)
     },
+    /** What a look at the fleet shows of them. */
+    figures: async () => ({
+      rates: { mails_stored_per_s: tenths(stored.perSecond()), events_published_per_s: tenths(published.perSecond()) },
+      zombie_writes_refused: await byLabel(count.zombies, 'store'),
+      takeovers: await byLabel(count.takeovers, 'base'),
+    }),
   }
 }

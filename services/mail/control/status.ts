@@ -92,6 +92,8 @@ const notSeenYet = ({ account, record }: AccountEntry): AccountStatus => ({
   set_aside: 0,
   last_error: null,
   stream_reset: false,
+  refill: false,
+  gap_before: null,
   instance: null,
   live: false,
 })

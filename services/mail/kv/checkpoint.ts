@@ -23,6 +23,22 @@ const Lane = v.object({
   resetMs: v.number(),
 })
 
+/** Where a ledger of the user stands in the object store, and up to where it is complete. */
+export const SnapshotPointer = v.object({
+  name: v.string(),
+  /** SHA-256 of the object, base64url. */
+  sha256: v.string(),
+  /** Entries. */
+  mails: v.number(),
+  /** It holds every event up to this sequence of the stream that was made at `streamCreatedMs`. */
+  last: v.number(),
+  lastEventId: v.nullable(v.string()),
+  streamCreatedMs: v.nullable(v.number()),
+  /** Epoch seconds. */
+  ts: v.number(),
+})
+export type SnapshotPointer = v.InferOutput<typeof SnapshotPointer>
+
 export const CheckpointRecord = v.object({
   v: v.literal(1),
   epoch: v.object({ era: v.number(), rev: v.number() }),
@@ -35,7 +51,14 @@ export const CheckpointRecord = v.object({
   /** Sequence and event id of the last event on the user's subject. */
   pub: v.number(),
   pubEventId: v.nullable(v.string()),
-  snapshots: v.array(v.unknown()),
+  /** Creation time of the stream that `pub` belongs to, epoch ms; absent in older records. */
+  streamCreatedMs: v.optional(v.nullable(v.number()), null),
+  /** The newest first. */
+  snapshots: v.array(SnapshotPointer),
+  /** Epoch seconds since which there is something that the newest snapshot does not have; null = nothing. */
+  unsavedSince: v.optional(v.nullable(v.number()), null),
+  /** Epoch seconds before which mail that a walk finds is not published, see `gap`; null = nothing is in doubt. */
+  gapBefore: v.optional(v.nullable(v.number()), null),
   accounts: v.array(AccountStatus),
   /** Epoch seconds. */
   ts: v.number(),

@@ -59,7 +59,7 @@ export class RelayRun {
   #hurry = false
   #idle = false
   #drainedOnce = Promise.withResolvers<void>()
-  #status: RelayStatus = { pending: 0, oldestTsMs: null, error: null, streamReset: false }
+  #status: RelayStatus = { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null }
   #statusIsOld = true
 
   constructor(options: RunOptions) {
@@ -255,7 +255,8 @@ export class RelayRun {
     try {
       this.#status = this.#deps.store.read(this.#options.userId, (db) => {
         const { pending, oldestTsMs } = outboxDepth(db)
-        return { pending, oldestTsMs, error: null, streamReset: (readMeta(db)?.streamResetMs ?? null) !== null }
+        const { streamResetMs = null, gapBefore = null } = readMeta(db) ?? {}
+        return { pending, oldestTsMs, error: null, streamReset: streamResetMs !== null, gapBefore }
       })
       this.#statusIsOld = false
     } catch (error) {

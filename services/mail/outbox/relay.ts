@@ -5,6 +5,7 @@
 import PQueue from 'p-queue'
 import type { Epoch } from '../base/model.ts'
 import type { RelayDeps } from './deps.ts'
+import { reconcile } from './reconcile.ts'
 import { RelayRun } from './relay-run.ts'
 
 export type { RelayDeps } from './deps.ts'
@@ -33,6 +34,16 @@ export class Relay {
     const forget = (): void => void this.#runs.delete(run)
     run.done.then(forget, forget)
     return run
+  }
+
+  /**
+   * T6 of a take-over: what the stream holds of the user goes into the ledger before anything is fetched.
+   * @throws as `reconcile` does
+   */
+  async readBack(userId: string, epoch: Epoch, signal: AbortSignal): Promise<void> {
+    const { config, controls, hooks } = this.#deps
+    if (controls?.readBack === false) return
+    hooks?.onReconciled?.(userId, await reconcile(userId, epoch, { ...this.#deps, ...config }, signal))
   }
 
   /** Lets every user compare the stream with what is stored before the next publish; to be called at each reconnect. */

@@ -1,6 +1,7 @@
 /**
- * W4: the lanes of a user into `mail_state`, but only lanes whose mail is published. What they had passed when they were
- * captured is in the stream before they are written: a checkpoint never runs ahead of the events.
+ * W4 to W7: the lanes of a user into `mail_state`, but only lanes whose mail is published: what they had passed when they
+ * were captured is in the stream before they are written, so a checkpoint never runs ahead of the events. And from time
+ * to time the ledger into the object store, and the pointer to it into the same record.
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
@@ -9,13 +10,17 @@ import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
+import type { Snapshots } from '../outbox/snapshots.ts'
+import { isRefill } from '../provider/provider.ts'
 import { queueDepth } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
+import { ledgerSize } from '../store/ledger.ts'
 import { readMeta } from '../store/meta.ts'
 import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
-import { laneKey } from './takeover.ts'
+import { laneKey } from './rebuild.ts'
+import { addGeneration, isSnapshotDue, renewalS, takeSnapshot } from './snapshotter.ts'
 
 /**
  * After new mail; after a mere move of positions, which Graph's links make at each poll: an old position costs the next
@@ -27,6 +32,9 @@ const RETRY_MS = 1_000
 
 export type CheckpointerDeps = {
   checkpoints: Checkpoints
+  snapshots: Pick<Snapshots, 'put' | 'remove'>
+  /** How long the stream keeps events, ms. */
+  retentionMs: number
   store: UserStore
   clock: Clock
   log: Log
@@ -38,6 +46,8 @@ export type CheckpointerDeps = {
 }
 
 type Captured = { lanes: Record<string, LaneState[]>; lastId: number }
+/** The size of the ledger when it was last counted, and the outbox row of that moment: counting reads a whole index. */
+type Counted = { size: number; lastId: number }
 
 export class Checkpointer {
   readonly #userId: string
@@ -47,6 +57,9 @@ export class Checkpointer {
   readonly #wake = new Wake()
   #dueMs = Number.POSITIVE_INFINITY
   #captured: Captured | null = null
+  #counted: Counted | null = null
+  /** Something is not in the record yet. */
+  #behind = false
 
   constructor(userId: string, epoch: Epoch, checkpoint: Revised<CheckpointRecord>, deps: CheckpointerDeps) {
     this.#userId = userId
@@ -57,7 +70,12 @@ export class Checkpointer {
 
   /** Something changed that the next owner should know. */
   changed(cursorOnly: boolean): void {
-    const due = this.#deps.clock.monoMs() + (cursorOnly ? CURSOR_EVERY_MS : MAIL_EVERY_MS)
+    this.#behind = true
+    this.#changedWithin(cursorOnly ? CURSOR_EVERY_MS : MAIL_EVERY_MS)
+  }
+
+  #changedWithin(ms: number): void {
+    const due = this.#deps.clock.monoMs() + ms
     if (due >= this.#dueMs) return
     this.#dueMs = due
     this.#wake.ring()
@@ -71,6 +89,7 @@ export class Checkpointer {
   /** Writes checkpoints until the signal aborts. @throws StaleEpochError when a later owner has written. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#deps
+    this.#renewInTime()
     while (!signal.aborted) {
       const waitMs = this.#captured === null ? this.#dueMs - clock.monoMs() : RETRY_MS
       if (waitMs > 0) await this.#wake.rest(waitMs, clock, signal)
@@ -79,8 +98,23 @@ export class Checkpointer {
         this.#dueMs = Number.POSITIVE_INFINITY
         this.#captured = this.#capture()
       }
-      await this.#writeIfPublished().catch((error) => this.#unlessPassing(error))
+      await this.#writeAndSave(signal).catch((error) => signal.aborted || this.#unlessPassing(error))
     }
+  }
+
+  /** A snapshot waits for nobody: it is taken when the positions are safe, and never by a term that is ending. */
+  async #writeAndSave(signal: AbortSignal): Promise<void> {
+    if (!(await this.#writeIfPublished())) return
+    if (this.#isSnapshotDue()) await this.#save(signal)
+    this.#renewInTime()
+  }
+
+  /** A user to whom nothing happens needs a young checkpoint all the same: it says that nothing has happened. */
+  #renewInTime(): void {
+    const { clock, retentionMs } = this.#deps
+    const { ts, unsavedSince } = this.#current.record
+    const dueS = Math.min(ts, unsavedSince ?? Number.POSITIVE_INFINITY) + renewalS(retentionMs / 1_000)
+    this.#changedWithin(Math.max(MAIL_EVERY_MS, dueS * 1_000 - clock.wallMs()))
   }
 
   /** NATS or the disk does not answer: what was captured stays, and is written when they do. Nothing else is passing. */
@@ -92,17 +126,20 @@ export class Checkpointer {
 
   /** The last checkpoint of a term, after worker and relay have stopped. Positions of unpublished mail are left out. */
   async flush(): Promise<void> {
+    if (!this.#behind && this.#captured === null) return
     this.#captured = this.#capture()
     await this.#writeIfPublished()
   }
 
   /** Lanes and the newest outbox row in one read transaction. */
   #capture(): Captured {
+    this.#behind = false
     return this.#deps.store.read(this.#userId, (db) => ({
       lanes: Object.fromEntries(
         this.#deps.accounts().map((account) => {
           const { entries } = queueDepth(db, account)
-          const lanes = readLanes(db, account)
+          // What is fetched once more is missing on this disk only.
+          const lanes = readLanes(db, account).filter(({ lane }) => !isRefill(lane))
           return [laneKey(account), entries === 0 ? lanes : this.#withoutQueue(account, lanes)]
         }),
       ),
@@ -119,32 +156,71 @@ export class Checkpointer {
     return lanes.map((lane) => (lane.lane === 'enum' ? { ...lane, cursor: null, done: false } : lane))
   }
 
-  async #writeIfPublished(): Promise<void> {
+  /** True when it was written. */
+  async #writeIfPublished(): Promise<boolean> {
     const captured = this.#captured
-    if (captured === null || !this.#deps.owns()) return
+    if (captured === null || !this.#deps.owns()) return false
     const published = this.#deps.store.read(this.#userId, (db) => allPublishedUpTo(db, captured.lastId))
-    if (!published && this.#deps.early !== true) return
-    await this.#write(captured)
+    if (!published && this.#deps.early !== true) return false
+    const isWritten = await this.#write(this.#recordOf(captured))
     this.#captured = null
+    return isWritten
   }
 
-  async #write({ lanes }: Captured): Promise<void> {
-    const { store, clock, checkpoints } = this.#deps
+  #recordOf({ lanes }: Captured): CheckpointRecord {
+    const { store, clock } = this.#deps
     const meta = store.read(this.#userId, readMeta)
-    const record: CheckpointRecord = {
-      ...this.#current.record,
+    const { record } = this.#current
+    const nowS = toSeconds(clock.wallMs())
+    const pub = meta?.lastSeq ?? 0
+    return {
+      ...record,
       lanes,
       lanesEpoch: this.#epoch,
-      pub: meta?.lastSeq ?? 0,
+      pub,
       pubEventId: meta?.lastEventId ?? null,
+      streamCreatedMs: meta?.streamCreatedMs ?? null,
+      unsavedSince: pub <= (record.snapshots[0]?.last ?? 0) ? null : (record.unsavedSince ?? nowS),
+      gapBefore: meta?.gapBefore ?? null,
       accounts: this.#deps.statuses().map((status) => ({ ...status, live: false })),
-      ts: toSeconds(clock.wallMs()),
+      ts: nowS,
     }
+  }
+
+  /** False when another write was there first; then it is made again. */
+  async #write(record: CheckpointRecord): Promise<boolean> {
     try {
-      this.#current = { record, revision: await checkpoints.write(this.#userId, record, this.#current.revision) }
+      const revision = await this.#deps.checkpoints.write(this.#userId, record, this.#current.revision)
+      this.#current = { record, revision }
+      return true
     } catch (error) {
       await this.#examine(error)
+      return false
     }
+  }
+
+  #isSnapshotDue(): boolean {
+    const { store, clock, retentionMs } = this.#deps
+    const { record } = this.#current
+    return store.read(this.#userId, (db) => {
+      const meta = readMeta(db)
+      const { lastId } = outboxDepth(db)
+      this.#counted ??= { size: ledgerSize(db), lastId }
+      const size = this.#counted.size + lastId - this.#counted.lastId
+      const nowS = toSeconds(clock.wallMs())
+      return meta !== null && isSnapshotDue(record, size, meta, nowS, retentionMs / 1_000)
+    })
+  }
+
+  /** W5, W6 and W7. What is dropped and cannot be deleted now is left behind; it counts for nobody. */
+  async #save(signal: AbortSignal): Promise<void> {
+    this.#counted = null
+    const pointer = await takeSnapshot(this.#userId, this.#epoch, this.#deps, signal)
+    if (!this.#deps.owns()) return
+    const { record } = this.#current
+    const { kept, dropped } = addGeneration(pointer, record.snapshots)
+    if (!(await this.#write({ ...record, snapshots: kept, unsavedSince: null }))) return
+    for (const name of dropped) await this.#deps.snapshots.remove(name)
   }
 
   /** Lost acknowledgement or a later owner: the key tells. */

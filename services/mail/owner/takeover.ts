@@ -1,37 +1,57 @@
 /**
  * Take-over of a user: read the checkpoint, make it mine, choose the base, adopt the database, choose the lanes.
- * From T3 on a zombie's checkpoint fails, from T5a its writes. Reading the stream back (T6) is the relay's first act.
+ * From T3 on a zombie's checkpoint fails, from T5a its writes. Reading the stream back (T6) is the caller's next act.
  */
 import type { Log } from '#shared/log.ts'
 import type { ProviderName } from '#shared/subjects.ts'
-import { type AccountRef, compareEpochs, type Epoch, toSeconds } from '../base/model.ts'
+import { compareEpochs, type Epoch, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
-import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
-import { replaceLanes } from '../store/lanes.ts'
+import type { CheckpointRecord, Checkpoints, SnapshotPointer } from '../kv/checkpoint.ts'
+import type { Snapshots } from '../outbox/snapshots.ts'
+import type { StreamFacts } from '../outbox/stream-facts.ts'
+import { type Meta, readMeta } from '../store/meta.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
-import { newLane } from '../sync/commit-page.ts'
+import { fromStart, gapBefore, isSafe, snapshotsByUse, type Times } from './base.ts'
+import { applyLanes, finishRebuild, takeEntries } from './rebuild.ts'
 
 const CAS_ROUNDS = 5
 
 /**
- * local: a database that is as new as the checkpoint's lanes · stale: one that another instance has overtaken since
- * lost: there was one, it is missing, empty or corrupt · new: the user's first
+ * What the user goes on from.
+ * local: a database that is as new as the checkpoint's lanes · stale: one that another instance has overtaken since ·
+ * snapshot: the ledger from the object store · stream: nothing but the stream, which still holds everything ·
+ * gap: nothing that knows all that was published · new: the user's first database
  */
-export type Base = 'local' | 'stale' | 'lost' | 'new'
+export type Base = 'local' | 'stale' | 'snapshot' | 'stream' | 'gap' | 'new'
 
 export type TakeoverDeps = {
   checkpoints: Checkpoints
+  snapshots: Pick<Snapshots, 'get'>
   store: UserStore
   clock: Clock
   log: Log
-  firstLane(provider: ProviderName): string
+  /** The stream of events as it is now; may be a second old. */
+  streamFacts(): Promise<StreamFacts>
+  /** How long the stream keeps events, ms. */
+  retentionMs: number
+  /** Lanes that fetch what the account's lanes have passed once more. */
+  refillLanes(provider: ProviderName, lanes: readonly string[]): string[]
 }
+
+type Choice = {
+  base: Base
+  /** What is to be taken into the ledger, and where it ends. */
+  ledger: { pointer: SnapshotPointer; bytes: Uint8Array } | null
+  /** Epoch seconds; null = every event is known or on the stream. */
+  gapBefore: number | null
+}
+type Found = { before: CheckpointRecord | null; isUnreadable: boolean; checkpoint: Revised<CheckpointRecord> }
 
 /**
  * T2–T5a for one user.
  * @returns the base and the checkpoint as it now stands, written under `epoch`.
- * @throws StaleEpochError when a later owner was here first.
+ * @throws StaleEpochError when a later owner was here first; errors of NATS and the disk: then it may be called again.
  */
 export async function takeOver(
   userId: string,
@@ -39,16 +59,23 @@ export async function takeOver(
   owner: string,
   deps: TakeoverDeps,
 ): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord> }> {
-  const { before, checkpoint } = await claim(userId, epoch, owner, deps)
-  const { base, previous } = adopt(userId, epoch, before !== null, deps)
-  // Claims in between do not count: an owner that wrote no lanes has moved nothing that anybody can go on from.
-  if (base === 'local' && before !== null && (previous === null || compareEpochs(previous, lanesEpoch(before)) < 0)) {
-    applyLanes(userId, epoch, before, deps)
-    return { base: 'stale', checkpoint }
-  }
-  if (base === 'lost' && before !== null) keepWaits(userId, epoch, before, deps)
+  const { store } = deps
+  const found = await claim(userId, epoch, owner, deps)
+  const { before, checkpoint } = found
+  const { local, wasLost } = lookAtDisk(userId, deps)
+  const { base, ledger, gapBefore } = await choose(local, { ...found, wasLost }, deps)
+  const isRebuilt = base === 'snapshot' || base === 'stream' || base === 'gap'
+  store.adopt(userId, epoch, isRebuilt)
+  if (isRebuilt) {
+    if (ledger !== null) await takeEntries(userId, epoch, ledger, deps)
+    finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gapBefore: later(gapBefore, before) }, deps)
+  } else if (base === 'stale' && before !== null) applyLanes(userId, epoch, before.lanes, deps)
   return { base, checkpoint }
 }
+
+/** A gap stays one on the next disk. */
+const later = (gapBefore: number | null, before: CheckpointRecord | null): number | null =>
+  before?.gapBefore == null ? gapBefore : Math.max(gapBefore ?? 0, before.gapBefore)
 
 const lanesEpoch = (record: CheckpointRecord): Epoch => record.lanesEpoch ?? record.epoch
 
@@ -58,75 +85,88 @@ async function claim(
   epoch: Epoch,
   owner: string,
   { checkpoints, clock }: TakeoverDeps,
-): Promise<{ before: CheckpointRecord | null; checkpoint: Revised<CheckpointRecord> }> {
+): Promise<Found> {
   for (let round = 1; ; round++) {
     const found = await checkpoints.read(userId)
     if (found !== null && compareEpochs(found.record.epoch, epoch) > 0)
       throw new StaleEpochError(epoch, found.record.epoch)
+    const replaced = found === null ? await checkpoints.revision(userId) : found.revision
     const record: CheckpointRecord = {
-      ...(found?.record ?? {
-        v: 1,
-        lanes: {},
-        pub: 0,
-        pubEventId: null,
-        snapshots: [],
-        accounts: [],
-        ts: toSeconds(clock.wallMs()),
-      }),
+      ...(found?.record ?? firstCheckpoint(toSeconds(clock.wallMs()))),
       lanesEpoch: found === null ? epoch : lanesEpoch(found.record),
       epoch,
       owner,
     }
     try {
-      const revision = await checkpoints.write(userId, record, found?.revision ?? (await checkpoints.revision(userId)))
-      return { before: found?.record ?? null, checkpoint: { record, revision } }
+      const revision = await checkpoints.write(userId, record, replaced)
+      const isUnreadable = found === null && replaced !== null
+      return { before: found?.record ?? null, isUnreadable, checkpoint: { record, revision } }
     } catch (error) {
       if (!(error instanceof RevisionConflict) || round === CAS_ROUNDS) throw error
     }
   }
 }
 
-/** T4 and T5a. A user with a checkpoint and without a usable file has lost a disk; nothing is ever deleted. */
-function adopt(
-  userId: string,
-  epoch: Epoch,
-  hasHistory: boolean,
-  { store, log }: TakeoverDeps,
-): { base: Base; previous: Epoch | null } {
+const firstCheckpoint = (nowS: number) => ({
+  v: 1 as const,
+  lanes: {},
+  pub: 0,
+  pubEventId: null,
+  streamCreatedMs: null,
+  snapshots: [],
+  unsavedSince: null,
+  gapBefore: null,
+  accounts: [],
+  ts: nowS,
+})
+
+/** What the disk has of the user; `wasLost` when there was more. Nothing is ever deleted. */
+function lookAtDisk(userId: string, { store, log }: TakeoverDeps): { local: Meta | null; wasLost: boolean } {
   const file = store.inspect(userId)
   if (file === 'corrupt') {
-    log.error(
-      { renamed: store.setAside(userId) !== null },
-      'a user database is corrupt; it was set aside and is built anew',
-    )
+    const renamed = store.setAside(userId) !== null
+    log.error({ renamed }, 'a user database is corrupt; it was set aside and is built anew')
   }
-  const { previous } = store.adopt(userId, epoch)
-  if (file === 'usable') return { base: 'local', previous }
-  return { base: hasHistory || file === 'corrupt' ? 'lost' : 'new', previous }
+  const local = file === 'usable' ? store.read(userId, readMeta) : null
+  // A ledger that was being taken over when the process ended is no whole one.
+  const isWhole = local !== null && !local.rebuilding
+  return { local: isWhole ? local : null, wasLost: file === 'corrupt' || local?.rebuilding === true }
 }
 
-/** T5: the checkpoint's lanes in place of local ones that others have overtaken. */
-function applyLanes(userId: string, epoch: Epoch, before: CheckpointRecord, { store }: TakeoverDeps): void {
-  store.commit(userId, epoch, (tx) => {
-    for (const [key, lanes] of Object.entries(before.lanes)) replaceLanes(tx, accountOf(userId, key), lanes)
-  })
+/** T4. A user with a checkpoint and without a usable file has lost a disk and is not new. */
+async function choose(
+  local: Meta | null,
+  { before, isUnreadable, wasLost }: Pick<Found, 'before' | 'isUnreadable'> & { wasLost: boolean },
+  deps: TakeoverDeps,
+): Promise<Choice> {
+  const plain = (base: Base): Choice => ({ base, ledger: null, gapBefore: null })
+  if (before === null && local !== null) return plain('local')
+  if (before === null && !wasLost && !isUnreadable) return plain('new')
+  // Claims in between do not count: an owner that wrote no lanes has moved nothing that anybody can go on from.
+  const isNewest = before !== null && local !== null && compareEpochs(local.epoch, lanesEpoch(before)) >= 0
+  const keep = plain(isNewest ? 'local' : 'stale')
+  // Nobody has owned the user since: nobody has published anything that is not known here.
+  if (local !== null && before !== null && compareEpochs(local.epoch, before.epoch) === 0) return keep
+  const stream = await deps.streamFacts()
+  const times: Times = { nowS: toSeconds(deps.clock.wallMs()), retentionS: deps.retentionMs / 1_000 }
+  if (local !== null && isSafe({ last: local.lastSeq, streamCreatedMs: local.streamCreatedMs }, before, stream, times))
+    return keep
+  const snapshot = before === null ? null : await firstWhole(snapshotsByUse(before, stream, times), deps)
+  if (snapshot?.safe === true) return { base: 'snapshot', ledger: snapshot, gapBefore: null }
+  if (isSafe(fromStart(stream), before, stream, times)) return plain('stream')
+  deps.log.error({ snapshots: before?.snapshots.length ?? 0 }, 'nobody knows all that was published: a gap')
+  return { base: 'gap', ledger: snapshot, gapBefore: gapBefore(before, times) }
 }
 
-/** The mailbox is fetched again from the start, but not before the provider's announced time. */
-function keepWaits(userId: string, epoch: Epoch, before: CheckpointRecord, { store, firstLane }: TakeoverDeps): void {
-  store.commit(userId, epoch, (tx) => {
-    for (const [key, lanes] of Object.entries(before.lanes)) {
-      const account = accountOf(userId, key)
-      const notBeforeMs = Math.max(0, ...lanes.map((lane) => lane.notBeforeMs))
-      if (notBeforeMs > 0) replaceLanes(tx, account, [{ ...newLane(firstLane(account.provider)), notBeforeMs }])
-    }
-  })
-}
-
-/** Key of an account inside the checkpoint. */
-export const laneKey = (account: AccountRef): string => `${account.provider}.${account.inboxId}`
-
-function accountOf(userId: string, key: string): AccountRef {
-  const [provider, inboxId = ''] = key.split('.')
-  return { userId, provider: provider === 'google' ? 'google' : 'microsoft', inboxId }
+/** The first snapshot that is there and whole. */
+async function firstWhole(
+  candidates: readonly { pointer: SnapshotPointer; safe: boolean }[],
+  { snapshots, log }: TakeoverDeps,
+): Promise<{ pointer: SnapshotPointer; safe: boolean; bytes: Uint8Array } | null> {
+  for (const candidate of candidates) {
+    const bytes = await snapshots.get(candidate.pointer.name, candidate.pointer.sha256)
+    if (bytes !== null) return { ...candidate, bytes }
+    log.error({ last: candidate.pointer.last }, 'a snapshot is gone or damaged')
+  }
+  return null
 }

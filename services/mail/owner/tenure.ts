@@ -13,6 +13,7 @@ import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Relay, RelayRun } from '../outbox/relay.ts'
+import type { Snapshots } from '../outbox/snapshots.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
 import { AccountState } from '../sync/account-state.ts'
 import { accountStatus, errorText } from '../sync/status.ts'
@@ -27,6 +28,7 @@ const FLUSH_MS = 3_000
 export type TenureDeps = TakeoverDeps &
   RevocationDeps & {
     accounts: Accounts
+    snapshots: Pick<Snapshots, 'get' | 'put' | 'remove'>
     store: UserStore
     relay: Relay
     clock: Clock
@@ -81,18 +83,17 @@ export class Tenure {
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
-    const { store, clock, log, earlyCheckpoint } = this.#deps
+    const { relay, earlyCheckpoint } = this.#deps
+    // What was published from another disk is known before anything is fetched.
+    if (base !== 'local' && base !== 'new') await relay.readBack(this.userId, this.epoch, this.#lost.signal)
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
-      checkpoints: this.#deps.checkpoints,
-      store,
-      clock,
-      log,
+      ...this.#deps,
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.#lastStatuses ?? this.statuses() ?? [],
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
-    this.#relay = this.#deps.relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
+    this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
     this.#relay.done.catch((error) => this.#failed(error))
     this.#checkpoints = this.#checkpointer
       .run(AbortSignal.any([this.#lost.signal, this.#stopCheckpoints.signal]))

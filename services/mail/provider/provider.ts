@@ -55,6 +55,8 @@ export type PageRequest = {
   take: readonly string[]
   /** Which of these are stored already and need not be fetched. */
   known(ids: readonly string[]): Set<string>
+  /** Which of these are stored, or were published from another disk: what is missing of those is a refill's to fetch. */
+  published(ids: readonly string[]): Set<string>
   /** Which of these wait in the fetch queue. */
   queued(ids: readonly string[]): Set<string>
   /** Cursor of another lane as it is stored now; undefined = there is no such lane. */
@@ -103,6 +105,16 @@ export const emptyPage = (): Page => ({
   skipped: 0,
 })
 
+const REFILL = 'refill'
+
+/** `refill`, or `refill:<what>` where a provider needs more than one. */
+export const refillLane = (what?: string): string => (what === undefined ? REFILL : `${REFILL}:${what}`)
+/**
+ * A lane that fetches rows which a new database lacks; it publishes nothing that is known. It runs when everything else
+ * is done, never polls, and is dropped by its last page.
+ */
+export const isRefill = (lane: string): boolean => lane === REFILL || lane.startsWith(`${REFILL}:`)
+
 export type MailProvider = {
   readonly name: ProviderName
   /** The lane that a new account starts with; its first page names the others. */
@@ -111,6 +123,8 @@ export type MailProvider = {
   polled(lane: string): boolean
   /** How many ids of the fetch queue the lane takes per page; 0 = none. */
   takes(lane: string): number
+  /** The lanes (see `isRefill`) that fetch everything once more that these lanes have passed. */
+  refillLanes(lanes: readonly string[]): string[]
   identify(call: Call): Promise<Identity>
   /**
    * One page of one lane.

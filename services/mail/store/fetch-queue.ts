@@ -11,7 +11,7 @@ import { fetchQueue as q } from './schema/user.ts'
 
 type Reason = 'missing' | 'refused' | 'unreadable' | 'unavailable'
 /** `reason` of the last attempt; null before the first. */
-export type Taken = { id: string; seq: number; attempts: number; reason: string | null }
+export type Taken = { id: string; seq: number; attempts: number; reason: string | null; urgent: boolean }
 export type QueueDepth = {
   entries: number
   /** Entries that were never tried. */
@@ -67,7 +67,7 @@ const deleteSeq = prepareWrite((db) =>
 )
 const selectDue = prepareRead((db) =>
   db
-    .select({ id: q.providerMessageId, seq: q.seq, attempts: q.attempts, reason: q.reason })
+    .select({ id: q.providerMessageId, seq: q.seq, attempts: q.attempts, reason: q.reason, urgent: q.urgent })
     .from(q)
     .where(and(ofAccount, eq(q.urgent, placeholder('urgent')), lte(q.nextAtMs, placeholder('nowMs'))))
     .orderBy(asc(q.seq))

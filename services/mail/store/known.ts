@@ -58,6 +58,13 @@ export function setKnownSeq(tx: UserTx, eventId: string, seq: number): void {
   upsertKnown(tx).run({ id: bytesOf(eventId), seq })
 }
 
+/** Takes an id out of the ledger: its event is nowhere, and may be published like a new one. */
+export function forgetKnown({ db }: UserTx, eventId: string): void {
+  db.delete(known)
+    .where(eq(known.eventId, bytesOf(eventId)))
+    .run()
+}
+
 /** The sequence of an event, 0 when it is not on the stream as far as we know; null when the id was never seen. */
 export const knownSeq = (reader: UserReader, eventId: string): number | null =>
   selectSeq(reader).get({ id: bytesOf(eventId) })?.seq ?? null

@@ -4,7 +4,7 @@ import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from 
 import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
 import { and, count, eq, sql } from './drizzle.ts'
 import { cutEvent } from './event-size.ts'
-import { addKnown, setKnownSeq } from './known.ts'
+import { addKnown, knownSeq, setKnownSeq } from './known.ts'
 import { appendOutbox } from './outbox-rows.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { emailReceivedEvents as e } from './schema/user.ts'
@@ -64,21 +64,27 @@ const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provi
 
 /**
  * Stores mails that are not there yet, and an outbox row for each whose event was never seen, in the order given.
- * A mail whose event is known (read back from the stream) gets its row but no second event.
+ * A mail whose event is known (read back from the stream) gets its row but no second event, and one that is doubtful
+ * (it may have been published, and nobody knows) its row and no event.
  */
 export function storeNew(
   tx: UserTx,
   account: AccountRef,
   metas: readonly MessageMeta[],
   nowMs: number,
-): { stored: number; events: number } {
+  isDoubtful: (mail: MessageMeta) => boolean = () => false,
+): { stored: number; events: number; doubtful: number } {
   if (account.userId !== tx.userId) throw new Error('mail of one user must not enter the database of another')
-  const result = { stored: 0, events: 0 }
+  const result = { stored: 0, events: 0, doubtful: 0 }
   for (const mail of metas) {
     const event = cutEvent(toEvent(account, mail, toSeconds(nowMs)))
     if (!insertRow(tx, event)) continue
     result.stored++
     if (!addKnown(tx, event.event_id)) continue
+    if (isDoubtful(mail)) {
+      result.doubtful++
+      continue
+    }
     appendOutbox(tx, event, nowMs)
     result.events++
   }
@@ -90,6 +96,15 @@ export function knownIds(reader: UserReader, account: AccountRef, ids: readonly 
   if (ids.length === 0) return new Set()
   const rows = selectKnown(reader).all({ ...keyOf(account), ids: JSON.stringify(ids) })
   return new Set(rows.map(({ id }) => id))
+}
+
+/** Which of them are stored, or were published from another disk and have no row here. */
+export function publishedIds(reader: UserReader, account: AccountRef, ids: readonly string[]): Set<string> {
+  const found = knownIds(reader, account, ids)
+  const { provider, inboxId } = keyOf(account)
+  for (const id of ids)
+    if (!found.has(id) && knownSeq(reader, eventId(account.userId, provider, inboxId, id)) !== null) found.add(id)
+  return found
 }
 
 /** How many mails of the account are stored. Reads the whole index of the account: not for every poll. */

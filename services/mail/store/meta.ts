@@ -18,6 +18,10 @@ export type Meta = {
   streamResetMs: number | null
   /** Putting back what the stream has lost was begun and is not over. */
   repairing: boolean
+  /** The ledger is being taken over from elsewhere and is not whole yet. */
+  rebuilding: boolean
+  /** Epoch seconds: older mail that a walk finds may have been published and is not published; null = nothing is in doubt. */
+  gapBefore: number | null
 }
 
 const { placeholder } = sql
@@ -42,6 +46,8 @@ export function readMeta(reader: UserReader): Meta | null {
     streamCreatedMs: row.streamCreatedMs,
     streamResetMs: row.streamResetMs,
     repairing: row.repairing,
+    rebuilding: row.rebuilding,
+    gapBefore: row.gapBefore,
   }
 }
 
@@ -65,11 +71,20 @@ export function endRepair(tx: UserTx, atMs: number): void {
   tx.db.update(meta).set({ streamResetMs: atMs, repairing: false }).run()
 }
 
-/** Writes the term; the caller has compared it. */
-export function setEpoch(tx: UserTx, epoch: Epoch): void {
+/** Writes the term; the caller has compared it. @param rebuilding from here on the file is no base, until `endRebuild`. */
+export function setEpoch(tx: UserTx, epoch: Epoch, rebuilding: boolean): void {
+  const term = { epochEra: epoch.era, epochRev: epoch.rev, ...(rebuilding && { rebuilding }) }
   tx.db
     .insert(meta)
-    .values({ userId: tx.userId, epochEra: epoch.era, epochRev: epoch.rev })
-    .onConflictDoUpdate({ target: meta.userId, set: { epochEra: epoch.era, epochRev: epoch.rev } })
+    .values({ userId: tx.userId, ...term })
+    .onConflictDoUpdate({ target: meta.userId, set: term })
+    .run()
+}
+
+/** The ledger is as whole as it can be made; `gapBefore` (epoch s) stays when it was there already. */
+export function endRebuild(tx: UserTx, gapBefore: number | null): void {
+  tx.db
+    .update(meta)
+    .set({ rebuilding: false, ...(gapBefore !== null && { gapBefore }) })
     .run()
 }

@@ -1,5 +1,5 @@
 /** Publishing again what a stream has lost. Decides nothing: the caller names the events. */
-import { setKnownSeq } from './known.ts'
+import { forgetKnown, setKnownSeq } from './known.ts'
 import { eventOf } from './messages.ts'
 import { moveToFront, prependOutbox } from './outbox-rows.ts'
 import type { UserTx } from './prepared.ts'
@@ -7,13 +7,16 @@ import type { UserTx } from './prepared.ts'
 /**
  * Puts events back into the outbox before everything that waits there, the first one named last: named from the newest
  * to the oldest they leave in the order in which they were stored. A row that is still kept is used, others are rebuilt
- * from the stored mail. Returns how many; an event without a row and without a mail cannot be rebuilt.
+ * from the stored mail. Returns how many. An event of which there is neither was published from another disk: it is
+ * forgotten, and published as a new one when its mail is fetched again.
  */
 export function republish(tx: UserTx, newestFirst: readonly string[], nowMs: number): number {
   let count = 0
   for (const id of newestFirst) {
-    if (moveToFront(tx, id) || rebuild(tx, id, nowMs)) count++
-    setKnownSeq(tx, id, 0)
+    if (moveToFront(tx, id) || rebuild(tx, id, nowMs)) {
+      count++
+      setKnownSeq(tx, id, 0)
+    } else forgetKnown(tx, id)
   }
   return count
 }

@@ -101,16 +101,17 @@ export class UserStore {
 
   /**
    * Opens or creates the database and makes `epoch` its term.
+   * @param rebuilding its ledger is to be taken over from elsewhere: until that is done it is no base
    * @throws StaleEpochError when a higher term stands there; CorruptError, DiskError.
    */
-  adopt(userId: string, epoch: Epoch): { previous: Epoch | null; fresh: boolean } {
+  adopt(userId: string, epoch: Epoch, rebuilding = false): { previous: Epoch | null; fresh: boolean } {
     const { tx, database } = this.#open(userId, 'create')
     return onDisk(database.file, () =>
       database.sqlite
         .transaction(() => {
           const previous = this.#metaOf(tx)?.epoch ?? null
           if (previous !== null && compareEpochs(previous, epoch) > 0) this.#refuse(epoch, previous)
-          setEpoch(tx, epoch)
+          setEpoch(tx, epoch, rebuilding)
           return { previous, fresh: previous === null }
         })
         .immediate(),

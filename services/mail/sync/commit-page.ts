@@ -4,16 +4,19 @@
  */
 
 import { setAsideDelayMs } from '../base/backoff.ts'
-import type { AccountRef, LaneState } from '../base/model.ts'
+import type { AccountRef, LaneState, MessageMeta } from '../base/model.ts'
 import type { FailedMessage, Page } from '../provider/provider.ts'
 import { enqueue, fail, finish, LOST_ATTEMPTS, remove, type Taken } from '../store/fetch-queue.ts'
 import { deleteLane, putLane } from '../store/lanes.ts'
 import { storeNew } from '../store/messages.ts'
+import { readMeta } from '../store/meta.ts'
 import type { UserTx } from '../store/user-store.ts'
 
 export type Committed = {
   stored: number
   events: number
+  /** Mails that were stored and, because of a gap, not published. */
+  doubtful: number
   enqueued: number
   gone: number
   lanes: LaneState[]
@@ -23,20 +26,31 @@ export type Committed = {
 /** When nothing at all of a take is found, the mailbox may be away: only after this many times, over a day, they are gone. */
 const ALL_LOST_ATTEMPTS = 12
 
-export function commitPage(
-  tx: UserTx,
-  account: AccountRef,
-  page: Page,
-  taken: readonly Taken[],
-  lanes: readonly LaneState[],
-  nowMs: number,
-): Committed {
-  const { stored, events } = storeNew(tx, account, page.messages, nowMs)
+/** A page, the entries of the queue that it was asked for, and the lanes as they stand after it. */
+export type Step = {
+  page: Page
+  taken: readonly Taken[]
+  lanes: readonly LaneState[]
+  /** The page shows what there was, not what is new. */
+  isWalk: boolean
+}
+
+export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: number): Committed {
+  const { page, taken, lanes } = step
+  const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, doubt(tx, step))
   const gone = settleTaken(tx, account, page, taken, nowMs)
   const enqueued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent })
   for (const lane of lanes) putLane(tx, account, lane)
   for (const lane of page.dropLanes) deleteLane(tx, account, lane)
-  return { stored, events, enqueued, gone, lanes: [...lanes], dropped: page.dropLanes }
+  return { stored, events, doubtful, enqueued, gone, lanes: [...lanes], dropped: page.dropLanes }
+}
+
+/** In a gap, old mail that is found may have been published; mail that arrives was not. */
+function doubt(tx: UserTx, { taken, isWalk }: Step): (mail: MessageMeta) => boolean {
+  const gapBefore = readMeta(tx)?.gapBefore ?? null
+  if (gapBefore === null) return () => false
+  const urgent = new Map(taken.map((entry) => [entry.id, entry.urgent]))
+  return ({ id, msgDate }) => msgDate !== null && msgDate < gapBefore && !(urgent.get(id) ?? !isWalk)
 }
 
 /**

@@ -16,7 +16,8 @@ export const THROTTLE_MIN_MS = REFUSED_BACKOFF.baseMs
 
 /** Tokens that refill with time; may be shared by many limiters (the quota of a project). */
 export class TokenBucket {
-  readonly capacity: number
+  readonly #fullCapacity: number
+  #capacity: number
   #tokens: number
   #ratePerMs: number
   readonly #fullRatePerMs: number
@@ -27,7 +28,8 @@ export class TokenBucket {
   readonly #clock: Clock
 
   constructor(capacity: number, ratePerMs: number, clock: Clock) {
-    this.capacity = capacity
+    this.#fullCapacity = capacity
+    this.#capacity = capacity
     this.#tokens = capacity
     this.#ratePerMs = ratePerMs
     this.#fullRatePerMs = ratePerMs
@@ -35,12 +37,15 @@ export class TokenBucket {
     this.#filledMs = clock.monoMs()
   }
 
+  get capacity(): number {
+    return this.#capacity
+  }
   /** Milliseconds until `cost` tokens and `reserve` beyond them are there; 0 = now. */
   waitMs(cost: number, reserve: number): number {
     const now = this.#clock.monoMs()
-    this.#tokens = Math.min(this.capacity, this.#tokens + (now - this.#filledMs) * this.#ratePerMs)
+    this.#tokens = Math.min(this.#capacity, this.#tokens + (now - this.#filledMs) * this.#ratePerMs)
     this.#filledMs = now
-    const needed = Math.min(cost + reserve, this.capacity) - this.#tokens
+    const needed = Math.min(cost + reserve, this.#capacity) - this.#tokens
     return Math.max(this.#pausedUntilMs - now, needed <= 0 ? 0 : Math.ceil(needed / this.#ratePerMs))
   }
   take(cost: number): void {
@@ -67,6 +72,12 @@ export class TokenBucket {
   setShare(share: number): void {
     this.waitMs(0, 0)
     this.#ratePerMs = this.#fullRatePerMs * share
+  }
+  /** Makes it one of `parts` equal buckets: what it holds beyond its new size is lost, a larger one fills with time. */
+  divide(parts: number): void {
+    this.setShare(1 / parts)
+    this.#capacity = this.#fullCapacity / parts
+    this.#tokens = Math.min(this.#tokens, this.#capacity)
   }
 }
 

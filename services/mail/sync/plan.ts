@@ -6,10 +6,12 @@
  *   lane that takes, ids due → fetch them; while ids are still being listed only for the urgent ones, first try or not,
  *                              because what is fetched and is no event would be listed, and fetched, in every pass
  *   lane with notBefore      → not before
+ *   refill lane              → only when everything else is done, and behind it
  *
  * Polls go before backfill, so that new mail does not wait for old mail.
  */
 import type { LaneState } from '../base/model.ts'
+import { isRefill } from '../provider/provider.ts'
 
 /** Up to this many polled lanes are all asked at each interval; beyond it all but the first take turns. */
 const POLLED_EACH_TIME = 100
@@ -52,19 +54,31 @@ export function plan(input: PlanInput): Plan {
 
 function dueOf(lane: LaneState, input: PlanInput, turns: number): Due | null {
   if (input.takes(lane.lane) > 0) return takingLane(lane, input)
+  if (isRefill(lane.lane)) return refilling(lane, input)
   if (!lane.done) return { lane: lane.lane, atMs: lane.notBeforeMs, rank: 2 }
   if (!input.polled(lane.lane)) return null
   const nextMs = input.more.has(lane.lane) ? input.nowMs : lane.syncedMs + input.intervalMs * turns
   return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nextMs), rank: 0 }
 }
 
+/** What ends the wait of a refill is a page of another lane, and after a page everything is planned anew. */
+const refilling = (lane: LaneState, { lanes, queue }: PlanInput): Due | null =>
+  backfillDone(lanes, queue.due) && !lane.done ? { lane: lane.lane, atMs: lane.notBeforeMs, rank: 3 } : null
+
 function takingLane(lane: LaneState, { lanes, queue, nowMs, polled, takes }: PlanInput): Due | null {
-  const listing = lanes.some((other) => !other.done && !polled(other.lane) && takes(other.lane) === 0)
+  const listing = lanes.some(
+    (other) => !other.done && !polled(other.lane) && !isRefill(other.lane) && takes(other.lane) === 0,
+  )
   const waits = (listing ? queue.urgent : queue.due) > 0
   const atMs = waits ? nowMs : listing ? queue.nextUrgentAtMs : queue.nextAtMs
   return atMs === null ? null : { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, atMs), rank: 1 }
 }
 
-/** Every walk has reached its end once since it was last started over, and nothing waits to be fetched. */
-export const backfillDone = (lanes: readonly LaneState[], waiting: number): boolean =>
-  lanes.length > 0 && waiting === 0 && lanes.every((lane) => lane.done)
+/**
+ * Every walk has reached its end once since it was last started over, and nothing waits to be fetched. Refills do not
+ * count: they bring no mail that is new to anybody.
+ */
+export const backfillDone = (lanes: readonly LaneState[], waiting: number): boolean => {
+  const walks = lanes.filter(({ lane }) => !isRefill(lane))
+  return walks.length > 0 && waiting === 0 && walks.every((lane) => lane.done)
+}

@@ -5,8 +5,8 @@
 import type { Secret } from '#shared/secret.ts'
 import { type Call, type Page, type PageRequest, ProviderError } from '../provider/provider.ts'
 import { queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
-import { knownIds } from '../store/messages.ts'
-import { type Committed, commitPage, isIdle, movedLanes, newLane } from './commit-page.ts'
+import { knownIds, publishedIds } from '../store/messages.ts'
+import { type Committed, commitPage, isIdle, movedLanes, newLane, type Step } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
 
 /** Asks the provider for one page of the lane and commits it. */
@@ -20,6 +20,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     cursor: asked.cursor,
     take: taken.map((entry) => entry.id),
     known: (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids)),
+    published: (ids) => deps.store.read(account.userId, (db) => publishedIds(db, account, ids)),
     queued: (ids) => deps.store.read(account.userId, (db) => queuedIds(db, account, ids)),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
@@ -110,9 +111,11 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
     for (const each of lanes) state.lanes.set(each.lane, each)
     return
   }
-  const committed = commit(worker, lane, page, taken, lanes, nowMs)
+  const isWalk = !(before.done && deps.provider.polled(lane))
+  const committed = commit(worker, lane, { page, taken, lanes, isWalk }, nowMs)
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
+  if (committed.doubtful > 0) deps.telemetry.gapMails(account.provider, committed.doubtful)
   if (committed.gone > 0) deps.telemetry.messagesGone(account.provider, committed.gone)
   deps.committed(committed.stored === 0)
   if (page.throttled !== undefined) throw new ProviderError('throttled', page.throttled)
@@ -133,14 +136,8 @@ const isAsked = ({ deps, state }: LaneHost, lane: string): boolean =>
   state.lanes.has(lane) && (deps.provider.takes(lane) === 0 || state.queue.entries > 0)
 
 /** State in memory follows the transaction, never runs ahead of it. */
-function commit(
-  worker: LaneHost,
-  lane: string,
-  page: Page,
-  taken: readonly Taken[],
-  lanes: ReturnType<typeof movedLanes>,
-  nowMs: number,
-): Committed {
+function commit(worker: LaneHost, lane: string, step: Step, nowMs: number): Committed {
+  const { page, taken, lanes } = step
   const { deps, account, epoch, state } = worker
   const saved = {
     faults: state.faults,
@@ -150,7 +147,7 @@ function commit(
   }
   try {
     const committed = deps.store.commit(account.userId, epoch, (tx) => {
-      const written = commitPage(tx, account, page, taken, lanes, nowMs)
+      const written = commitPage(tx, account, step, nowMs)
       if (written.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
         state.queue = queueDepth(tx, account)
       for (const each of lanes) state.lanes.set(each.lane, each)

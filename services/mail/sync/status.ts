@@ -3,6 +3,7 @@
 import type { AccountStatus, AccountState as State } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode, ERRORS } from '#shared/errors.ts'
 import { type ProviderName, toSeconds } from '../base/model.ts'
+import { isRefill } from '../provider/provider.ts'
 import type { AccountState, Fault } from './account-state.ts'
 import { backfillDone } from './plan.ts'
 
@@ -11,6 +12,7 @@ export type OutboxStatus = {
   oldestTsMs: number | null
   error: AccountErrorCode | null
   streamReset: boolean
+  gapBefore: number | null
 }
 export type StatusInput = {
   provider: ProviderName
@@ -66,6 +68,8 @@ export function accountStatus(input: StatusInput): AccountStatus {
     set_aside: state.queue.setAside,
     last_error: lastErrorOf(fault),
     stream_reset: outbox.streamReset,
+    refill: isRefilling(state),
+    gap_before: outbox.gapBefore,
     instance: input.instance,
     live: true,
   }
@@ -88,6 +92,8 @@ function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput)
   return null
 }
 
+const isRefilling = ({ lanes }: AccountState): boolean => [...lanes.keys()].some(isRefill)
+
 /** Above 100 polled lanes they take turns. */
 const turnsOf = (state: AccountState, polled: (lane: string) => boolean): number =>
   Math.max(1, Math.ceil([...state.lanes.keys()].filter(polled).length / 100))
@@ -101,8 +107,9 @@ function stateOf({ state, nowMs }: StatusInput, fault: Fault | null, done: boole
   return done ? 'live' : 'backfilling'
 }
 
-function progressOf({ state, nowMs }: StatusInput, done: boolean): AccountStatus['progress'] {
-  const listed = [...state.lanes.values()].every((lane) => lane.done) && state.lanes.size > 0
+function progressOf({ state, nowMs }: StatusInput, isWalked: boolean): AccountStatus['progress'] {
+  const done = isWalked && !isRefilling(state)
+  const listed = state.lanes.size > 0 && [...state.lanes.values()].every((lane) => lane.done)
   const total = listed ? state.stored + state.queue.entries : state.estimate
   const rate = done ? null : state.ratePerS(nowMs)
   const left = total === null ? null : Math.max(0, total - state.stored)

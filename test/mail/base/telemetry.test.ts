@@ -18,7 +18,7 @@ test('a counter shows 0 for each of its labels before its first event, so that t
   telemetry.itemsSkipped('google', 1)
   telemetry.messagesGone('microsoft', 1)
   telemetry.zombieRefused('state')
-  telemetry.takenOver('lost')
+  telemetry.takenOver('snapshot')
   telemetry.streamReset('rolled_back')
   telemetry.reconciled('foreign', 1)
   const after = await flatMetrics(telemetry.registry)

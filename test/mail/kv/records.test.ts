@@ -93,7 +93,10 @@ const checkpoint = (lanes: LaneState[]): CheckpointRecord => ({
   lanes: { 'microsoft.primary': lanes },
   pub: 5,
   pubEventId: 'e',
+  streamCreatedMs: null,
   snapshots: [],
+  unsavedSince: null,
+  gapBefore: null,
   accounts: [],
   ts: 1_700_000_000,
 })

@@ -17,6 +17,7 @@ import { startProxy } from '../../support/proxy.ts'
 import { until } from '../../support/until.ts'
 import { kvBox, log } from '../kv/support.ts'
 import { ACCOUNT, EPOCH, mails, storeBox } from '../store/support.ts'
+import { takeoverParts } from './takeover-parts.ts'
 
 const USER = ACCOUNT.userId
 const KEY = 'google.primary'
@@ -31,7 +32,7 @@ async function checkpointBox(options: { early?: boolean; port?: (port: number) =
   const checkpoints = new Checkpoints(() => bucket)
   const direct = await Bucket.open(kv.nc, BUCKET_STATE)
   const seen = new Checkpoints(() => direct)
-  const deps = { checkpoints, store, clock: systemClock, log, firstLane: () => 'history' }
+  const deps = { checkpoints, store, clock: systemClock, log, ...(await takeoverParts(kv.nc)) }
   const { checkpoint } = await takeOver(USER, EPOCH, 'sid', deps)
   const checkpointer = new Checkpointer(USER, EPOCH, checkpoint, {
     ...deps,
@@ -48,6 +49,11 @@ async function checkpointBox(options: { early?: boolean; port?: (port: number) =
   return {
     checkpointer,
     running,
+    /** What a release does when something was committed. */
+    flush: async () => {
+      checkpointer.changed(true)
+      await checkpointer.flush()
+    },
     store,
     seen,
     lane: (cursor: string, more: Parameters<typeof putLane>[2] | object = {}) =>
@@ -71,10 +77,10 @@ describe('checkpoints', { concurrency: 3 }, () => {
     await using box = await checkpointBox()
     box.mail('a', 3)
     box.lane('h1')
-    await box.checkpointer.flush()
+    await box.flush()
     assert.equal(await box.cursors(), null)
     box.publishAll()
-    await box.checkpointer.flush()
+    await box.flush()
     assert.deepEqual(await box.cursors(), ['history:h1'])
     const record = (await box.seen.read(USER))?.record
     assert.deepEqual([record?.pub, record?.lanesEpoch], [3, EPOCH])
@@ -99,38 +105,47 @@ describe('checkpoints', { concurrency: 3 }, () => {
     })
   })
 
+  test('a release without news writes nothing', async () => {
+    await using box = await checkpointBox()
+    box.lane('h1')
+    await box.flush()
+    const before = await box.seen.read(USER)
+    await box.checkpointer.flush()
+    assert.equal((await box.seen.read(USER))?.revision, before?.revision)
+  })
+
   test('the control: written early, positions are ahead of mail that only this disk has', async () => {
     await using box = await checkpointBox({ early: true })
     box.mail('a', 3)
     box.lane('h1')
-    await box.checkpointer.flush()
+    await box.flush()
     assert.deepEqual(await box.cursors(), ['history:h1'], 'whoever goes on from here never fetches the three')
   })
 
   test('while ids wait to be fetched, Gmail is listed again and Graph keeps its last checkpoint', async () => {
     await using box = await checkpointBox()
     box.lane('h1')
-    await box.checkpointer.flush()
+    await box.flush()
     box.lane('h2')
     box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['m1'], { urgent: false }))
-    await box.checkpointer.flush()
+    await box.flush()
     assert.deepEqual(await box.cursors(), ['history:h1'])
     box.lane('page 7', { lane: 'enum' })
-    await box.checkpointer.flush()
+    await box.flush()
     assert.deepEqual(await box.cursors(), ['enum:null', 'history:h2'])
     box.store.commit(USER, EPOCH, (tx) => finish(tx, ACCOUNT, take(tx, ACCOUNT, Date.now(), 10)))
-    await box.checkpointer.flush()
+    await box.flush()
     assert.deepEqual(await box.cursors(), ['enum:page 7', 'history:h2'])
   })
 
   test('a message set aside keeps positions back like one that waits', async () => {
     await using box = await checkpointBox()
     box.lane('h1')
-    await box.checkpointer.flush()
+    await box.flush()
     box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['bad'], { urgent: false }))
     box.store.commit(USER, EPOCH, (tx) => tx.db.run("UPDATE fetch_queue SET attempts = 3, reason = 'missing'"))
     box.lane('h2')
-    await box.checkpointer.flush()
+    await box.flush()
     assert.deepEqual(await box.cursors(), ['history:h1'])
   })
 

@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import type { NatsConnection } from '#shared/nats.ts'
 import { Secret } from '#shared/secret.ts'
-import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE, type ProviderName } from '#shared/subjects.ts'
+import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import type { AccountRef } from '../../../services/mail/base/model.ts'
 import { createTelemetry } from '../../../services/mail/base/telemetry.ts'
 import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
@@ -26,6 +26,7 @@ import { Worker } from '../../../services/mail/sync/worker.ts'
 import { connected, type KvBox, kvBox, log } from '../kv/support.ts'
 import { mail, storeBox } from '../store/support.ts'
 import { ScriptedProvider } from '../sync/worker-box.ts'
+import { takeoverParts } from './takeover-parts.ts'
 
 export const SILENCE_MS = 1_000
 const PAGES = 4
@@ -75,6 +76,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
   const workers: Worker[] = []
   const config = { onNewStream: 'skip', retentionMs: 30 * 86_400_000, keepMs: 86_400_000 } as const
   const tenure: TenureDeps = {
+    ...(await takeoverParts(nc)),
     accounts,
     checkpoints,
     store,
@@ -84,7 +86,6 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     telemetry,
     instance: name,
     intervalMs: 200,
-    firstLane: (_provider: ProviderName) => provider.firstLane,
     polled: (_account, lane) => provider.polled(lane),
     revoke: async () => undefined,
     worker: ({ account, record }, epoch, hooks) => {

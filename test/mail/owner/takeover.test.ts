@@ -15,6 +15,7 @@ import { StaleEpochError, type UserStore } from '../../../services/mail/store/us
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { kvBox, log } from '../kv/support.ts'
 import { ACCOUNT, type StoreBox, storeBox } from '../store/support.ts'
+import { takeoverParts } from './takeover-parts.ts'
 
 const USER = ACCOUNT.userId
 const KEY = 'google.primary'
@@ -27,6 +28,7 @@ async function takeoverBox() {
   for (const name of ['a', 'b']) disks[name] = stack.use(storeBox())
   const bucket = await Bucket.open(kv.nc, BUCKET_STATE)
   const checkpoints = new Checkpoints(() => bucket)
+  const extra = await takeoverParts(kv.nc)
   const diskOf = (name: 'a' | 'b'): UserStore => {
     const disk = disks[name]
     assert.ok(disk !== undefined)
@@ -43,7 +45,7 @@ async function takeoverBox() {
         store: diskOf(name),
         clock: systemClock,
         log,
-        firstLane: () => 'history',
+        ...extra,
       }),
     walk: (name: 'a' | 'b', at: Epoch, cursor: string, more: Partial<LaneState> = {}) =>
       diskOf(name).commit(USER, at, (tx) => putLane(tx, ACCOUNT, { ...newLane('history'), cursor, ...more })),
@@ -71,8 +73,8 @@ test('a new user, the same owner again, another one, and the first one behind it
   assert.equal((await box.take('a', epoch(2))).base, 'local')
   assert.deepEqual(box.lanes('a'), ['history:a2'], 'its own position is newer than the checkpoint')
 
-  assert.equal((await box.take('b', epoch(3))).base, 'lost')
-  assert.deepEqual(box.lanes('b'), [], 'fetched again from the start')
+  assert.equal((await box.take('b', epoch(3))).base, 'stream')
+  assert.deepEqual(box.lanes('b'), ['history:a1', 'refill:null'], 'from the checkpoint, and rows that are missing here')
   box.walk('b', epoch(3), 'b9')
   await box.write('b9')
   const back = await box.take('a', epoch(4))
@@ -116,8 +118,8 @@ for (const [what, damage] of [
     store.release(USER)
     for (const suffix of ['-wal', '-shm']) rmSync(file + suffix, { force: true })
     damage(file)
-    assert.equal((await box.take('a', epoch(2))).base, 'lost')
-    assert.deepEqual(box.lanes('a'), ['history:null'], 'from the start, but not before the announced time')
+    assert.equal((await box.take('a', epoch(2))).base, 'stream')
+    assert.deepEqual(box.lanes('a'), ['history:a1', 'refill:null'], 'not before the announced time')
     const [lane] = store.read(USER, (db) => readLanes(db, ACCOUNT))
     assert.equal(lane?.notBeforeMs, 9_999_999_999_999)
     const aside = readdirSync(dirname(file)).filter((name) => name.includes('corrupt'))
@@ -171,7 +173,7 @@ test('an owner that wrote no position has overtaken nobody, one that did has', a
   await box.take('a', epoch(5))
   await box.write('a6')
   assert.equal((await box.take('b', epoch(6))).base, 'stale')
-  assert.deepEqual(box.lanes('b'), ['history:a6'])
+  assert.deepEqual(box.lanes('b'), ['history:a6', 'refill:null'], 'what this disk lacks, it still lacks')
 })
 
 test('a checkpoint without the term of its positions is judged by its epoch', async () => {
@@ -194,6 +196,6 @@ test('a checkpoint without the term of its positions is judged by its epoch', as
 test('a checkpoint that cannot be read does not keep a user from being taken over', async () => {
   await using box = await takeoverBox()
   await box.bucket.write(USER, 'no JSON', null)
-  assert.equal((await box.take('a', epoch(1))).base, 'new')
+  assert.equal((await box.take('a', epoch(1))).base, 'stream', 'somebody has owned the user')
   assert.equal((await box.checkpoints.read(USER))?.record.owner, 'sid-a')
 })

@@ -54,6 +54,7 @@ async function drain(
     cursor: null,
     take,
     known: () => new Set(),
+    published: () => new Set(),
     queued: () => new Set(),
     cursorOf: () => TREE,
     accountAnswers: false,

@@ -31,7 +31,9 @@ function adopted() {
       box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ids, { urgent })),
     take: (nowMs = NOW): Taken[] => box.store.read(USER, (db) => take(db, ACCOUNT, nowMs, 25)),
     commit: (what: Partial<Page>, taken: readonly Taken[] = [], lanes: readonly LaneState[] = []) =>
-      box.store.commit(USER, EPOCH, (tx) => commitPage(tx, ACCOUNT, page(what), taken, lanes, NOW)),
+      box.store.commit(USER, EPOCH, (tx) =>
+        commitPage(tx, ACCOUNT, { page: page(what), taken, lanes, isWalk: true }, NOW),
+      ),
     queued: (...ids: string[]) => [...box.store.read(USER, (db) => queuedIds(db, ACCOUNT, ids))].toSorted(),
     depth: () => box.store.read(USER, (db) => queueDepth(db, ACCOUNT)),
   }
@@ -44,7 +46,7 @@ test('mail, its events, the queue and the lanes of a page are there together or 
   assert.throws(
     () =>
       box.store.commit(USER, EPOCH, (tx) => {
-        commitPage(tx, ACCOUNT, page(whole), [], [lane], NOW)
+        commitPage(tx, ACCOUNT, { page: page(whole), taken: [], lanes: [lane], isWalk: true }, NOW)
         throw new Error('the process dies here')
       }),
     /dies/,
@@ -213,5 +215,5 @@ test('an idle poll is one that changes nothing that has to survive', () => {
     { ...same, dropLanes: ['folder:1'] },
   ]
   for (const change of changes) assert.equal(isIdle(page(change), [], before), false, JSON.stringify(change))
-  assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0, reason: null }], before), false)
+  assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0, reason: null, urgent: false }], before), false)
 })

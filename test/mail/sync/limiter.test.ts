@@ -264,3 +264,28 @@ test('closing refuses who waits and who comes, and leaves no timer behind', asyn
   )
   assert.equal(clock.sleeping, 0)
 })
+
+test('a divided bucket keeps no more than its new size, and fills at its part of the rate', async () => {
+  const { clock, bucket } = limiterOf({ capacity: 90, perS: 9 })
+  bucket.divide(3)
+  assert.deepEqual([bucket.capacity, bucket.waitMs(30, 0)], [30, 0])
+  bucket.take(30)
+  await clock.advance(5_000)
+  assert.equal(bucket.waitMs(15, 0), 0, '3 a second')
+  bucket.take(15)
+  await clock.advance(60_000)
+  bucket.take(30)
+  assert.equal(bucket.waitMs(3, 0), 1_000, 'no more than 30 were there')
+})
+
+test('a bucket that gets a larger part holds what it held, and earns the rest', async () => {
+  const { clock, bucket } = limiterOf({ capacity: 90, perS: 9 })
+  bucket.divide(3)
+  bucket.divide(1)
+  assert.deepEqual([bucket.capacity, bucket.waitMs(30, 0)], [90, 0])
+  assert.equal(bucket.waitMs(39, 0), 1_000)
+  bucket.divide(1)
+  assert.equal(bucket.waitMs(39, 0), 1_000, 'the same part again changes nothing')
+  await clock.advance(10_000)
+  assert.equal(bucket.waitMs(90, 0), 0)
+})

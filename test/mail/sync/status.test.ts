@@ -15,7 +15,7 @@ const done = (name: string, more: Partial<LaneState> = {}): LaneState => ({
   syncedMs: NOW - 1_000,
   ...more,
 })
-const QUIET = { pending: 0, oldestTsMs: null, error: null, streamReset: false }
+const QUIET = { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null }
 
 /** A mailbox that is bound, listed and polled a second ago. */
 function liveState(change: (state: AccountState) => void = () => undefined): AccountState {

@@ -14,6 +14,7 @@ import {
   type MailProvider,
   type Page,
   type PageRequest,
+  refillLane,
 } from '../../../services/mail/provider/provider.ts'
 import { queueDepth } from '../../../services/mail/store/fetch-queue.ts'
 import { readLanes } from '../../../services/mail/store/lanes.ts'
@@ -54,6 +55,9 @@ export class ScriptedProvider implements MailProvider {
   }
   polled(lane: string): boolean {
     return lane === 'history' || lane.startsWith('folder:')
+  }
+  refillLanes(): string[] {
+    return [refillLane()]
   }
   takes(lane: string): number {
     return lane === 'drain' ? 10 : 0

@@ -30,7 +30,7 @@ const stateOf = (box: WorkerBox, worker: Worker): string =>
     provider: 'google',
     inboxId: 'primary',
     state: worker.state,
-    outbox: { pending: 0, oldestTsMs: null, error: null, streamReset: false },
+    outbox: { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null },
     polled: (lane) => box.provider.polled(lane),
     nowMs: box.clock.wallMs(),
     intervalMs: 30_000,

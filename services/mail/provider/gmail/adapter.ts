@@ -3,11 +3,12 @@ import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
 import { type Clock, systemClock } from '../../base/time.ts'
 import { DRAIN, drainPage, type Fetcher, type Judgement } from '../drain.ts'
-import type { Call, MailProvider } from '../provider.ts'
+import { type Call, isRefill, type MailProvider } from '../provider.ts'
 import { createGmailClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { gmailMeta, isExcluded } from './normalize.ts'
 import { getProfile, HISTORY, listPage } from './pages.ts'
+import { REFILL_LANES, refillPage } from './refill.ts'
 import { Message } from './schemas.ts'
 
 /** Ids of one page of `drain`: five seconds of the quota of a new project. */
@@ -47,7 +48,11 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
       const { emailAddress, messagesTotal } = await getProfile(client, call)
       return { mailbox: emailAddress.toLowerCase(), address: emailAddress, totalEstimate: messagesTotal }
     },
-    page: async (request, call) =>
-      request.lane === DRAIN ? drainPage(fetcher(call), request, call) : listPage(client, request, call, clock),
+    refillLanes: () => REFILL_LANES,
+    async page(request, call) {
+      if (request.lane === DRAIN) return drainPage(fetcher(call), request, call)
+      if (isRefill(request.lane)) return refillPage(client, fetcher(call), TAKE, request, call, clock)
+      return listPage(client, request, call, clock)
+    },
   }
 }

@@ -26,6 +26,13 @@ const Enum = v.object({
 })
 export type EnumCursor = v.InferOutput<typeof Enum>
 
+/** `at` counts the ids of the page that have been looked at; `fresh` the rows that this pass has brought. */
+const Refill = v.object({ pass: whole, fresh: whole, at: whole, page: v.optional(token()), atMs: v.optional(whole) })
+export type RefillCursor = v.InferOutput<typeof Refill>
+
+/** Older page tokens are not trusted: the pass starts again, which costs 5 units per 500 ids. */
+export const PAGE_TOKEN_LIFE_MS = 3_600_000
+
 function read<Schema extends v.GenericSchema>(schema: Schema, cursor: string, operation: string) {
   try {
     const result = v.safeParse(schema, JSON.parse(cursor))
@@ -39,4 +46,11 @@ function read<Schema extends v.GenericSchema>(schema: Schema, cursor: string, op
 export const readHistory = (cursor: string): HistoryCursor => read(History, cursor, 'gmail.history.list')
 export const readEnum = (cursor: string | null): EnumCursor =>
   cursor === null ? { pass: 1, fresh: 0 } : read(Enum, cursor, 'gmail.messages.list')
-export const write = (cursor: HistoryCursor | EnumCursor): string => JSON.stringify(cursor)
+/** A page token that is too old is left out: the pass starts again. */
+export function readRefill(cursor: string | null, nowMs: number): RefillCursor {
+  if (cursor === null) return { pass: 1, fresh: 0, at: 0 }
+  const { page, atMs = 0, ...rest } = read(Refill, cursor, 'gmail.messages.list')
+  if (page === undefined) return rest
+  return nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { ...rest, at: 0 } : { ...rest, page, atMs }
+}
+export const write = (cursor: HistoryCursor | EnumCursor | RefillCursor): string => JSON.stringify(cursor)

@@ -8,7 +8,7 @@ import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import { type GmailClient, PAGE_SIZE } from './client.ts'
-import { type EnumCursor, type HistoryCursor, readEnum, readHistory, write } from './cursors.ts'
+import { type EnumCursor, type HistoryCursor, PAGE_TOKEN_LIFE_MS, readEnum, readHistory, write } from './cursors.ts'
 import { forgotPosition, refusesPageToken } from './errors.ts'
 import { isExcluded } from './normalize.ts'
 import { HistoryChange, HistoryRecord, MessageId } from './schemas.ts'
@@ -20,8 +20,6 @@ export const ENUM = 'enum'
 const UNITS = { profile: 1, history: 2, list: 5 } as const
 /** Walks of `enum` at most, however many new ids each still finds. */
 const MAX_PASSES = 5
-/** Older page tokens are not trusted: the pass starts again, which costs 5 units per 500 ids. */
-const PAGE_TOKEN_LIFE_MS = 3_600_000
 /**
  * How long an empty page is doubted while the estimate says that there is mail. It may be a cut answer, and believing that
  * would lose all old mail in silence. But it may be true for ever: Gmail's estimate may count spam and trash, or a page
@@ -122,7 +120,7 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
   }
   refuseUnreadablePage('gmail.history.list', { readable, skipped })
   const ids = (what: Wish['what']) => [...last].flatMap(([id, wish]) => (wish === what ? [id] : []))
-  const known = request.known(ids('fetch'))
+  const known = request.published(ids('fetch'))
   const mark = first ?? answer.historyId
   const end = newer(mark, start)
   const cursor: HistoryCursor = next === undefined ? { start: end } : { start, page: next, first: mark }
@@ -162,9 +160,10 @@ function freshEnum(cursor: EnumCursor, nowMs: number): EnumCursor {
   return page !== undefined && nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { pass, fresh } : cursor
 }
 
-async function enumPage(client: GmailClient, request: PageRequest, call: Call, clock: Clock): Promise<Page> {
-  const cursor = freshEnum(readEnum(request.cursor), clock.wallMs())
-  const { pass, fresh, page: pageToken } = cursor
+type Listed = { ids: string[]; next: string | undefined; skipped: number; estimate: number }
+
+/** One page of ids of everything. @throws ProviderError gone when Gmail does not know the page token any more. */
+export async function listIds(client: GmailClient, pageToken: string | undefined, call: Call): Promise<Listed> {
   const answer = await call.limiter
     .run(UNITS.list, call.priority, call.signal, (signal) => client.list({ ...call, signal }, pageToken))
     .catch((error: unknown) => {
@@ -181,19 +180,25 @@ async function enumPage(client: GmailClient, request: PageRequest, call: Call, c
     else skipped++
   }
   refuseUnreadablePage('gmail.messages.list', { readable: listed.size, skipped })
+  return { ids: [...listed], next, skipped, estimate: Number(answer.resultSizeEstimate) }
+}
+
+async function enumPage(client: GmailClient, request: PageRequest, call: Call, clock: Clock): Promise<Page> {
+  const cursor = freshEnum(readEnum(request.cursor), clock.wallMs())
+  const { pass, fresh, page: pageToken } = cursor
+  const { ids: all, next, skipped, estimate } = await listIds(client, pageToken, call)
   // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
-  if (listed.size === 0 && next === undefined && Number(answer.resultSizeEstimate) > 0) {
+  if (all.length === 0 && next === undefined && estimate > 0) {
     const doubt = await doubted(cursor, clock.wallMs(), client, call)
     if (doubt !== null) return enumAt(doubt)
   }
-  const all = [...listed]
-  const known = request.known(all)
+  const known = request.published(all)
   const queued = request.queued(all)
   const ids = all.filter((id) => !known.has(id) && !queued.has(id))
   const found = fresh + ids.length
 
   // One page that is not full cannot have lost anything to the next.
-  const isSinglePage = pageToken === undefined && listed.size < PAGE_SIZE
+  const isSinglePage = pageToken === undefined && all.length < PAGE_SIZE
   const isOver = next === undefined && (isSinglePage || found === 0 || pass >= MAX_PASSES)
   const again = { pass: pass + 1, fresh: 0 }
   const moved = next === undefined ? again : { pass, fresh: found, page: next, atMs: clock.wallMs() }

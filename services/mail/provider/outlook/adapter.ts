@@ -7,7 +7,7 @@ import { createGraphClient, type GraphClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { isIncluded, labelOf } from './folders.ts'
 import { graphMeta } from './normalize.ts'
-import { FOLDERS, inTurn, isFolderLane, storedTree, walkPage } from './pages.ts'
+import { FOLDERS, inTurn, isFolderLane, refillOf, storedTree, walkPage } from './pages.ts'
 import { Message } from './schemas.ts'
 
 /** Ids of one page of `drain`; only updates that do not show the whole message get there. */
@@ -59,6 +59,7 @@ export function createOutlook({ baseUrl, http }: OutlookOptions): MailProvider {
     polled: (lane) => lane === FOLDERS || isFolderLane(lane),
     takes: (lane) => (lane === DRAIN ? TAKE : 0),
     identify: (call) => identify(client, call),
+    refillLanes: (lanes) => lanes.filter(isFolderLane).map(refillOf),
     page: async (request, call) =>
       request.lane === DRAIN
         ? drainPage(fetcherOf(client, request, call), request, call)

@@ -5,7 +5,16 @@
 import * as v from 'valibot'
 import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
-import { type Call, emptyPage, type LaneUpdate, type Page, type PageRequest, ProviderError } from '../provider.ts'
+import {
+  type Call,
+  emptyPage,
+  isRefill,
+  type LaneUpdate,
+  type Page,
+  type PageRequest,
+  ProviderError,
+  refillLane,
+} from '../provider.ts'
 import type { GraphClient, Turn } from './client.ts'
 import { isNotFound } from './errors.ts'
 import {
@@ -26,7 +35,10 @@ import { Folder, type GraphMessage, Item, Message } from './schemas.ts'
 
 export const FOLDERS = 'folders'
 const FOLDER = 'folder:'
+const REFILL = refillLane('')
 export const isFolderLane = (lane: string): boolean => lane.startsWith(FOLDER)
+/** The lane that walks the same folder once more, by links of its own. */
+export const refillOf = (lane: string): string => REFILL + lane.slice(FOLDER.length)
 
 /** Every Graph request costs the same. */
 const ONE = 1
@@ -137,7 +149,7 @@ function readItems(value: readonly unknown[]) {
 }
 
 async function folderPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
-  const folder = request.lane.slice(FOLDER.length)
+  const folder = request.lane.slice((isRefill(request.lane) ? REFILL : FOLDER).length)
   let answer: Awaited<ReturnType<GraphClient['messages']>>
   try {
     answer = await inTurn(call, (turn) => client.messages(turn, folder, request.cursor))
@@ -147,7 +159,7 @@ async function folderPage(client: GraphClient, request: PageRequest, call: Call)
   }
   const { whole, partial, readable, skipped } = readItems(answer.value)
   refuseUnreadablePage('graph.messages.delta', { readable, skipped })
-  const known = request.known([...whole.keys(), ...partial])
+  const known = new Set([...request.known([...whole.keys()]), ...request.published(partial)])
   const label = labelOf(storedTree(request), folder)
   return {
     ...emptyPage(),
@@ -155,7 +167,9 @@ async function folderPage(client: GraphClient, request: PageRequest, call: Call)
       .filter(({ id, isDraft }) => !isDraft && !known.has(id))
       .map((message) => graphMeta(message, label)),
     enqueue: { ids: partial.filter((id) => !known.has(id)), urgent: true },
-    lanes: [{ lane: request.lane, cursor: answer.link, done: answer.isEnd }],
+    ...(isRefill(request.lane) && answer.isEnd
+      ? { dropLanes: [request.lane] }
+      : { lanes: [{ lane: request.lane, cursor: answer.link, done: answer.isEnd }] }),
     more: !answer.isEnd,
     skipped,
   }
@@ -164,6 +178,6 @@ async function folderPage(client: GraphClient, request: PageRequest, call: Call)
 /** One page of the tree or of a folder; `drain` is wired in adapter.ts. */
 export async function walkPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
   if (request.lane === FOLDERS) return foldersPage(client, request, call)
-  if (isFolderLane(request.lane)) return folderPage(client, request, call)
+  if (isFolderLane(request.lane) || isRefill(request.lane)) return folderPage(client, request, call)
   throw new ProviderError('rejected', { operation: `graph.${request.lane}`, code: 'UNKNOWN_LANE' })
 }

@@ -19,6 +19,10 @@ export const meta = sqliteTable('meta', {
   streamResetMs: integer('stream_reset_ms'),
   /** What the stream has lost is being put back, and the walk through `known` is not over. */
   repairing: integer('repairing', { mode: 'boolean' }).notNull().default(false),
+  /** The ledger is being taken over from elsewhere and is not whole yet: the file is no base for anything. */
+  rebuilding: integer('rebuilding', { mode: 'boolean' }).notNull().default(false),
+  /** Epoch seconds: what a walk finds and is older may have been published, nobody knows, and is not published. */
+  gapBefore: integer('gap_before'),
 })
 
 export const providerSyncState = sqliteTable(

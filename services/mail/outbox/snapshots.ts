@@ -1,0 +1,79 @@
+/**
+ * The object store `mail_snapshots`: ledgers of users, put whole and read whole. It knows no user, no database and no
+ * checkpoint; which object counts is said by the pointer in `mail_state`.
+ */
+import { createHash } from 'node:crypto'
+import { type JetStreamClient, type JetStreamManager, StorageType } from '@nats-io/jetstream'
+import { type ObjectStore, Objm } from '@nats-io/obj'
+import PQueue from 'p-queue'
+import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import { BUCKET_SNAPSHOTS, SNAPSHOT_STREAM, snapshotChunkSubject } from '#shared/subjects.ts'
+
+/** Snapshots that are on their way at the same time: each is held in memory as a whole. */
+const PARALLEL = 4
+const PUT_TIMEOUT_MS = 5_000
+
+export class Snapshots {
+  readonly #store: ObjectStore
+  readonly #jsm: JetStreamManager
+  readonly #turns = new PQueue({ concurrency: PARALLEL })
+
+  private constructor(store: ObjectStore, jsm: JetStreamManager) {
+    this.#store = store
+    this.#jsm = jsm
+  }
+
+  /** Opens the store, making it when it is absent. @throws ExitError 78 when it exists with settings that lose data. */
+  static async open(js: JetStreamClient, jsm: JetStreamManager, replicas: number): Promise<Snapshots> {
+    const store = await new Objm(js).create(BUCKET_SNAPSHOTS, { storage: StorageType.File, replicas })
+    const { config } = await jsm.streams.info(SNAPSHOT_STREAM)
+    for (const [field, found, wanted] of [
+      ['storage', config.storage, StorageType.File],
+      ['max_age', config.max_age, 0],
+      ['discard', config.discard, 'new'],
+      ['max_msgs', config.max_msgs, -1],
+    ] as const)
+      if (found !== wanted)
+        throw new ExitError(
+          EXIT_CONFIG,
+          `object store ${BUCKET_SNAPSHOTS}: ${field} is ${found}, ${wanted} is needed; delete or mend the store`,
+        )
+    return new Snapshots(store, jsm)
+  }
+
+  /** Puts an object, in the place of one of the same name. Answers its SHA-256, base64url. */
+  async put(name: string, bytes: Uint8Array): Promise<string> {
+    await this.#turns.add(() => this.#store.putBlob({ name }, bytes, { timeout: PUT_TIMEOUT_MS }))
+    return digestOf(bytes)
+  }
+
+  /**
+   * The object, if it is whole and has this SHA-256; else null. Each message is asked of the stream's leader: the
+   * library's own `get` makes a consumer for each object and waits for ever for a chunk that is not there.
+   */
+  get(name: string, sha256: string): Promise<Uint8Array | null> {
+    return this.#turns.add(async () => {
+      const info = await this.#store.info(name)
+      if (info === null || info.deleted) return null
+      const chunks: Uint8Array[] = []
+      const subject = snapshotChunkSubject(info.nuid)
+      for (let seq = 1; chunks.length < info.chunks; seq++) {
+        // Known to every server that we take; the type of the library knows it for direct gets only.
+        const query = { seq, next_by_subj: subject }
+        const chunk = await this.#jsm.streams.getMessage(SNAPSHOT_STREAM, query)
+        if (chunk === null) return null
+        chunks.push(chunk.data)
+        seq = chunk.seq
+      }
+      const bytes = Buffer.concat(chunks)
+      return digestOf(bytes) === sha256 ? bytes : null
+    })
+  }
+
+  /** Deletes the object; nothing happens when it is not there. */
+  async remove(name: string): Promise<void> {
+    await this.#store.delete(name)
+  }
+}
+
+const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64url')

@@ -1,0 +1,97 @@
+/**
+ * The database of a user out of what others have left: the entries of a snapshot, the lanes of a checkpoint, and lanes
+ * that fetch the rows once more. The ledger is taken over in steps; until the last one the file is no base for anything.
+ */
+import { setImmediate as yieldTurn } from 'node:timers/promises'
+import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
+import type { SnapshotPointer } from '../kv/checkpoint.ts'
+import { decodeEntries } from '../outbox/ledger-format.ts'
+import { isRefill } from '../provider/provider.ts'
+import { putLane, readLanes, replaceLanes } from '../store/lanes.ts'
+import { takeOverEntries } from '../store/ledger.ts'
+import { endRebuild, readMeta, setLast, setStreamCreated } from '../store/meta.ts'
+import type { UserTx } from '../store/user-store.ts'
+import { newLane } from '../sync/commit-page.ts'
+import type { TakeoverDeps } from './takeover.ts'
+
+/** Entries per transaction; everything else of the process stands still meanwhile. */
+const PAGE = 500
+
+type Lanes = Record<string, LaneState[]>
+
+/** Takes the ledger of a snapshot into the database. Sequences of another stream than the database's mean nothing here. */
+export async function takeEntries(
+  userId: string,
+  epoch: Epoch,
+  { pointer, bytes }: { pointer: SnapshotPointer; bytes: Uint8Array },
+  { store, clock }: TakeoverDeps,
+): Promise<void> {
+  const entries = decodeEntries(bytes)
+  const { last, ofStream } = store.commit(userId, epoch, (tx) => joinStream(tx, pointer))
+  for (let at = 0; at < entries.length; at += PAGE) {
+    const page = entries.slice(at, at + PAGE).map((entry) => (ofStream ? entry : { ...entry, seq: 0 }))
+    store.commit(userId, epoch, (tx) => takeOverEntries(tx, page, last, clock.wallMs()))
+    await yieldTurn()
+  }
+}
+
+/** Where the subject is read on from afterwards: behind the snapshot, if it is of the same stream and further. */
+function joinStream(
+  tx: UserTx,
+  pointer: SnapshotPointer,
+): { last: { seq: number; eventId: string | null }; ofStream: boolean } {
+  const meta = readMeta(tx)
+  const own = { seq: meta?.lastSeq ?? 0, eventId: meta?.lastEventId ?? null }
+  const created = meta?.streamCreatedMs ?? null
+  const ofStream = created === null || pointer.streamCreatedMs === null || created === pointer.streamCreatedMs
+  if (!ofStream) return { last: own, ofStream }
+  if (pointer.streamCreatedMs !== null) setStreamCreated(tx, pointer.streamCreatedMs)
+  const isFurther = pointer.last > own.seq
+  const last = isFurther ? { seq: pointer.last, eventId: pointer.lastEventId } : own
+  setLast(tx, last)
+  return { last, ofStream }
+}
+
+/** T5, T5a and T8: the file is a base from here on; rows that it lacks are fetched again, behind everything else. */
+export function finishRebuild(
+  userId: string,
+  epoch: Epoch,
+  { lanes, gapBefore }: { lanes: Lanes; gapBefore: number | null },
+  { store, refillLanes }: TakeoverDeps,
+): void {
+  store.commit(userId, epoch, (tx) => {
+    for (const [account, states] of accountsOf(userId, lanes)) {
+      if (states.length === 0) continue
+      const again = refillLanes(
+        account.provider,
+        states.map(({ lane }) => lane),
+      ).map(newLane)
+      replaceLanes(tx, account, [...states.filter(({ lane }) => !isRefill(lane)), ...again])
+    }
+    endRebuild(tx, gapBefore)
+  })
+}
+
+/** T5: the checkpoint's lanes in place of local ones that others have overtaken. What this file lacks is its own affair. */
+export function applyLanes(userId: string, epoch: Epoch, lanes: Lanes, { store }: TakeoverDeps): void {
+  store.commit(userId, epoch, (tx) => {
+    for (const [account, states] of accountsOf(userId, lanes)) {
+      const refills = readLanes(tx, account).filter(({ lane }) => isRefill(lane))
+      replaceLanes(
+        tx,
+        account,
+        states.filter(({ lane }) => !isRefill(lane)),
+      )
+      for (const lane of refills) putLane(tx, account, lane)
+    }
+  })
+}
+
+/** Key of an account inside the checkpoint. */
+export const laneKey = (account: AccountRef): string => `${account.provider}.${account.inboxId}`
+
+const accountsOf = (userId: string, lanes: Lanes): [AccountRef, LaneState[]][] =>
+  Object.entries(lanes).map(([key, states]) => {
+    const [provider, inboxId = ''] = key.split('.')
+    return [{ userId, provider: provider === 'google' ? 'google' : 'microsoft', inboxId }, states]
+  })

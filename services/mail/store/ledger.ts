@@ -1,0 +1,64 @@
+/**
+ * The whole ledger of a user, out of the database and into it, page by page: what a snapshot is made from, and what one
+ * is taken over into. It knows no object store.
+ */
+import { stringify } from 'uuid'
+import { sql } from './drizzle.ts'
+import { addKnown, setKnownSeq } from './known.ts'
+import { markPublished, pendingRowOf } from './outbox-rows.ts'
+import { prepareRead, type UserReader, type UserTx } from './prepared.ts'
+import { known, outbox } from './schema/user.ts'
+
+/** An event that was published or counts as published: 16 bytes of its UUID, and its sequence; 0 = not on the stream. */
+export type LedgerEntry = { id: Buffer; seq: number }
+
+const { placeholder } = sql
+const asHex = sql`lower(hex(${known.eventId}))`
+const part = (from: number, length: number) => sql`substr(${asHex}, ${sql.raw(`${from}, ${length}`)})`
+const asText = sql`${part(1, 8)} || '-' || ${part(9, 4)} || '-' || ${part(13, 4)} || '-' || ${part(17, 4)} || '-' || ${part(21, 12)}`
+/** An event that waits is not published, wherever it once stood: whoever took it for known would lose it. */
+const waits = sql`EXISTS (SELECT 1 FROM ${outbox} WHERE ${outbox.msgId} = ${asText} AND ${outbox.publishedAt} IS NULL)`
+const selectPage = prepareRead((db) =>
+  db
+    .select({ id: known.eventId, seq: known.seq, waits: sql<number>`${waits}` })
+    .from(known)
+    .where(sql`${known.eventId} > ${placeholder('after')}`)
+    .orderBy(known.eventId)
+    .limit(placeholder('limit'))
+    .prepare(),
+)
+const selectCount = prepareRead((db) => db.select({ n: sql<number>`count(*)` }).from(known).prepare())
+
+/** The next `limit` entries behind an id, in the order of ids. `end` = the last id that was looked at, null at the end. */
+export function ledgerPage(
+  reader: UserReader,
+  after: Buffer,
+  limit: number,
+): { entries: LedgerEntry[]; end: Buffer | null } {
+  const rows = selectPage(reader).all({ after, limit })
+  return {
+    entries: rows.filter((row) => row.waits === 0).map(({ id, seq }) => ({ id, seq })),
+    end: rows.length < limit ? null : (rows.at(-1)?.id ?? null),
+  }
+}
+
+/** Entries of the ledger, waiting ones included. */
+export const ledgerSize = (reader: UserReader): number => selectCount(reader).get()?.n ?? 0
+
+/** Takes entries of another ledger over; what waits here and is published there waits no longer. */
+export function takeOverEntries(
+  tx: UserTx,
+  entries: readonly LedgerEntry[],
+  last: { seq: number; eventId: string | null },
+  nowMs: number,
+): void {
+  const marks: { id: number; msgId: string; seq: number }[] = []
+  for (const { id, seq } of entries) {
+    const eventId = stringify(id)
+    if (seq > 0) setKnownSeq(tx, eventId, seq)
+    else addKnown(tx, eventId)
+    const row = pendingRowOf(tx, eventId)
+    if (row !== null) marks.push({ id: row, msgId: eventId, seq })
+  }
+  markPublished(tx, marks, last, nowMs)
+}
