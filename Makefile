@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Node keeps what it compiled, so that the many processes of demo and tests start in half the time.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-system nats dev clean lockcheck add
+.PHONY: help setup demo check test test-system bench-fleet nats dev clean lockcheck add
 
 ONCE ?=
 INSTANCES ?= 1
@@ -43,6 +43,9 @@ test: setup check ## Every check, then unit, contract and integration tests (und
 
 test-system: setup ## The long tests: many processes, killed, paused, cut off
 	$(NODE_TEST) --test-timeout=1200000 'test/system/**/*.test.ts'
+
+bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, SYNC_S)
+	@INSTANCES='$(if $(filter file,$(origin INSTANCES)),,$(INSTANCES))' node test/bench/fleet/main.ts
 
 nats: setup ## Start nats-server on 4222 (monitoring 8222) with nats.conf; data and passwords in data/nats
 	@scripts/nats-server.sh run data/nats --port 4222 --http 8222
