@@ -2,13 +2,14 @@
  * NATS as the service needs it: connection, version, stream, buckets. Checked at start and again after each reconnect,
  * because the server that comes back may be another one, or an empty one.
  */
-import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import {
   connectNats,
   drainNats,
   followStatus,
   hasPermissions,
+  isNatsFault,
   type NatsConnection,
   PermissionViolationError,
   refuseOldServer,
@@ -16,7 +17,7 @@ import {
 } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
-import type { Clock } from '../base/time.ts'
+import { type Clock, pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
@@ -27,7 +28,7 @@ import { streamFacts } from '../outbox/stream-facts.ts'
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
 const RETRY_MS = 1_000
-/** How long a server that came back may take to be what we need. */
+/** How long a server, or a cluster without a leader, may take to be what we need. */
 const PATIENCE_MS = 30_000
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost)$/
 
@@ -75,10 +76,14 @@ export async function openBroker(
   )
   try {
     const { js, jsm } = await openJetStream(nc)
-    await refuseCapturedSubjects(jsm)
-    let streamCreatedMs = (await ensureEventStream(jsm, config.stream)).createdMs
-    const buckets = await Buckets.open(nc, config.stream.replicas)
-    const snapshots = await Snapshots.open(js, jsm, config.stream.replicas)
+    const open = async () => {
+      await refuseCapturedSubjects(jsm)
+      const { createdMs } = await ensureEventStream(jsm, config.stream)
+      const buckets = await Buckets.open(nc, config.stream.replicas)
+      return { createdMs, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
+    }
+    const { createdMs: createdAtStartMs, buckets, snapshots } = await patiently(open, url, clock, log, signal)
+    let streamCreatedMs = createdAtStartMs
     const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
     return {
@@ -114,6 +119,32 @@ export async function openBroker(
       `NATS user ${user ?? '(none)'} may not ${refused}: an instance needs the permissions of the user mailsync in nats.conf`,
       { cause: error },
     )
+  }
+}
+
+/** Repeats `open` while JetStream does not answer: a cluster without a leader has one within seconds. */
+async function patiently<T>(
+  open: () => Promise<T>,
+  url: string,
+  clock: Clock,
+  log: Log,
+  signal: AbortSignal,
+): Promise<T> {
+  for (const endsMs = clock.monoMs() + PATIENCE_MS; ; ) {
+    try {
+      return await open()
+    } catch (error) {
+      if (!isNatsFault(error) || forbidden(error) !== null) throw error
+      if (clock.monoMs() > endsMs)
+        throw new ExitError(
+          EXIT_UNAVAILABLE,
+          `JetStream of NATS at ${url} does not answer: see that its servers run, most of them if it is a cluster`,
+          { cause: error },
+        )
+      log.warn({ err: error }, 'JetStream does not answer yet; waiting')
+      await pause(clock, RETRY_MS, signal)
+      signal.throwIfAborted()
+    }
   }
 }
 
