@@ -56,6 +56,7 @@ export class InstanceProcess {
   readonly lines: string[] = []
   readonly exited: Promise<number | null>
   #running = false
+  readonly #followers = new Set<(line: string) => void>()
   readonly #ready = Promise.withResolvers<void>()
 
   constructor(child: ChildProcess) {
@@ -77,6 +78,11 @@ export class InstanceProcess {
   ready(): Promise<void> {
     return this.#ready.promise
   }
+  /** Tells every line of the log, from the first one that is kept. */
+  follow(follower: (line: string) => void): void {
+    for (const line of this.lines) follower(line)
+    this.#followers.add(follower)
+  }
   /** Sends the signal and waits for the end. */
   async kill(signal: NodeJS.Signals): Promise<number | null> {
     this.child.kill(signal)
@@ -87,6 +93,7 @@ export class InstanceProcess {
   }
   #read(line: string): void {
     this.lines.push(line)
+    for (const follower of this.#followers) follower(line)
     if (this.lines.length > LINES_KEPT) this.lines.shift()
     if (!line.includes('"mail-sync runs"')) return
     this.#running = true

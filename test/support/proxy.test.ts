@@ -94,6 +94,33 @@ test('hold keeps bytes back and release delivers them in order', async (t) => {
   await until('both answers are there', () => client.received().replaceAll('!', '') === 'ab')
 })
 
+test('holdFrom lets everything pass until the chunk that matches', async (t) => {
+  const { proxy, dial, answered } = await shouter(t)
+  const client = await dial()
+  const held = proxy.holdFrom('toServer', (chunk) => chunk.includes('now'))
+  client.socket.write('one')
+  await until('what does not match passes', () => client.received() === 'one!')
+  client.socket.write('now')
+  await held
+  assert.equal(answered(), 1)
+  proxy.release()
+  await until('it has arrived', () => client.received() === 'one!now!')
+})
+
+test('what a client sent before it went away arrives when it is released', async (t) => {
+  const { proxy, dial, answered } = await shouter(t)
+  const client = await dial()
+  await until('the connection is through', () => proxy.connections === 1)
+  proxy.hold('toServer')
+  client.socket.write('late')
+  client.socket.end()
+  await until('the client is gone', () => client.closed())
+  assert.equal(answered(), 0)
+  proxy.release()
+  await until('the server has it', () => answered() === 1)
+  await until('the connection has ended', () => proxy.connections === 0)
+})
+
 test('mute swallows one direction silently, and heal resets the connection that lost bytes', async (t) => {
   const { proxy, dial } = await shouter(t)
   const muted = await dial()

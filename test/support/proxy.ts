@@ -12,7 +12,10 @@ export type Direction = 'toServer' | 'toClient'
 
 /** A chunk to swallow once: the first for which `match` is true. */
 type Drop = { match: (chunk: Buffer) => boolean; done: (chunk: Buffer) => void }
-type Link = { client: Socket; server: Socket; lostBytes: boolean }
+/** Held bytes beyond these stay with the sender. */
+const HELD_BYTES = 2 ** 20
+
+type Link = { client: Socket; server: Socket; toServer: Transform | null; lostBytes: boolean }
 
 /** Starts a proxy to 127.0.0.1:targetPort on a free port. */
 export async function startProxy(targetPort: number): Promise<TcpProxy> {
@@ -29,6 +32,7 @@ export class TcpProxy {
   readonly #links = new Set<Link>()
   readonly #muted = new Set<Direction>()
   readonly #held = new Map<Direction, PromiseWithResolvers<void>>()
+  readonly #traps = new Map<Direction, { match: (chunk: Buffer) => boolean; done: () => void }>()
   readonly #drops: Record<Direction, Drop[]> = { toServer: [], toClient: [] }
   #cut = false
   #swallowedBytes = 0
@@ -72,9 +76,19 @@ export class TcpProxy {
     for (const link of this.#links) if (link.lostBytes) end(link)
   }
 
-  /** Keeps the bytes of one direction back, in order and by back-pressure, until release(). */
+  /**
+   * Keeps the bytes of one direction back, in order and by back-pressure, until release(). What a client has sent arrives
+   * then even when the client has given the connection up meanwhile, as it does on a slow network.
+   */
   hold(direction: Direction): void {
     if (!this.#held.has(direction)) this.#held.set(direction, Promise.withResolvers())
+  }
+
+  /** As hold(), from the first chunk for which `match` is true. Resolves when that one is held. */
+  holdFrom(direction: Direction, match: (chunk: Buffer) => boolean): Promise<void> {
+    const trap = Promise.withResolvers<void>()
+    this.#traps.set(direction, { match, done: trap.resolve })
+    return trap.promise
   }
 
   release(): void {
@@ -104,21 +118,29 @@ export class TcpProxy {
       return
     }
     const server = connect(this.#targetPort, '127.0.0.1')
-    const link: Link = { client, server, lostBytes: false }
+    const link: Link = { client, server, toServer: null, lostBytes: false }
     this.#links.add(link)
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
       // Which side failed, and how, is the test's own doing: both sides end together.
-      socket.on('error', () => end(link))
-      socket.on('close', () => end(link))
+      const gone = (): void => (socket === client && this.#held.has('toServer') ? deliverLate(link) : end(link))
+      socket.on('error', gone)
+      socket.on('close', gone)
     }
-    client.on('close', () => this.#links.delete(link))
-    client.pipe(this.#gate('toServer', link)).pipe(server)
+    server.on('close', () => this.#links.delete(link))
+    link.toServer = this.#gate('toServer', link)
+    client.pipe(link.toServer).pipe(server)
     server.pipe(this.#gate('toClient', link)).pipe(client)
   }
 
   #gate(direction: Direction, link: Link): Transform {
     const pass = async (chunk: Buffer): Promise<Buffer | undefined> => {
+      const trap = this.#traps.get(direction)
+      if (trap?.match(chunk)) {
+        this.#traps.delete(direction)
+        this.hold(direction)
+        trap.done()
+      }
       await this.#held.get(direction)?.promise
       if (this.#muted.has(direction)) {
         link.lostBytes = true
@@ -133,11 +155,19 @@ export class TcpProxy {
       return undefined
     }
     return new Transform({
+      writableHighWaterMark: HELD_BYTES,
       transform(chunk: Buffer, _encoding, done) {
         pass(chunk).then((passed) => done(null, passed), done)
       },
     })
   }
+}
+
+/** The client is gone; what it sent is held. The server gets it, and the end of the connection, when it is released. */
+function deliverLate({ server, toServer }: Link): void {
+  server.unpipe()
+  server.resume()
+  toServer?.end()
 }
 
 function end(link: Link): void {

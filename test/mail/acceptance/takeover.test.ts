@@ -1,13 +1,12 @@
-/** Accepted when: killed, stopped, wiped, paused or restarted, an instance's users go on elsewhere, each mail once. */
+/** Accepted when: killed, stopped, wiped or restarted, an instance's users go on elsewhere, each mail once. */
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { NatsConnection } from '#shared/nats.ts'
-import type { InstanceProcess } from '../../support/instance.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
-import { assertClean, eventsStored, leaseOwner, SEED, settled } from './support.ts'
+import { SEED, settled } from './support.ts'
 
 const SILENCE_MS = 2_000
 /** Longer than any wait for an owner here. A test that must not wait for the silence makes that longer still. */
@@ -116,29 +115,4 @@ test('an instance restarted on its data directory takes its users back without w
   await box.spawn('a')
   await untilOwned(box, nc, 'a owns all again', ownedOnlyBy('a'))
   await settled(box, nc, USERS, 'after the restart')
-})
-
-/** SIGSTOP for longer than the silence, SIGCONT once the other has taken over and gone on. */
-async function pauseOwner(box: Sandbox, ops: NatsConnection, a: InstanceProcess): Promise<void> {
-  process.kill(a.pid, 'SIGSTOP')
-  try {
-    // Asked of the leases: NATS still hands the paused process its part of the requests.
-    for (const user of USERS) await until(`b owns ${user}`, async () => (await leaseOwner(ops, user)) === 'b')
-    const before = await eventsStored(ops)
-    await deliverToAll(box)
-    await until('b goes on', async () => (await eventsStored(ops)) > before)
-  } finally {
-    process.kill(a.pid, 'SIGCONT')
-  }
-}
-
-test('an owner paused for longer than the silence writes nothing when it wakes', async () => {
-  await using at = await twoAtWork(200)
-  const { box, nc, ops, a } = at
-  await pauseOwner(box, ops, a)
-  await until('a knows that it was declared dead', () => a.lines.some((line) => line.includes('was declared dead')))
-  await untilOwned(box, nc, 'both own users again', bothOwn)
-  await deliverToAll(box)
-  await settled(box, nc, USERS, 'after the pause')
-  await assertClean(box, ops, 'after the pause')
 })
