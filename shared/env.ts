@@ -160,7 +160,7 @@ export const ENV = {
     1_200_000,
     60,
     1_000_000_000,
-    'Gmail quota units per project and minute, for this instance',
+    'Gmail quota units per project and minute; live instances share them',
   ),
   MAIL_GRAPH_REQUESTS_PER_10MIN: whole(10_000, 10, 100_000_000, 'Graph requests per mailbox and ten minutes'),
   MAIL_GRAPH_CONCURRENCY: whole(3, 1, 4, 'Graph requests in flight per mailbox'),

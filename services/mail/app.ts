@@ -10,6 +10,7 @@ import { openCredentials } from './app/credentials.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
 import { createSupervisor, levelsOf, type Work } from './app/ownership.ts'
 import { countRefusals } from './app/refusals.ts'
+import { followProjectShare } from './app/project-share.ts'
 import { createRelay } from './app/relay.ts'
 import { serveRequests } from './app/serve.ts'
 import { watchNats } from './app/watch.ts'
@@ -48,6 +49,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     const { background, mirror, leases } = work
     await mirror.restore(stop)
     background.run(mirror.run(background.signal))
+    followProjectShare(work)
     background.run(leases.run(background.signal))
     const service = await serveRequests(work, supervisor)
     void service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))

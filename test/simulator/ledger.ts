@@ -124,6 +124,7 @@ function chargeGoogle(books: Books, account: Account, cost: number, now: number)
   if (project.used(now) + cost > limits.projectPerMin) {
     books.projectRefused++
     account.refused++
+    account.overdraft += cost
     return googleProjectLimit()
   }
   project.add(now, cost)
@@ -168,8 +169,8 @@ function snapshotOf(books: Books, now: number): LedgerSnapshot {
 export type Ledger = ReturnType<typeof createLedger>
 
 /** `graceMs`: requests that arrive so soon after an announcement were sent before it was read. */
-export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: number) {
-  const limits = LIMITS[profile]
+export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: number, projectPerMin?: number) {
+  const limits = { ...LIMITS[profile], ...(projectPerMin === undefined ? {} : { projectPerMin }) }
   const day = { number: 0, units: 0 }
   const project = createWindow(1000, 60)
   const books: Books = { profile, limits, accounts: new Map(), project, projectRefused: 0, day }

@@ -44,6 +44,8 @@ export interface SimulatorOptions {
   strictRotation?: boolean
   /** Requests that arrive so soon (ms) after an announced pause are not early retries; default 1000: on a busy machine they are that late. */
   graceMs?: number
+  /** Gmail quota units of the whole project in a minute; default is the profile's. */
+  projectPerMin?: number
   /** Sees every answer before the faults of the wire; for conformance checks. */
   onAnswer?: (route: string, answer: Answer, fault: string | undefined) => void
 }
@@ -108,6 +110,7 @@ function worldOptions(options: SimulatorOptions): WorldOptions {
     googleRotation: options.googleRotation ?? 'never',
     strictRotation: options.strictRotation ?? false,
     graceMs: options.graceMs ?? 1_000,
+    projectPerMin: options.projectPerMin,
   }
 }
 

@@ -32,6 +32,7 @@ export interface WorldOptions {
   googleRotation: 'never' | 'sometimes'
   strictRotation: boolean
   graceMs: number
+  projectPerMin: number | undefined
 }
 
 export interface Room {
@@ -86,7 +87,7 @@ export function createWorld(options: WorldOptions): World {
     clock,
     auth,
     faults: createFaults(options.seed),
-    ledger: createLedger(options.profile, clock, options.graceMs),
+    ledger: createLedger(options.profile, clock, options.graceMs, options.projectPerMin),
     log,
     record: (entry) => {
       log.push(entry)

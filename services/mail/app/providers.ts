@@ -28,6 +28,8 @@ export type Providers = AsyncDisposable & {
   limiter(of: Mailbox): MailboxLimiter
   /** The provider's project is throttled: nobody asks for `ms`. */
   pauseProject(provider: ProviderName, ms: number): void
+  /** What a provider grants the whole project is divided by the instances that are at work. */
+  divideProject(instances: number): void
   /** Whose mailbox it is; in an announced pause nobody is asked, as if the provider could not be reached. */
   identify(account: AccountRef, mailbox: string | null, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
 }
@@ -45,6 +47,8 @@ export function createProviders(config: Config, clock: Clock): Providers {
     (QUOTA_PART * config.gmail.projectUnitsPerMin) / MINUTE_MS,
     clock,
   )
+  // What this instance, or the one whose place it takes, spent a moment ago is not known: it saves up anew.
+  gmailProject.take(gmailProject.capacity)
   // Graph has no project quota to divide; its bucket only carries an announced pause.
   const graphProject = new TokenBucket(Number.MAX_SAFE_INTEGER, 1, clock)
   const projects = { google: gmailProject, microsoft: graphProject }
@@ -59,6 +63,7 @@ export function createProviders(config: Config, clock: Clock): Providers {
     clients,
     limiter,
     pauseProject: (provider, ms) => projects[provider].pause(ms),
+    divideProject: (instances) => gmailProject.divide(instances),
     async identify(account, mailbox, tokens, signal) {
       const { provider } = account
       const of = { account, mailbox: () => mailbox }

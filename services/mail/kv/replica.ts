@@ -112,8 +112,9 @@ export class Replica<T> {
 
   /** Forgets everything: the bucket was made anew or went backwards, and its revisions are given out again. */
   clear(): void {
-    for (const key of [...this.#entries.keys()]) this.#apply(key, null)
+    // Before listeners hear that all is gone: none may take it for the truth.
     this.renew()
+    for (const key of [...this.#entries.keys()]) this.#apply(key, null)
   }
 
   /**

@@ -1,4 +1,4 @@
-/** Who should own whom: rendezvous hashing of users over the stable names of live instances. Pure. */
+/** Who shares users and quotas, and who should own whom: rendezvous hashing of users over stable names. Pure. */
 import { createHash } from 'node:crypto'
 import type { SeenSession } from '../kv/lease-log.ts'
 
@@ -11,6 +11,13 @@ export function membersOf(sessions: Iterable<SeenSession>): Map<string, string> 
     if (rival === undefined || sidOrder(session.sid, rival.sid) > 0) latest.set(session.record.name, session)
   }
   return new Map([...latest].map(([name, { sid }]) => [name, sid]))
+}
+
+/** How many instances are at work: those that are live or still handing users over, and the own one, seen or not. */
+export function instancesAtWork(sessions: Iterable<SeenSession>, own: string): number {
+  const names = new Set([own])
+  for (const { record } of sessions) if (record.state !== 'dead') names.add(record.name)
+  return names.size
 }
 
 /** The name of the instance that should own the user; null when there is none. */
