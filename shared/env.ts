@@ -151,9 +151,17 @@ export const ENV = {
     'What to do with mail already published when JetStream was lost',
   ),
   MAIL_TRUST_OPEN_NATS: flag('Serve mail.as.* on a NATS server without users; loopback only'),
-  MAIL_METRICS_PORT: whole(undefined, 0, 65_535, 'Port of /metrics, /healthz and /readyz of this instance; unset = off'),
+  MAIL_METRICS_PORT: whole(
+    undefined,
+    0,
+    65_535,
+    'Port of /metrics, /healthz and /readyz of this instance; unset = off',
+  ),
   MAIL_METRICS_HOST: text('Address on which MAIL_METRICS_PORT listens', ['mail'], '127.0.0.1'),
   MAIL_LOG_LEVEL: choice(['debug', 'info', 'warn', 'error', 'silent'], 'info', 'Least level that is logged', ALL),
+  MAIL_COMMIT: text('Commit that this program was built from, set by the build; default: that of the checkout', [
+    'mail',
+  ]),
   MAIL_GMAIL_UNITS_PER_MIN: whole(6_000, 60, 10_000_000, 'Gmail quota units per user and minute'),
   MAIL_GMAIL_GET_UNITS: whole(20, 1, 100, 'Gmail quota units of one messages.get'),
   MAIL_GMAIL_PROJECT_UNITS_PER_MIN: whole(
@@ -213,6 +221,7 @@ type OptionalName =
   | 'BETTER_AUTH_AUDIENCE'
   | 'MAIL_INSTANCE_NAME'
   | 'MAIL_METRICS_PORT'
+  | 'MAIL_COMMIT'
   | 'MAIL_TOKEN_KEYS'
   | 'MAIL_TOKEN_KEY_FILE'
   | 'MAIL_TOKEN_KEY_COMMAND'

@@ -1,14 +1,17 @@
 /**
- * What `$SRV` says about the running instances: who is there, their endpoints, their counters. Used by the bridge and
- * by mailctl. It believes nothing: an answer that does not fit is left out.
+ * What the running instances say of themselves, over `$SRV` and `mail.fleet`: who is there, their endpoints, their
+ * counters, which sessions they see. Used by the bridge and by mailctl. It believes nothing: an answer that does not fit is left out.
  */
 import * as v from 'valibot'
+import { FleetReply } from './fleet.ts'
 import type { NatsConnection } from './nats.ts'
 import { decodeJson, isNoResponders } from './nats-answer.ts'
-import { SRV_INFO, SRV_PING, SRV_STATS } from './subjects.ts'
+import { FLEET_SUBJECT, SRV_INFO, SRV_PING, SRV_STATS } from './subjects.ts'
 
 /** All instances have answered when none did for this long. */
 const STALL_MS = 200
+/** An instance that is slow at this moment is what one wants to see of a fleet. */
+const FLEET_STALL_MS = 1_000
 
 const identity = { name: v.string(), id: v.string(), version: v.string() }
 const strings = v.optional(v.nullable(v.record(v.string(), v.string())))
@@ -66,6 +69,8 @@ export const infoOfInstances = (nc: NatsConnection, waitMs: number): Promise<Ins
   ask(nc, SRV_INFO, Info, waitMs)
 export const statsOfInstances = (nc: NatsConnection, waitMs: number): Promise<InstanceStats[]> =>
   ask(nc, SRV_STATS, Stats, waitMs)
+export const fleetOf = (nc: NatsConnection, waitMs: number): Promise<FleetReply[]> =>
+  ask(nc, FLEET_SUBJECT, FleetReply, waitMs, FLEET_STALL_MS)
 
 /** The name that an instance was given, else the id of its service. */
 export const instanceName = (stats: InstanceStats): string =>
@@ -89,10 +94,11 @@ async function ask<S extends v.GenericSchema>(
   subject: string,
   schema: S,
   waitMs: number,
+  stallMs = STALL_MS,
 ): Promise<v.InferOutput<S>[]> {
   const found: v.InferOutput<S>[] = []
   try {
-    const answers = await nc.requestMany(subject, '', { strategy: 'stall', maxWait: waitMs, stall: STALL_MS })
+    const answers = await nc.requestMany(subject, '', { strategy: 'stall', maxWait: waitMs, stall: stallMs })
     for await (const answer of answers) {
       const parsed = v.safeParse(schema, decodeJson(answer.data))
       if (parsed.success) found.push(parsed.output)

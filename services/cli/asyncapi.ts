@@ -2,9 +2,11 @@
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type Operation } from '#shared/contract.ts'
 import { EmailReceived } from '#shared/event.ts'
+import { FLEET_DESCRIPTION, FLEET_EXAMPLE, FleetReply } from '#shared/fleet.ts'
 import {
   EVENT_STREAM,
   EVENT_TYPE,
+  FLEET_SUBJECT,
   HEADER_AUTHORIZATION,
   HEADER_ERROR,
   HEADER_ERROR_CODE,
@@ -58,6 +60,19 @@ function replyChannel(operation: Operation): Json {
   }
 }
 
+/** Nothing is asked with: no user, no token, no payload. The replies come without a queue group, one of each instance. */
+const fleetChannels = {
+  fleet: {
+    address: FLEET_SUBJECT,
+    description: FLEET_DESCRIPTION,
+    messages: { request: { payload: {} } },
+  },
+  fleetReply: {
+    address: null,
+    messages: { reply: { payload: draft07(FleetReply, 'output'), examples: [{ payload: FLEET_EXAMPLE }] } },
+  },
+}
+
 /** The document that `mailctl contract` prints. */
 export function asyncApi(version: string): Json {
   const operations = OPERATIONS.map((name) => CONTRACT[name])
@@ -79,6 +94,7 @@ export function asyncApi(version: string): Json {
     channels: {
       ...Object.fromEntries(operations.map((operation) => [operation.name, requestChannel(operation)])),
       ...Object.fromEntries(operations.map((operation) => [`${operation.name}Reply`, replyChannel(operation)])),
+      ...fleetChannels,
       emailReceived: event,
     },
     operations: {
@@ -93,6 +109,11 @@ export function asyncApi(version: string): Json {
           },
         ]),
       ),
+      fleet: {
+        action: 'receive',
+        channel: { $ref: '#/channels/fleet' },
+        reply: { channel: { $ref: '#/channels/fleetReply' } },
+      },
       publishEmail: { action: 'send', channel: { $ref: '#/channels/emailReceived' } },
     },
   }

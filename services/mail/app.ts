@@ -37,7 +37,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
     const ground = await openGround({ config, log, clock, controls }, stack, stop)
-    const telemetry = createTelemetry(log, () => levelsOf(supervisor))
+    const telemetry = createTelemetry(log, () => levelsOf(supervisor), clock)
     countRefusals({ ...ground, telemetry })
     const credentials = await openCredentials(ground, telemetry, stack, stop)
     const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()

@@ -4,7 +4,8 @@ import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { Ajv } from 'ajv'
 import { CONTRACT } from '#shared/contract.ts'
-import { OPERATIONS } from '#shared/subjects.ts'
+import { FLEET_EXAMPLE } from '#shared/fleet.ts'
+import { FLEET_SUBJECT, OPERATIONS } from '#shared/subjects.ts'
 import { mailctl } from './mailctl.ts'
 
 type Payload = { payload: object }
@@ -29,6 +30,10 @@ test('mailctl contract prints AsyncAPI 3 that its specification accepts, with th
     )
     assert.ok(ajv.validate(reply?.messages.reply?.payload ?? false, CONTRACT[name].example.reply), ajv.errorsText())
   }
+  const { fleet, fleetReply } = document.channels
+  assert.equal(fleet?.address, FLEET_SUBJECT)
+  assert.ok(ajv.validate(fleetReply?.messages.reply?.payload ?? false, FLEET_EXAMPLE), ajv.errorsText())
+  assert.equal(ajv.validate(fleetReply?.messages.reply?.payload ?? true, {}), false)
   const json = await mailctl(['contract', '--json'], {})
   assert.deepEqual([json.code, JSON.parse(json.out), json.err], [0, document, ''])
   assert.equal(json.out.trimEnd().split('\n').length, 1, 'with --json one value is one line')

@@ -1,19 +1,28 @@
-/** The micro service with its operations, and the look at NATS that goes on beside it. */
+/** The micro service with its operations. */
+import { join } from 'node:path'
 import { createJwtVerifier } from '#shared/jwt.ts'
 import { flatMetrics } from '#shared/metrics.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
+import { commitOf } from '../base/commit.ts'
+import { LoopLag } from '../base/loop-lag.ts'
 import { connect } from '../control/connect.ts'
 import { disconnect } from '../control/disconnect.ts'
 import { ControlService } from '../control/service.ts'
 import { ownerReply, status } from '../control/status.ts'
 import type { Supervisor } from '../owner/supervisor.ts'
+import { fleetView } from './fleet.ts'
 import type { Work } from './ownership.ts'
 import { controlPorts } from './ports.ts'
+
+const ROOT = join(import.meta.dirname, '../../..')
 
 /** From here on requests are answered. */
 export async function serveRequests(work: Work, supervisor: Supervisor): Promise<ControlService> {
   const { broker, config, log, clock, accounts, claims, background, instance, directoryId, telemetry } = work
   const ports = controlPorts({ ...work, supervisor })
+  const commit = commitOf(config.commit, ROOT)
+  const lag = new LoopLag()
+  background.run(lag.run(clock, background.signal))
   return await ControlService.start({
     nc: broker.nc,
     jwt: createJwtVerifier({ ...config.jwt }),
@@ -23,6 +32,7 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
         status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
       disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }, background.signal),
       ownerStatus: async (userId) => ownerReply(userId, ports),
+      fleet: fleetView({ ...work, supervisor, lag, commit }),
     },
     log,
     version: packageJson.version,
@@ -30,6 +40,7 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
     address: supervisor.session.address,
     metadata: {
       instance,
+      commit,
       node: process.versions.node,
       data: directoryId,
       trusted: broker.trusted ? 'yes' : 'no',

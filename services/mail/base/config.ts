@@ -60,6 +60,7 @@ function configOf(env: Env) {
     trustOpenNats: env.MAIL_TRUST_OPEN_NATS,
     metrics: env.MAIL_METRICS_PORT === undefined ? null : { host: env.MAIL_METRICS_HOST, port: env.MAIL_METRICS_PORT },
     logLevel: env.MAIL_LOG_LEVEL,
+    commit: env.MAIL_COMMIT,
     gmail: {
       baseUrl: env.MAIL_GMAIL_BASE_URL,
       unitsPerMin: env.MAIL_GMAIL_UNITS_PER_MIN,

@@ -48,13 +48,16 @@ export class EndpointStats {
   }
 }
 
-export type EndpointSpec = {
+export type UserSpec = {
   /** Who asks. @throws AppError of the TOKEN_ codes, BAD_USER_ID */
   authorise(msg: Msg): Promise<string>
   /** Null: the payload is not the operation's request (owner status). */
   operation: Operation | null
   handle(userId: string, request: unknown): Promise<unknown>
 }
+/** About no user: the NATS permissions alone say who may ask, and the payload is not read. */
+export type OpenSpec = { operation: null; handleAny(): Promise<unknown> }
+export type EndpointSpec = UserSpec | OpenSpec
 
 /** Answers one request. Never rejects. */
 export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointStats, log: Log): Promise<void> {
@@ -64,9 +67,7 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
   stats.inFlight += 1
   try {
     if (msg.data.length > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
-    const userId = await spec.authorise(msg)
-    const request = spec.operation === null ? null : decode(msg.data, spec.operation)
-    msg.respond(JSON.stringify(await spec.handle(userId, request)))
+    msg.respond(JSON.stringify(await resultOf(msg, spec)))
     if (spec.operation !== null && spec.operation.name !== 'status')
       log.info({ operation: spec.operation.name, requestId }, 'request done')
   } catch (error) {
@@ -79,6 +80,12 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
     stats.inFlight -= 1
     stats.done(Number(process.hrtime.bigint() - started), failure)
   }
+}
+
+async function resultOf(msg: Request, spec: EndpointSpec): Promise<unknown> {
+  if ('handleAny' in spec) return await spec.handleAny()
+  const userId = await spec.authorise(msg)
+  return await spec.handle(userId, spec.operation === null ? null : decode(msg.data, spec.operation))
 }
 
 function decode(data: Uint8Array, operation: Operation): unknown {

@@ -5,12 +5,13 @@
 import { type Endpoint, type Service, type ServiceGroup, Svcm } from '@nats-io/services'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type ConnectRequest, type DisconnectRequest, type Operation } from '#shared/contract.ts'
+import { FLEET_DESCRIPTION, FleetReply } from '#shared/fleet.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { GROUP, HEADER_AUTHORIZATION, OPERATIONS, QUEUE, SERVICE_NAME, userOfAsSubject } from '#shared/subjects.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
-import { answer, type EndpointSpec, EndpointStats, type Request } from './endpoint.ts'
+import { answer, type EndpointSpec, EndpointStats, type Request, type UserSpec } from './endpoint.ts'
 import { inboxOnly } from './inbox-only.ts'
 
 export type Handlers = {
@@ -18,6 +19,7 @@ export type Handlers = {
   status(userId: string): Promise<unknown>
   disconnect(userId: string, request: DisconnectRequest): Promise<unknown>
   ownerStatus(userId: string): Promise<unknown>
+  fleet(): Promise<FleetReply>
 }
 
 export type ServiceOptions = {
@@ -68,7 +70,8 @@ export class ControlService implements AsyncDisposable {
       version: options.version,
       description:
         'Keeps Gmail and Outlook mailboxes in sync and puts each mail exactly once on user.{id}.email.received',
-      queue: QUEUE,
+      // An endpoint without a queue group of its own gets this one, and the view of the fleet must have none.
+      queue: '',
       metadata: options.metadata,
       statsHandler: (endpoint) => trueStats(endpoint, endpoints, options),
     })
@@ -86,7 +89,7 @@ export class ControlService implements AsyncDisposable {
     const mail = service.addGroup(GROUP, QUEUE)
     for (const name of OPERATIONS) {
       // What reaches the handler has passed the operation's own schema.
-      const handle = options.handlers[name] as EndpointSpec['handle']
+      const handle = options.handlers[name] as UserSpec['handle']
       const operation = CONTRACT[name]
       add(mail, name, name, {
         spec: {
@@ -112,6 +115,11 @@ export class ControlService implements AsyncDisposable {
       },
       stats: new EndpointStats(),
       metadata: { description: 'Between instances: status of a user by its owner', http: '' },
+    })
+    add(service.addGroup(GROUP, ''), 'fleet', 'fleet', {
+      spec: { operation: null, handleAny: options.handlers.fleet },
+      stats: new EndpointStats(),
+      metadata: { description: FLEET_DESCRIPTION, response_schema: compact(FleetReply), errors: 'INTERNAL', http: '' },
     })
     // Until the server has the subscriptions, a request finds nobody.
     await options.nc.flush()

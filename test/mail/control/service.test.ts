@@ -28,7 +28,7 @@ const Stats = v.object({
     v.object({
       name: v.string(),
       subject: v.string(),
-      queue_group: v.literal('mail-sync'),
+      queue_group: v.picklist(['mail-sync', '']),
       num_requests: whole,
       num_errors: whole,
       last_error: v.string(),
@@ -43,7 +43,7 @@ const Info = v.object({
   type: v.literal('io.nats.micro.v1.info_response'),
   description: v.string(),
   endpoints: v.array(
-    v.object({ name: v.string(), subject: v.string(), queue_group: v.literal('mail-sync'), metadata: texts }),
+    v.object({ name: v.string(), subject: v.string(), queue_group: v.picklist(['mail-sync', '']), metadata: texts }),
   ),
 })
 
@@ -54,7 +54,9 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
   const ask = async (verb: string) => (await nc.request(`$SRV.${verb}.mail-sync`, '', { timeout: 3_000 })).json()
 
   const ping = v.parse(v.object({ ...head, type: v.literal('io.nats.micro.v1.ping_response') }), await ask('PING'))
-  assert.equal(ping.metadata.instance, 'a')
+  assert.deepEqual(Object.keys(ping.metadata), ['instance', 'commit', 'node', 'data', 'trusted', 'docs'])
+  assert.deepEqual([ping.metadata.instance, ping.metadata.node], ['a', process.versions.node])
+  assert.match(ping.metadata.data ?? '', /^[0-9a-f-]{36}$/, 'the id of the data directory, not its path')
   const info = v.parse(Info, await ask('INFO'))
   assert.deepEqual(info.endpoints.map(({ name }) => name).toSorted(), [
     'as-connect',
@@ -63,8 +65,14 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
     'at-status',
     'connect',
     'disconnect',
+    'fleet',
     'status',
   ])
+  // Of those in the queue group one instance answers; of the others every one does.
+  assert.deepEqual(
+    info.endpoints.flatMap(({ name, queue_group }) => (queue_group === '' ? [name] : [])),
+    ['fleet'],
+  )
   assert.equal(new Set(info.endpoints.map(({ name }) => name)).size, info.endpoints.length)
 
   const fresh = v.parse(Stats, await ask('STATS'))
@@ -165,6 +173,7 @@ test('on a server without users nobody can act for others, unless the operator t
       'at-status',
       'connect',
       'disconnect',
+      'fleet',
       'status',
     ])
     const refused = await nc.request('mail.status', '{}', { timeout: 2_000 })
