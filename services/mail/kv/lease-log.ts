@@ -20,7 +20,7 @@ export class LeaseLog {
   readonly replica: Replica<LeaseLogRecord>
   readonly sessions = new Map<string, SeenSession>()
   readonly leases = new Map<string, Revised<LeaseRecord>>()
-  /** Called after a session changed its state, came or went. */
+  /** Called after a session changed its state or what its disk can keep, came or went. */
   onMembers: () => void = () => undefined
   /** Called after a lease changed. */
   onLease: (userId: string) => void = () => undefined
@@ -148,7 +148,8 @@ export class LeaseLog {
         revision: entry.revision,
         changedMonoMs: this.#clock.monoMs(),
       })
-    if (before?.record.state !== this.sessions.get(sid)?.record.state) this.onMembers()
+    const [was, is] = [before?.record, this.sessions.get(sid)?.record]
+    if (was?.state !== is?.state || was?.full !== is?.full) this.onMembers()
   }
 
   #indexLease(userId: string, entry: Revised<LeaseLogRecord> | null): void {

@@ -12,6 +12,8 @@ export const SessionRecord = v.object({
   /** Id of the data directory, so that a restarted instance may declare its own old session dead. */
   directory: v.string(),
   state: v.picklist(['live', 'draining', 'dead']),
+  /** Why it can keep no users now: a fault of its disk. */
+  full: v.optional(v.string()),
   /** Counts heartbeats. */
   n: v.number(),
   /** Who declared it dead. */

@@ -10,6 +10,7 @@ import { type Clock, pause } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import type { SessionRecord } from '../kv/lease-records.ts'
+import type { DiskFault } from '../store/disk-errors.ts'
 import type { LeaseTimes } from './lease-times.ts'
 
 /** A wall clock that runs apart from the monotonic one by more than this was set, or the machine slept. */
@@ -34,6 +35,7 @@ export class Session {
   #state: 'closed' | 'live' | 'draining' = 'closed'
   #wallOffsetMs = 0
   #leaving = false
+  #full: DiskFault | null = null
   /** One write of the own session at a time. */
   #writing: Promise<void> = Promise.resolve()
   /** Called when the session was declared dead, went missing or went back: everything owned under it is lost. */
@@ -61,6 +63,10 @@ export class Session {
   }
   get name(): string {
     return this.#identity.name
+  }
+  /** Why this instance can keep no users; null = it can. */
+  get full(): DiskFault | null {
+    return this.#full
   }
   /** The own term is trusted now. Asked before every effect, never remembered. */
   get valid(): boolean {
@@ -107,6 +113,15 @@ export class Session {
     if (this.#state !== 'live') return
     this.#state = 'draining'
     await this.#exclusive(() => this.#beat())
+  }
+
+  /** Tells the others that this instance can keep no users, or that it can again. */
+  async setFull(fault: DiskFault | null): Promise<void> {
+    this.#full = fault
+    if (this.#state === 'closed') return
+    await this.#exclusive(() => this.#beat()).catch((error) =>
+      this.#logger.debug({ err: error }, 'the next heartbeat tells it'),
+    )
   }
 
   /** Deletes the session, so that nobody has to wait for its silence. */
@@ -184,6 +199,7 @@ export class Session {
 
   #record(state: 'live' | 'draining'): SessionRecord {
     const { name, directory, address, version } = this.#identity
-    return { v: 1, kind: 'session', name, directory, address, state, n: this.#beats, version }
+    const full = this.#full === null ? {} : { full: this.#full }
+    return { v: 1, kind: 'session', name, directory, address, state, ...full, n: this.#beats, version }
   }
 }

@@ -2,7 +2,10 @@
 import { createHash } from 'node:crypto'
 import type { SeenSession } from '../kv/lease-log.ts'
 
-/** The sid that stands for each stable name: of two live sessions with one name the later counts. */
+/**
+ * The sid that stands for each stable name: of two live sessions with one name the later counts. Instances whose disk can
+ * keep nothing are left out, unless there are only such.
+ */
 export function membersOf(sessions: Iterable<SeenSession>): Map<string, string> {
   const latest = new Map<string, SeenSession>()
   for (const session of sessions) {
@@ -10,7 +13,9 @@ export function membersOf(sessions: Iterable<SeenSession>): Map<string, string> 
     const rival = latest.get(session.record.name)
     if (rival === undefined || sidOrder(session.sid, rival.sid) > 0) latest.set(session.record.name, session)
   }
-  return new Map([...latest].map(([name, { sid }]) => [name, sid]))
+  const all = [...latest.values()]
+  const able = all.filter(({ record }) => record.full === undefined)
+  return new Map((able.length > 0 ? able : all).map(({ record, sid }) => [record.name, sid]))
 }
 
 /** How many instances are at work: those that are live or still handing users over, and the own one, seen or not. */

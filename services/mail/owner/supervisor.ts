@@ -12,6 +12,7 @@ import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
+import { DiskWatch } from './disk-watch.ts'
 import { outrank, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
 import { Moves } from './moves.ts'
@@ -40,6 +41,7 @@ export class Supervisor {
   readonly #observer: Observer
   readonly #tenures = new Map<string, Tenure>()
   readonly #moves: Moves
+  readonly #disk: DiskWatch
   readonly #dirty = new Set<string>()
   readonly #wake = new Wake()
   #allDirty = true
@@ -54,6 +56,7 @@ export class Supervisor {
     this.#moves = new Moves((userId) => this.#mark(userId), log)
     this.session = new Session(leases, times, identity, clock, log)
     this.session.onLost = () => this.#dropAll()
+    this.#disk = new DiskWatch(() => deps.tenure.store.probe(), this.session, clock, log)
     this.#observer = new Observer(leases, this.session, times, clock, log)
     leases.onMembers = () => this.#membersChanged()
     leases.onLease = (userId) => this.#mark(userId)
@@ -220,6 +223,7 @@ export class Supervisor {
       const tenure = this.#tenures.get(userId)
       if (error instanceof StaleEpochError)
         await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
+      this.#disk.suspect(error, this.#stopping.signal)
       await tenure?.drop(error)
       if (tenure !== undefined) await this.#end(userId, tenure)
       if (error instanceof RevisionConflict || error instanceof StaleEpochError)

@@ -11,6 +11,7 @@ import { compareEpochs, type Epoch } from '../base/model.ts'
 import { systemClock } from '../base/time.ts'
 import { readMeta, setEpoch } from './meta.ts'
 import type { UserReader, UserTx } from './prepared.ts'
+import { probeDataDir } from './probe.ts'
 import { CorruptError, type Database, DiskError, onDisk, openDatabase } from './sqlite.ts'
 
 export type { UserReader, UserTx } from './prepared.ts'
@@ -139,6 +140,11 @@ export class UserStore {
         })
         .immediate(),
     )
+  }
+
+  /** @throws DiskError while nothing can be kept in the data folder, whoever the user is. */
+  probe(): Promise<void> {
+    return probeDataDir(this.#dataDir)
   }
 
   /** Closes the user's handle, which writes the WAL back. Later calls open it again. */

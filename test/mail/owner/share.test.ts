@@ -52,6 +52,22 @@ test('only live sessions count, and of two with one name the later', () => {
   )
 })
 
+test('an instance whose disk can keep nothing is left out, unless there are only such', () => {
+  const full = (sid: string, name: string): SeenSession => {
+    const { record, ...seen } = session(sid, name)
+    return { ...seen, record: { ...record, full: 'DISK_FULL' } }
+  }
+  const namesOf = (sessions: SeenSession[]) => [...membersOf(sessions).keys()]
+  assert.deepEqual(namesOf([full('1', 'a'), session('2', 'b')]), ['b'])
+  assert.deepEqual(namesOf([full('1', 'a'), full('2', 'b')]), ['a', 'b'])
+  assert.deepEqual(namesOf([full('1', 'a'), session('2', 'b', 'draining')]), ['a'])
+  assert.deepEqual(
+    namesOf([full('1', 'a'), session('2', 'a'), session('3', 'b')]),
+    ['a', 'b'],
+    'the later session counts',
+  )
+})
+
 test('the times of leases fit together at every silence that can be configured', () => {
   assert.deepEqual(leaseTimes(6_000), {
     silenceMs: 6_000,

@@ -1,38 +1,27 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createLog } from '#shared/log.ts'
 import { countStored, storeNew } from '../../../services/mail/store/messages.ts'
+import { probeDataDir } from '../../../services/mail/store/probe.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { ACCOUNT, EPOCH, mails } from './support.ts'
+import { tinyDisk } from './tiny-disk.ts'
 
-/** A file system of 2 MiB; null where this user may not mount one. */
-function tinyDisk(t: TestContext): string | null {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return null
+const NO_DISK = 'only root can mount the tiny disk that this needs'
+
+function folder(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'mail-sync-tiny-'))
-  let mounted = false
-  t.after(() => {
-    if (mounted) execFileSync('umount', [dir])
-    rmSync(dir, { recursive: true })
-  })
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', dir], { stdio: 'ignore' })
-  } catch {
-    return null
-  }
-  mounted = true
+  t.after(() => rmSync(dir, { recursive: true }))
   return dir
 }
 
 test('a full disk loses nothing that was stored, says so, and the same handle goes on once there is room', async (t) => {
-  const dir = tinyDisk(t)
-  if (dir === null) {
-    t.diagnostic('only root can mount the tiny disk that this needs')
-    return
-  }
+  const dir = folder(t)
+  using disk = tinyDisk(dir)
+  if (disk === null) return t.diagnostic(NO_DISK)
   writeFileSync(join(dir, 'ballast'), Buffer.alloc(1024 * 1024))
   await using store = new UserStore({ dataDir: dir, log: createLog('test', 'silent') })
   store.adopt('ada', EPOCH)
@@ -59,4 +48,17 @@ test('a full disk loses nothing that was stored, says so, and the same handle go
     stored,
   )
   assert.equal(store.adopt('eve', EPOCH).fresh, true)
+})
+
+test('a data folder that can keep something is told from one that is full, and is left as it was', async (t) => {
+  const dir = folder(t)
+  await probeDataDir(dir)
+  assert.deepEqual(readdirSync(dir), [])
+  await assert.rejects(probeDataDir(join(dir, 'gone')), { name: 'DiskError', code: 'CANNOT_OPEN' })
+  using disk = tinyDisk(dir)
+  if (disk === null) return t.diagnostic(NO_DISK)
+  await probeDataDir(dir)
+  writeFileSync(join(dir, 'ballast'), Buffer.alloc(1024 * 1024 + 1))
+  await assert.rejects(probeDataDir(dir), { name: 'DiskError', code: 'DISK_FULL' })
+  assert.deepEqual(readdirSync(dir), ['ballast'])
 })

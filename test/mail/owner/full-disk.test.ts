@@ -1,0 +1,135 @@
+/** An instance whose disk can keep nothing: others own its users meanwhile, if there are others. */
+import assert from 'node:assert/strict'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, test } from 'node:test'
+import { desiredOwner } from '../../../services/mail/owner/share.ts'
+import { DiskError } from '../../../services/mail/store/disk-errors.ts'
+import { UserStore } from '../../../services/mail/store/user-store.ts'
+import { until } from '../../support/until.ts'
+import { log } from '../kv/support.ts'
+import { tinyDisk } from '../store/tiny-disk.ts'
+import { type Node, type OwnerBox, ownerBox } from './support.ts'
+
+/** Room for the databases of all users, when nothing else is there. */
+const DISK_MIB = 32
+const MIB = 1024 * 1024
+const USERS = Array.from({ length: 16 }, (_, i) => `user${i}`)
+const AS = USERS.filter((user) => desiredOwner(user, ['a', 'b']) === 'a')
+const owned = (node: Node): string[] => USERS.filter((user) => node.supervisor.owns(user))
+const owns = (node: Node, users: readonly string[]): Promise<unknown> =>
+  until(`${node.name} owns ${users.join(' ')}`, () => owned(node).join() === users.join())
+
+/** A disk that refuses on demand. */
+class FillingStore extends UserStore {
+  isFull = false
+  isProbed = true
+  adoptions = 0
+  override adopt(...args: Parameters<UserStore['adopt']>): ReturnType<UserStore['adopt']> {
+    this.adoptions += 1
+    if (this.isFull) throw new DiskError('DISK_FULL', 'no room')
+    return super.adopt(...args)
+  }
+  override async probe(): Promise<void> {
+    if (this.isFull && this.isProbed) throw new DiskError('DISK_FULL', 'no room')
+  }
+}
+function fillingNode(box: OwnerBox, name: string): { store: FillingStore; node: Promise<Node> } {
+  const store = new FillingStore({ dataDir: join(box.dataDir, name), log })
+  return { store, node: box.node(name, { tenure: { store } }) }
+}
+
+// Each has a server of its own, and most of their time is waiting.
+describe('an instance whose disk is full', { concurrency: 3 }, () => {
+  test('another takes the users that it cannot keep, and it takes its own back once there is room', async (t) => {
+    await using box = await ownerBox()
+    const dir = join(box.dataDir, 'a')
+    using disk = tinyDisk(dir, DISK_MIB)
+    if (disk === null) return t.diagnostic('only root can mount the tiny disk that this needs')
+    writeFileSync(join(dir, 'ballast'), Buffer.alloc(DISK_MIB * MIB - 8 * 1024))
+    const [a, b] = [await box.node('a'), await box.node('b')]
+    a.run()
+    for (const user of USERS) await box.put(a, user)
+    await until('a says that its disk is full', () => a.supervisor.session.full === 'DISK_FULL')
+    b.run()
+    await owns(b, USERS)
+    assert.deepEqual(owned(a), [])
+    rmSync(join(dir, 'ballast'))
+    await owns(a, AS)
+    assert.equal(a.supervisor.session.full, null)
+    await a.end()
+  })
+
+  test('users that it owned before are handed over too', async () => {
+    await using box = await ownerBox()
+    const { store, node } = fillingNode(box, 'a')
+    const [a, b] = [await node, await box.node('b')]
+    a.run()
+    b.run()
+    const [last, ...first] = AS.toReversed()
+    assert.ok(last !== undefined && first.length > 0)
+    for (const user of USERS) if (user !== last) await box.put(a, user)
+    await owns(
+      a,
+      AS.filter((user) => user !== last),
+    )
+    store.isFull = true
+    await box.put(a, last)
+    await owns(b, USERS)
+  })
+
+  test('when all are full nobody hands anybody over, and each goes on with its own once there is room', async () => {
+    await using box = await ownerBox()
+    const [atA, atB] = [fillingNode(box, 'a'), fillingNode(box, 'b')]
+    const [a, b] = [await atA.node, await atB.node]
+    for (const { store } of [atA, atB]) store.isFull = true
+    a.run()
+    b.run()
+    for (const user of USERS) await box.put(a, user)
+    await until('both say so', () => [a, b].every((node) => node.supervisor.session.full === 'DISK_FULL'))
+    for (const { store } of [atA, atB]) store.isFull = false
+    await owns(a, AS)
+    await owns(
+      b,
+      USERS.filter((user) => !AS.includes(user)),
+    )
+  })
+
+  test('control: an instance that is not seen to be full keeps its users from everybody', async () => {
+    await using box = await ownerBox()
+    const { store, node } = fillingNode(box, 'a')
+    const [a, b] = [await node, await box.node('b')]
+    Object.assign(store, { isFull: true, isProbed: false })
+    a.run()
+    b.run()
+    for (const user of USERS) await box.put(a, user)
+    await owns(
+      b,
+      USERS.filter((user) => !AS.includes(user)),
+    )
+    await until('a has failed again and again', () => store.adoptions > 2 * AS.length)
+    assert.deepEqual([owned(a), owned(b).length], [[], USERS.length - AS.length])
+  })
+
+  test('a fault of one file of one user does not make the disk a full one', async () => {
+    await using box = await ownerBox()
+    const [a, b] = [await box.node('a'), await box.node('b')]
+    const [broken] = AS
+    assert.ok(broken !== undefined)
+    const folder = dirname(a.store.fileOf(broken))
+    mkdirSync(dirname(folder), { recursive: true })
+    writeFileSync(folder, 'not a folder')
+    a.run()
+    b.run()
+    for (const user of USERS) await box.put(a, user)
+    await owns(
+      a,
+      AS.filter((user) => user !== broken),
+    )
+    await owns(
+      b,
+      USERS.filter((user) => !AS.includes(user)),
+    )
+    assert.equal(a.supervisor.session.full, null)
+  })
+})
