@@ -6,6 +6,7 @@ import { addConnect } from './commands/connect.ts'
 import { addContract } from './commands/contract.ts'
 import { addDisconnect } from './commands/disconnect.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addFleet } from './commands/fleet.ts'
 import { addLogin } from './commands/login.ts'
 import { addMicro } from './commands/micro.ts'
 import { addStatus } from './commands/status.ts'
@@ -44,8 +45,8 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
         return typeof done === 'number' ? done : 0
       })
     }
-  for (const add of [addLogin, addConnect, addStatus, addDisconnect, addTail, addMicro, addDoctor, addContract])
-    add(program, start)
+  const looks = [addTail, addFleet, addMicro, addDoctor, addContract]
+  for (const add of [addLogin, addConnect, addStatus, addDisconnect, ...looks]) add(program, start)
   try {
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {

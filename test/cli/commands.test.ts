@@ -126,7 +126,7 @@ test('wrong usage is exit code 2 and names what is wrong; help is 0', async () =
   assert.doesNotMatch(wrong.err, /hunter2/)
   const help = await mailctl(['--help'], {})
   assert.equal(help.code, 0)
-  for (const name of ['login', 'connect', 'status', 'disconnect', 'tail', 'micro', 'doctor'])
+  for (const name of ['login', 'connect', 'status', 'disconnect', 'tail', 'fleet', 'micro', 'doctor'])
     assert.match(help.out, new RegExp(`^ {2}${name} `, 'm'))
 })
 
