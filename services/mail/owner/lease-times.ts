@@ -12,11 +12,14 @@ export type LeaseTimes = {
   joinDebounceMs: number
 }
 
+/** However long the silence: a hand-over whose first request is never answered still fits into the drain limit. */
+const REQUEST_MAX_MS = 5_000
+
 /** T = 6 s gives heartbeat 1.5 s, request 1 s, margin 0.6 s, scan 250 ms, join debounce 2 s. Draining is 10 s always. */
 export const leaseTimes = (silenceMs: number): LeaseTimes => ({
   silenceMs,
   heartbeatMs: Math.round(silenceMs / 4),
-  requestMs: Math.round(silenceMs / 6),
+  requestMs: Math.min(REQUEST_MAX_MS, Math.round(silenceMs / 6)),
   marginMs: Math.round(silenceMs / 10),
   scanMs: Math.min(250, Math.round(silenceMs / 24)),
   drainMs: 10_000,
