@@ -94,11 +94,12 @@ export class RelayRun {
 
   /** Resolves once every row is on the stream and marked. @throws the signal's reason; Error when the run has ended. */
   async drained(signal: AbortSignal): Promise<void> {
-    this.wake()
     for (;;) {
       signal.throwIfAborted()
       this.#options.signal.throwIfAborted()
+      // Nothing was stored since all was on the stream: whoever stores a row rings.
       if (this.#idle && this.status().pending === 0) return
+      this.#bell.ring()
       await Promise.race([this.#drainedOnce.promise, aborted(signal), this.done])
     }
   }
@@ -244,7 +245,8 @@ export class RelayRun {
     const { pending, lastId } = store.read(userId, outboxDepth)
     if (pending > 0) return 0
     this.#idle = true
-    this.#statusIsOld = true
+    // Now, while the database is open.
+    this.#readStatus()
     this.#drainedOnce.resolve()
     this.#drainedOnce = Promise.withResolvers<void>()
     hooks?.onDrained?.(userId, lastId)

@@ -1,5 +1,5 @@
 /** Who shares users and quotas, and who should own whom: rendezvous hashing of users over stable names. Pure. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { SeenSession } from '../kv/lease-log.ts'
 
 /**
@@ -25,18 +25,27 @@ export function instancesAtWork(sessions: Iterable<SeenSession>, own: string): n
   return names.size
 }
 
-/** The name of the instance that should own the user; null when there is none. */
-export function desiredOwner(userId: string, names: Iterable<string>): string | null {
-  let best: string | null = null
-  let bestScore = ''
+/** What a name is worth for a user; of all names the highest counts. */
+export type Score = { name: string; score: string }
+const scoreOf = (userId: string, name: string): Score => ({
+  name,
+  score: hash('sha256', `${name}\0${userId}`, 'hex'),
+})
+const outscores = (a: Score, b: Score): boolean => a.score > b.score || (a.score === b.score && a.name > b.name)
+
+/** The best of the names for the user; null when there is none and nothing was best before. */
+export function bestOf(userId: string, names: Iterable<string>, before: Score | null = null): Score | null {
+  let best = before
   for (const name of names) {
-    const score = createHash('sha256').update(name).update('\0').update(userId).digest('hex')
-    if (best !== null && (score < bestScore || (score === bestScore && name < best))) continue
-    best = name
-    bestScore = score
+    const score = scoreOf(userId, name)
+    if (best === null || outscores(score, best)) best = score
   }
   return best
 }
+
+/** The name of the instance that should own the user; null when there is none. */
+export const desiredOwner = (userId: string, names: Iterable<string>): string | null =>
+  bestOf(userId, names)?.name ?? null
 
 /** sids are UUIDv7: their order is the order of their making. */
 const sidOrder = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)

@@ -15,10 +15,10 @@ import { StaleEpochError } from '../store/user-store.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { outrank, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
+import { Members } from './members.ts'
 import { Moves } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
-import { desiredOwner, membersOf } from './share.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
 /** A user whose take-over failed is tried again after this long. */
@@ -45,7 +45,7 @@ export class Supervisor {
   readonly #dirty = new Set<string>()
   readonly #wake = new Wake()
   #allDirty = true
-  #members = new Map<string, string>()
+  readonly #members = new Members()
   #joinedMs = Number.NEGATIVE_INFINITY
   readonly #stopping = new AbortController()
   #draining = false
@@ -121,9 +121,7 @@ export class Supervisor {
   }
 
   #membersChanged(): void {
-    const members = membersOf(this.#deps.leases.sessions.values())
-    for (const name of members.keys()) if (!this.#members.has(name)) this.#joinedMs = this.#deps.clock.monoMs()
-    this.#members = members
+    if (this.#members.update(this.#deps.leases.sessions.values())) this.#joinedMs = this.#deps.clock.monoMs()
     this.#markAll()
   }
 
@@ -135,19 +133,16 @@ export class Supervisor {
     this.#allDirty = false
     this.#dirty.clear()
     for (const userId of users) this.#evaluateUser(userId)
-    for (const [userId, tenure] of this.#tenures)
-      if (tenure.lost.aborted) this.#moves.start(userId, () => this.#bury(userId, tenure))
   }
 
   #evaluateUser(userId: string): void {
-    if (this.#moves.has(userId)) {
-      this.#recheck(userId)
-      return
-    }
+    // It is looked at again when the move is over.
+    if (this.#moves.has(userId)) return
     const tenure = this.#tenures.get(userId)
     const mine = this.#isMine(userId)
     if (tenure !== undefined) {
-      if (this.#overtaken(userId, tenure)) this.#moves.start(userId, () => this.#bury(userId, tenure))
+      if (tenure.lost.aborted || this.#overtaken(userId, tenure))
+        this.#moves.start(userId, () => this.#bury(userId, tenure))
       else if (!this.#deps.accounts.needsOwner(userId)) {
         if (tenure.idle) this.#moves.start(userId, () => this.#release(userId, tenure))
         else this.#recheck(userId)
@@ -168,8 +163,7 @@ export class Supervisor {
 
   /** Of two sessions with this instance's name the later counts; the older one gives its users away. */
   #isMine(userId: string): boolean {
-    const { name, sid } = this.session
-    return desiredOwner(userId, this.#members.keys()) === name && this.#members.get(name) === sid
+    return this.#members.desiredSid(userId) === this.session.sid
   }
 
   /** A return of the lease was lost on the way: as long as it names this session nobody else may take the user. */
@@ -216,6 +210,7 @@ export class Supervisor {
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
       const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
       this.#tenures.set(userId, tenure)
+      tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
       log.debug({ user: userId, epoch, sid, nowMs: this.#deps.clock.monoMs() }, 'user owned')
       await tenure.start()
       return true

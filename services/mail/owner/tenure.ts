@@ -159,6 +159,12 @@ export class Tenure {
 
   /** Everything stops at once; what is still under way is refused by the stores. */
   async drop(reason: unknown): Promise<void> {
+    await this.#abort(reason)
+    this.#deps.store.release(this.userId)
+    this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
+  }
+
+  async #abort(reason: unknown): Promise<void> {
     this.#lost.abort(reason)
     for (const { stop } of this.#workers.values()) stop.abort(reason)
     await Promise.allSettled([
@@ -167,7 +173,6 @@ export class Tenure {
       this.#checkpoints,
       ...[...this.#revoking.values()].map(({ ended }) => ended),
     ])
-    this.#closeDatabase()
   }
 
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back. */
@@ -185,7 +190,9 @@ export class Tenure {
     this.#stopCheckpoints.abort(new Error('released'))
     await this.#checkpoints
     await this.#checkpointer?.flush().catch((error) => this.#failed(error))
-    await this.drop(new Error('released'))
+    // The database stays open while the cache has room: closing waits for the disk, and the other users for it.
+    await this.#abort(new Error('released'))
+    this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
   }
 
   #startWorker(entry: AccountEntry): void {
@@ -200,7 +207,8 @@ export class Tenure {
     })
     const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
       () => {
-        this.#checkpointer?.changed(false)
+        // That it was stopped for the next owner is nothing to be written down.
+        if (!this.#releasing) this.#checkpointer?.changed(false)
         // An account that ended by itself keeps its worker: its state is what status shows.
         if (!stop.signal.aborted || this.#workers.get(name)?.stop !== stop) return
         this.#workers.delete(name)
@@ -247,18 +255,6 @@ export class Tenure {
         if (this.#revoking.get(name)?.stop === stop) this.#revoking.delete(name)
       })
     this.#revoking.set(name, { sealed, stop, ended })
-  }
-
-  /** A damaged database may pass for a good one at the next take-over: only what met the damage knows of it. */
-  #closeDatabase(): void {
-    const { store, log } = this.#deps
-    store.release(this.userId)
-    if (!store.isDamage(this.userId, this.#lost.signal.reason)) return
-    try {
-      store.setAside(this.userId)
-    } catch (error) {
-      log.error({ err: error }, 'a damaged user database could not be set aside yet')
-    }
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -56,10 +56,11 @@ export function openDatabase(options: {
   // A migration that is missing is no fault of the file.
   migrationCount(kind)
   return onDisk(file, () => {
-    prepareFile(file, kind)
+    const isNew = prepareFile(file, kind)
     const sqlite = new SqliteDatabase(file, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true })
     try {
       sqlite.pragma('journal_mode = WAL')
+      if (isNew) beginWal(sqlite)
       sqlite.pragma(`synchronous = ${synchronous}`)
       sqlite.pragma('foreign_keys = ON')
       sqlite.pragma('trusted_schema = OFF')
@@ -76,8 +77,20 @@ export function openDatabase(options: {
 /** The status of a path itself, links not followed; null when there is nothing. */
 const statusOf = (path: string): Stats | null => lstatSync(path, { throwIfNoEntry: false }) ?? null
 
-/** After this there is a regular file of mode 0600 in a folder that others cannot read (if we made it). */
-function prepareFile(file: string, kind: DatabaseKind): void {
+/**
+ * The first write to a WAL waits for the disk, to protect what an older WAL at this place has held. There is none here:
+ * a new WAL that a power cut takes leaves an empty database, which passes for a lost one.
+ */
+function beginWal(sqlite: SqliteDatabase.Database): void {
+  sqlite.pragma('synchronous = OFF')
+  sqlite.pragma(`user_version = ${migrationCount('user')}`)
+}
+
+/**
+ * After this there is a regular file of mode 0600 in a folder that others cannot read (if we made it). True when it was
+ * made from the template.
+ */
+function prepareFile(file: string, kind: DatabaseKind): boolean {
   // Of a path that a person wrote only the last folder is made: the rest may be a typing error.
   ensureDir(dirname(file), { parents: kind === 'user' })
   for (const path of [file, `${file}-wal`, `${file}-shm`]) {
@@ -85,12 +98,14 @@ function prepareFile(file: string, kind: DatabaseKind): void {
     if (status !== null && !status.isFile()) throw new DiskError('NOT_A_FILE', `${path} is not a regular file`)
   }
   const status = statusOf(file)
-  if (status === null) createFile(file, kind)
-  else if (kind === 'auth' && process.platform !== 'win32' && (status.mode & 0o077) !== 0)
+  if (status === null) return createFile(file, kind)
+  if (kind === 'auth' && process.platform !== 'win32' && (status.mode & 0o077) !== 0)
     throw new ExitError(EXIT_CONFIG, `${file} can be read by others: it holds tokens; run "chmod 600" on it`)
+  return false
 }
 
-function createFile(file: string, kind: DatabaseKind): void {
+/** True when the file is a copy of the template; otherwise it is empty. */
+function createFile(file: string, kind: DatabaseKind): boolean {
   // A WAL without its database would be replayed into the template; SQLite drops it when the database is empty.
   if (kind === 'user' && statusOf(`${file}-wal`) === null) {
     // Renamed into place, because half a template would be a damaged database.
@@ -98,10 +113,15 @@ function createFile(file: string, kind: DatabaseKind): void {
     rmSync(draft, { force: true })
     writeFileSync(draft, userTemplate(), { mode: FILE_MODE, flag: 'wx' })
     renameSync(draft, file)
-  } else {
-    closeSync(openSync(file, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, FILE_MODE))
+    return true
   }
+  closeSync(openSync(file, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, FILE_MODE))
+  return false
 }
+
+/** Where a database says that it has a WAL, and what it says. */
+const FORMAT_AT = 18
+const FORMAT_WAL = [2, 2]
 
 let template: Buffer | undefined
 /** An empty migrated database as bytes: copying it is four times quicker than its DDL. */
@@ -111,6 +131,8 @@ function userTemplate(): Buffer {
   try {
     migrateOnce(sqlite, drizzle({ client: sqlite }), 'user', ':memory:')
     template = sqlite.serialize()
+    // Turning each copy into one with a WAL would wait for the disk.
+    template.set(FORMAT_WAL, FORMAT_AT)
     return template
   } finally {
     sqlite.close()

@@ -100,6 +100,16 @@ export class UserStore {
     })
   }
 
+  /** A damaged database may pass for a good one at the next take-over: only what met the damage knows of it. */
+  setAsideIfDamaged(userId: string, error: unknown): void {
+    if (!this.isDamage(userId, error)) return
+    try {
+      this.setAside(userId)
+    } catch (fault) {
+      this.#log.error({ err: fault }, 'a damaged user database could not be set aside yet')
+    }
+  }
+
   /**
    * Opens or creates the database and makes `epoch` its term.
    * @param rebuilding its ledger is to be taken over from elsewhere: until that is done it is no base

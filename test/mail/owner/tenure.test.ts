@@ -95,3 +95,17 @@ test('a release ends workers, then events, then the last checkpoint', async () =
   tenure.accountsChanged()
   assert.equal(node.provider.asked.length, asked, 'nothing starts again')
 })
+
+test('the release of a user to whom nothing has happened writes no checkpoint', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  await box.put(node, USER)
+  const first = await started(node)
+  await isPolling(node)
+  await first.release()
+  const tenure = await started(node, { ...EPOCH, rev: 2 })
+  await isPolling(node, node.provider.asked.length)
+  const before = await node.checkpoints.read(USER)
+  await tenure.release()
+  assert.equal((await node.checkpoints.read(USER))?.revision, before?.revision)
+})
