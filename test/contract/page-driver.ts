@@ -129,6 +129,14 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
       }
       throw new Error('the adapter does not come to an end')
     },
+    /** The disk is lost: nothing is stored here, all of it was published, and everything is fetched once more. */
+    loseRows(): string[] {
+      const lost = state.stored
+      state.stored = []
+      emitted.length = 0
+      for (const lane of make().refillLanes(Object.keys(state.lanes))) state.lanes[lane] = { cursor: null, done: false }
+      return lost
+    },
     /** The next interval: polled lanes are asked again, messages set aside are due again. */
     async poll(): Promise<void> {
       this.interval()

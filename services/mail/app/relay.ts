@@ -28,7 +28,7 @@ export type RelayParts = {
   telemetry: Telemetry
   config: Config
   controls: Controls
-  /** Mail of the user was read back from the stream. */
+  /** Mail of the user was read back from the stream, or the stream is not what it was. */
   learned(userId: string): void
 }
 
@@ -47,7 +47,7 @@ export function createRelay({ broker, store, clock, log, telemetry, config, cont
     hooks: {
       onPublished: (_userId, count, latencyMs) => telemetry.eventsPublished(count, latencyMs),
       onReconciled: (userId, result) => {
-        if (result.readEvents > 0) learned(userId)
+        if (result.readEvents > 0 || result.streamReset || result.rolledBack) learned(userId)
         telemetry.reconciled('learned', result.readEvents)
         telemetry.reconciled('marked', result.marked)
         telemetry.reconciled('foreign', result.foreign)

@@ -55,5 +55,15 @@ export type LaneState = {
   resetMs: number
 }
 
+const REFILL = 'refill'
+
+/** `refill`, or `refill:<what>` where a provider needs more than one. */
+export const refillLane = (what?: string): string => (what === undefined ? REFILL : `${REFILL}:${what}`)
+/**
+ * A lane that fetches rows which a new database lacks; it publishes nothing that is known. It runs when everything else
+ * is done, never polls, and is dropped by its last page.
+ */
+export const isRefill = (lane: string): boolean => lane === REFILL || lane.startsWith(`${REFILL}:`)
+
 /** Wall-clock milliseconds to epoch seconds. */
 export const toSeconds = (ms: number): number => Math.floor(ms / 1000)

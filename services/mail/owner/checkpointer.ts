@@ -5,13 +5,12 @@
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
-import { type AccountRef, compareEpochs, type Epoch, type LaneState, toSeconds } from '../base/model.ts'
+import { type AccountRef, compareEpochs, type Epoch, isRefill, type LaneState, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
-import { isRefill } from '../provider/provider.ts'
 import { queueDepth } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
 import { ledgerSize } from '../store/ledger.ts'
@@ -46,8 +45,6 @@ export type CheckpointerDeps = {
 }
 
 type Captured = { lanes: Record<string, LaneState[]>; lastId: number }
-/** The size of the ledger when it was last counted, and the outbox row of that moment: counting reads a whole index. */
-type Counted = { size: number; lastId: number }
 
 export class Checkpointer {
   readonly #userId: string
@@ -57,7 +54,6 @@ export class Checkpointer {
   readonly #wake = new Wake()
   #dueMs = Number.POSITIVE_INFINITY
   #captured: Captured | null = null
-  #counted: Counted | null = null
   /** Something is not in the record yet. */
   #behind = false
 
@@ -204,17 +200,13 @@ export class Checkpointer {
     const { record } = this.#current
     return store.read(this.#userId, (db) => {
       const meta = readMeta(db)
-      const { lastId } = outboxDepth(db)
-      this.#counted ??= { size: ledgerSize(db), lastId }
-      const size = this.#counted.size + lastId - this.#counted.lastId
       const nowS = toSeconds(clock.wallMs())
-      return meta !== null && isSnapshotDue(record, size, meta, nowS, retentionMs / 1_000)
+      return meta !== null && isSnapshotDue(record, ledgerSize(db), meta, nowS, retentionMs / 1_000)
     })
   }
 
   /** W5, W6 and W7. What is dropped and cannot be deleted now is left behind; it counts for nobody. */
   async #save(signal: AbortSignal): Promise<void> {
-    this.#counted = null
     const pointer = await takeSnapshot(this.#userId, this.#epoch, this.#deps, signal)
     if (!this.#deps.owns()) return
     const { record } = this.#current

@@ -3,20 +3,25 @@
  * that fetch the rows once more. The ledger is taken over in steps; until the last one the file is no base for anything.
  */
 import { setImmediate as yieldTurn } from 'node:timers/promises'
-import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
+import { type AccountRef, type Epoch, isRefill, type LaneState, type ProviderName } from '../base/model.ts'
+import type { Clock } from '../base/time.ts'
 import type { SnapshotPointer } from '../kv/checkpoint.ts'
 import { decodeEntries } from '../outbox/ledger-format.ts'
-import { isRefill } from '../provider/provider.ts'
 import { putLane, readLanes, replaceLanes } from '../store/lanes.ts'
 import { takeOverEntries } from '../store/ledger.ts'
 import { endRebuild, readMeta, setLast, setStreamCreated } from '../store/meta.ts'
-import type { UserTx } from '../store/user-store.ts'
+import type { UserStore, UserTx } from '../store/user-store.ts'
 import { newLane } from '../sync/commit-page.ts'
-import type { TakeoverDeps } from './takeover.ts'
 
 /** Entries per transaction; everything else of the process stands still meanwhile. */
 const PAGE = 500
 
+export type RebuildDeps = {
+  store: UserStore
+  clock: Clock
+  /** Lanes that fetch what the account's lanes have passed once more. */
+  refillLanes(provider: ProviderName, lanes: readonly string[]): string[]
+}
 type Lanes = Record<string, LaneState[]>
 
 /** Takes the ledger of a snapshot into the database. Sequences of another stream than the database's mean nothing here. */
@@ -24,7 +29,7 @@ export async function takeEntries(
   userId: string,
   epoch: Epoch,
   { pointer, bytes }: { pointer: SnapshotPointer; bytes: Uint8Array },
-  { store, clock }: TakeoverDeps,
+  { store, clock }: RebuildDeps,
 ): Promise<void> {
   const entries = decodeEntries(bytes)
   const { last, ofStream } = store.commit(userId, epoch, (tx) => joinStream(tx, pointer))
@@ -57,7 +62,7 @@ export function finishRebuild(
   userId: string,
   epoch: Epoch,
   { lanes, gapBefore }: { lanes: Lanes; gapBefore: number | null },
-  { store, refillLanes }: TakeoverDeps,
+  { store, refillLanes }: RebuildDeps,
 ): void {
   store.commit(userId, epoch, (tx) => {
     for (const [account, states] of accountsOf(userId, lanes)) {
@@ -73,7 +78,7 @@ export function finishRebuild(
 }
 
 /** T5: the checkpoint's lanes in place of local ones that others have overtaken. What this file lacks is its own affair. */
-export function applyLanes(userId: string, epoch: Epoch, lanes: Lanes, { store }: TakeoverDeps): void {
+export function applyLanes(userId: string, epoch: Epoch, lanes: Lanes, { store }: RebuildDeps): void {
   store.commit(userId, epoch, (tx) => {
     for (const [account, states] of accountsOf(userId, lanes)) {
       const refills = readLanes(tx, account).filter(({ lane }) => isRefill(lane))

@@ -3,17 +3,15 @@
  * From T3 on a zombie's checkpoint fails, from T5a its writes. Reading the stream back (T6) is the caller's next act.
  */
 import type { Log } from '#shared/log.ts'
-import type { ProviderName } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch, toSeconds } from '../base/model.ts'
-import type { Clock } from '../base/time.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { CheckpointRecord, Checkpoints, SnapshotPointer } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import type { StreamFacts } from '../outbox/stream-facts.ts'
 import { type Meta, readMeta } from '../store/meta.ts'
-import { StaleEpochError, type UserStore } from '../store/user-store.ts'
+import { StaleEpochError } from '../store/user-store.ts'
 import { fromStart, gapBefore, isSafe, snapshotsByUse, type Times } from './base.ts'
-import { applyLanes, finishRebuild, takeEntries } from './rebuild.ts'
+import { applyLanes, finishRebuild, type RebuildDeps, takeEntries } from './rebuild.ts'
 
 const CAS_ROUNDS = 5
 
@@ -25,18 +23,17 @@ const CAS_ROUNDS = 5
  */
 export type Base = 'local' | 'stale' | 'snapshot' | 'stream' | 'gap' | 'new'
 
-export type TakeoverDeps = {
+/** The database is made out of what others have left. */
+export const isRebuilt = (base: Base): boolean => base === 'snapshot' || base === 'stream' || base === 'gap'
+
+export type TakeoverDeps = RebuildDeps & {
   checkpoints: Checkpoints
   snapshots: Pick<Snapshots, 'get'>
-  store: UserStore
-  clock: Clock
   log: Log
   /** The stream of events as it is now; may be a second old. */
   streamFacts(): Promise<StreamFacts>
   /** How long the stream keeps events, ms. */
   retentionMs: number
-  /** Lanes that fetch what the account's lanes have passed once more. */
-  refillLanes(provider: ProviderName, lanes: readonly string[]): string[]
 }
 
 type Choice = {
@@ -45,6 +42,8 @@ type Choice = {
   ledger: { pointer: SnapshotPointer; bytes: Uint8Array } | null
   /** Epoch seconds; null = every event is known or on the stream. */
   gapBefore: number | null
+  /** Snapshots that a later take-over may still go on from. */
+  snapshots: SnapshotPointer[]
 }
 type Found = { before: CheckpointRecord | null; isUnreadable: boolean; checkpoint: Revised<CheckpointRecord> }
 
@@ -63,14 +62,14 @@ export async function takeOver(
   const found = await claim(userId, epoch, owner, deps)
   const { before, checkpoint } = found
   const { local, wasLost } = lookAtDisk(userId, deps)
-  const { base, ledger, gapBefore } = await choose(local, { ...found, wasLost }, deps)
-  const isRebuilt = base === 'snapshot' || base === 'stream' || base === 'gap'
-  store.adopt(userId, epoch, isRebuilt)
-  if (isRebuilt) {
+  const { base, ledger, gapBefore, snapshots } = await choose(local, { ...found, wasLost }, deps)
+  store.adopt(userId, epoch, isRebuilt(base))
+  if (isRebuilt(base)) {
     if (ledger !== null) await takeEntries(userId, epoch, ledger, deps)
     finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gapBefore: later(gapBefore, before) }, deps)
   } else if (base === 'stale' && before !== null) applyLanes(userId, epoch, before.lanes, deps)
-  return { base, checkpoint }
+  // What is left out here is gone from the record with the next write.
+  return { base, checkpoint: { ...checkpoint, record: { ...checkpoint.record, snapshots } } }
 }
 
 /** A gap stays one on the next disk. */
@@ -139,7 +138,8 @@ async function choose(
   { before, isUnreadable, wasLost }: Pick<Found, 'before' | 'isUnreadable'> & { wasLost: boolean },
   deps: TakeoverDeps,
 ): Promise<Choice> {
-  const plain = (base: Base): Choice => ({ base, ledger: null, gapBefore: null })
+  const all = before?.snapshots ?? []
+  const plain = (base: Base, snapshots = all): Choice => ({ base, ledger: null, gapBefore: null, snapshots })
   if (before === null && local !== null) return plain('local')
   if (before === null && !wasLost && !isUnreadable) return plain('new')
   // Claims in between do not count: an owner that wrote no lanes has moved nothing that anybody can go on from.
@@ -151,22 +151,28 @@ async function choose(
   const times: Times = { nowS: toSeconds(deps.clock.wallMs()), retentionS: deps.retentionMs / 1_000 }
   if (local !== null && isSafe({ last: local.lastSeq, streamCreatedMs: local.streamCreatedMs }, before, stream, times))
     return keep
-  const snapshot = before === null ? null : await firstWhole(snapshotsByUse(before, stream, times), deps)
-  if (snapshot?.safe === true) return { base: 'snapshot', ledger: snapshot, gapBefore: null }
-  if (isSafe(fromStart(stream), before, stream, times)) return plain('stream')
-  deps.log.error({ snapshots: before?.snapshots.length ?? 0 }, 'nobody knows all that was published: a gap')
-  return { base: 'gap', ledger: snapshot, gapBefore: gapBefore(before, times) }
+  const { whole, rest } = await firstWhole(before === null ? [] : snapshotsByUse(before, stream, times), deps)
+  const snapshots = all.filter((pointer) => rest.has(pointer))
+  if (whole?.safe === true) return { base: 'snapshot', ledger: whole, gapBefore: null, snapshots }
+  if (isSafe(fromStart(stream), before, stream, times)) return plain('stream', snapshots)
+  deps.log.error({ snapshots: all.length }, 'nobody knows all that was published: a gap')
+  return { base: 'gap', ledger: whole, gapBefore: gapBefore(before, times), snapshots: [] }
 }
 
-/** The first snapshot that is there and whole. */
+type Candidate = { pointer: SnapshotPointer; safe: boolean }
+
+/** The first snapshot that is there and whole, and all that were not found to be otherwise. */
 async function firstWhole(
-  candidates: readonly { pointer: SnapshotPointer; safe: boolean }[],
+  candidates: readonly Candidate[],
   { snapshots, log }: TakeoverDeps,
-): Promise<{ pointer: SnapshotPointer; safe: boolean; bytes: Uint8Array } | null> {
+): Promise<{ whole: (Candidate & { bytes: Uint8Array }) | null; rest: Set<SnapshotPointer> }> {
+  const rest = new Set(candidates.map(({ pointer }) => pointer))
   for (const candidate of candidates) {
-    const bytes = await snapshots.get(candidate.pointer.name, candidate.pointer.sha256)
-    if (bytes !== null) return { ...candidate, bytes }
-    log.error({ last: candidate.pointer.last }, 'a snapshot is gone or damaged')
+    const { pointer } = candidate
+    const bytes = await snapshots.get(pointer.name, pointer.sha256)
+    if (bytes !== null) return { whole: { ...candidate, bytes }, rest }
+    log.error({ last: pointer.last }, 'a snapshot is gone or damaged')
+    rest.delete(pointer)
   }
-  return null
+  return { whole: null, rest }
 }

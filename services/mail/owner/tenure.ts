@@ -20,7 +20,7 @@ import { accountStatus, errorText } from '../sync/status.ts'
 import type { Worker } from '../sync/worker.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { type RevocationDeps, revokeGrantOf } from './revocation.ts'
-import { type TakeoverDeps, takeOver } from './takeover.ts'
+import { isRebuilt, type TakeoverDeps, takeOver } from './takeover.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -93,6 +93,7 @@ export class Tenure {
       statuses: () => this.#lastStatuses ?? this.statuses() ?? [],
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
+    if (isRebuilt(base)) this.#checkpointer.changed(false)
     this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
     this.#relay.done.catch((error) => this.#failed(error))
     this.#checkpoints = this.#checkpointer
@@ -115,8 +116,9 @@ export class Tenure {
     }
   }
 
-  /** Mail of the user was read back from the stream. */
+  /** Mail of the user was read back from the stream, or the stream is not what it was. */
   learned(): void {
+    this.#checkpointer?.changed(false)
     for (const { worker } of this.#workers.values()) worker.recount()
   }
 

@@ -105,16 +105,6 @@ export const emptyPage = (): Page => ({
   skipped: 0,
 })
 
-const REFILL = 'refill'
-
-/** `refill`, or `refill:<what>` where a provider needs more than one. */
-export const refillLane = (what?: string): string => (what === undefined ? REFILL : `${REFILL}:${what}`)
-/**
- * A lane that fetches rows which a new database lacks; it publishes nothing that is known. It runs when everything else
- * is done, never polls, and is dropped by its last page.
- */
-export const isRefill = (lane: string): boolean => lane === REFILL || lane.startsWith(`${REFILL}:`)
-
 export type MailProvider = {
   readonly name: ProviderName
   /** The lane that a new account starts with; its first page names the others. */

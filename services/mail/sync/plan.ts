@@ -10,8 +10,7 @@
  *
  * Polls go before backfill, so that new mail does not wait for old mail.
  */
-import type { LaneState } from '../base/model.ts'
-import { isRefill } from '../provider/provider.ts'
+import { isRefill, type LaneState } from '../base/model.ts'
 
 /** Up to this many polled lanes are all asked at each interval; beyond it all but the first take turns. */
 const POLLED_EACH_TIME = 100

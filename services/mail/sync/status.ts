@@ -2,8 +2,7 @@
 
 import type { AccountStatus, AccountState as State } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode, ERRORS } from '#shared/errors.ts'
-import { type ProviderName, toSeconds } from '../base/model.ts'
-import { isRefill } from '../provider/provider.ts'
+import { isRefill, type ProviderName, toSeconds } from '../base/model.ts'
 import type { AccountState, Fault } from './account-state.ts'
 import { backfillDone } from './plan.ts'
 

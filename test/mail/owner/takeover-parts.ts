@@ -1,11 +1,11 @@
 /** What a take-over and a checkpoint work with beside store and KV: the real object store and the real stream. */
 import type { NatsConnection } from '#shared/nats.ts'
+import { refillLane } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { Snapshots } from '../../../services/mail/outbox/snapshots.ts'
 import { ensureEventStream } from '../../../services/mail/outbox/stream.ts'
 import { streamFacts } from '../../../services/mail/outbox/stream-facts.ts'
-import { refillLane } from '../../../services/mail/provider/provider.ts'
 
 export const RETENTION_MS = 30 * 86_400_000
 

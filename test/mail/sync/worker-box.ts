@@ -4,7 +4,7 @@
  */
 import { createLog } from '#shared/log.ts'
 import { Secret } from '#shared/secret.ts'
-import type { Epoch } from '../../../services/mail/base/model.ts'
+import { type Epoch, refillLane } from '../../../services/mail/base/model.ts'
 import { createTelemetry } from '../../../services/mail/base/telemetry.ts'
 import type { Clock } from '../../../services/mail/base/time.ts'
 import {
@@ -14,7 +14,6 @@ import {
   type MailProvider,
   type Page,
   type PageRequest,
-  refillLane,
 } from '../../../services/mail/provider/provider.ts'
 import { queueDepth } from '../../../services/mail/store/fetch-queue.ts'
 import { readLanes } from '../../../services/mail/store/lanes.ts'

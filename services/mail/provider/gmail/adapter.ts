@@ -1,9 +1,10 @@
 /** Gmail behind the contract of a provider adapter. Wiring only. */
 import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
+import { isRefill } from '../../base/model.ts'
 import { type Clock, systemClock } from '../../base/time.ts'
 import { DRAIN, drainPage, type Fetcher, type Judgement } from '../drain.ts'
-import { type Call, isRefill, type MailProvider } from '../provider.ts'
+import type { Call, MailProvider } from '../provider.ts'
 import { createGmailClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { gmailMeta, isExcluded } from './normalize.ts'

@@ -2,9 +2,10 @@
  * Gmail's lane `refill`: lists like `enum` and fetches what has no row at once, a take after the other, without the fetch
  * queue: what waits there would make a mailbox that is live look as if it were not.
  */
+import { refillLane } from '../../base/model.ts'
 import type { Clock } from '../../base/time.ts'
 import { drainPage, type Fetcher } from '../drain.ts'
-import { type Call, emptyPage, type Page, type PageRequest, refillLane } from '../provider.ts'
+import { type Call, emptyPage, type Page, type PageRequest } from '../provider.ts'
 import type { GmailClient } from './client.ts'
 import { type RefillCursor, readRefill, write } from './cursors.ts'
 import { listIds } from './pages.ts'

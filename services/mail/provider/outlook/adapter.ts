@@ -1,13 +1,15 @@
 /** Outlook (Microsoft Graph) behind the contract of a provider adapter. Wiring only. */
 import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
+import { isRefill } from '../../base/model.ts'
 import { DRAIN, drainPage, type Fetcher } from '../drain.ts'
 import { type Call, type Identity, type MailProvider, type PageRequest, ProviderError } from '../provider.ts'
 import { createGraphClient, type GraphClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { isIncluded, labelOf } from './folders.ts'
 import { graphMeta } from './normalize.ts'
-import { FOLDERS, inTurn, isFolderLane, refillOf, storedTree, walkPage } from './pages.ts'
+import { FOLDERS, inTurn, isFolderLane, storedTree, walkPage } from './pages.ts'
+import { refillLanes, refillPage } from './refill.ts'
 import { Message } from './schemas.ts'
 
 /** Ids of one page of `drain`; only updates that do not show the whole message get there. */
@@ -59,10 +61,11 @@ export function createOutlook({ baseUrl, http }: OutlookOptions): MailProvider {
     polled: (lane) => lane === FOLDERS || isFolderLane(lane),
     takes: (lane) => (lane === DRAIN ? TAKE : 0),
     identify: (call) => identify(client, call),
-    refillLanes: (lanes) => lanes.filter(isFolderLane).map(refillOf),
-    page: async (request, call) =>
-      request.lane === DRAIN
-        ? drainPage(fetcherOf(client, request, call), request, call)
-        : walkPage(client, request, call),
+    refillLanes,
+    async page(request, call) {
+      if (request.lane === DRAIN) return drainPage(fetcherOf(client, request, call), request, call)
+      if (isRefill(request.lane)) return refillPage(client, request, call)
+      return walkPage(client, request, call)
+    },
   }
 }

@@ -15,7 +15,7 @@ import { gateOf, type ProviderGate, safeProviderUrl, UrlRefused } from '../../ba
 import { checked, noAnswer } from '../answer.ts'
 import { type Call, ProviderError } from '../provider.ts'
 import { graphError } from './errors.ts'
-import { DeltaPage, Id, Me } from './schemas.ts'
+import { DeltaPage, Id, ListPage, Me } from './schemas.ts'
 
 /** What a request needs of a Call; the turn at the limiter is taken by the caller. */
 export type Turn = Pick<Call, 'accessToken' | 'signal'>
@@ -132,22 +132,28 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     sentLink = false,
   ) => checked(schema, await request(operation, turn, path, sentLink), operation)
 
-  /** A walk goes on by its link. A stored link to elsewhere is forgotten; a fresh one is a bad answer. */
-  const walk = async (operation: string, turn: Turn, start: string, link: string | null) => {
-    let path = start
+  /** A stored link to elsewhere is forgotten. */
+  const stored = (operation: string, start: string, link: string | null): string => {
     try {
-      if (link !== null) path = pathOf(link, gate)
+      return link === null ? start : pathOf(link, gate)
     } catch (cause) {
       throw new ProviderError('gone', { operation, code: 'FOREIGN_LINK' }, { cause })
     }
-    const answer = await ask(DeltaPage, operation, turn, path, link !== null)
-    const next = answer['@odata.nextLink']
-    const end = answer['@odata.deltaLink']
+  }
+  /** A link to elsewhere that comes in an answer makes it a bad one. */
+  const refuseForeign = (operation: string, link: string): void => {
     try {
-      pathOf(next ?? end ?? '', gate)
+      pathOf(link, gate)
     } catch (cause) {
       throw new ProviderError('transient', { operation, status: 200, code: 'FOREIGN_LINK' }, { cause })
     }
+  }
+  /** A walk goes on by its link. */
+  const walk = async (operation: string, turn: Turn, start: string, link: string | null) => {
+    const answer = await ask(DeltaPage, operation, turn, stored(operation, start, link), link !== null)
+    const next = answer['@odata.nextLink']
+    const end = answer['@odata.deltaLink']
+    refuseForeign(operation, next ?? end ?? '')
     return { value: answer.value, link: next ?? end ?? '', isEnd: next === undefined }
   }
 
@@ -160,6 +166,16 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     folders: (turn: Turn, link: string | null) => walk('graph.mailFolders.delta', turn, '/me/mailFolders/delta', link),
     messages: (turn: Turn, folder: string, link: string | null) =>
       walk('graph.messages.delta', turn, `/me/mailFolders/${at(folder)}/messages/delta?$select=${SELECT}`, link),
+    /** All that lies in a folder, beside the delta walk: a second walk would end the first one's links. */
+    async list(turn: Turn, folder: string, link: string | null) {
+      const operation = 'graph.messages.list'
+      const query = `$select=${SELECT}&$orderby=receivedDateTime%20desc&$top=100`
+      const start = `/me/mailFolders/${at(folder)}/messages?${query}`
+      const answer = await ask(ListPage, operation, turn, stored(operation, start, link), link !== null)
+      const next = answer['@odata.nextLink'] ?? null
+      if (next !== null) refuseForeign(operation, next)
+      return { value: answer.value, next }
+    },
     /** The raw answer: what is wrong with one message is judged by the caller. */
     message: (turn: Turn, id: string): Promise<unknown> =>
       request('graph.messages.get', turn, `/me/messages/${at(id)}?$select=${SELECT}`),

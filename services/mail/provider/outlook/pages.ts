@@ -5,16 +5,7 @@
 import * as v from 'valibot'
 import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
-import {
-  type Call,
-  emptyPage,
-  isRefill,
-  type LaneUpdate,
-  type Page,
-  type PageRequest,
-  ProviderError,
-  refillLane,
-} from '../provider.ts'
+import { type Call, emptyPage, type LaneUpdate, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import type { GraphClient, Turn } from './client.ts'
 import { isNotFound } from './errors.ts'
 import {
@@ -35,10 +26,9 @@ import { Folder, type GraphMessage, Item, Message } from './schemas.ts'
 
 export const FOLDERS = 'folders'
 const FOLDER = 'folder:'
-const REFILL = refillLane('')
 export const isFolderLane = (lane: string): boolean => lane.startsWith(FOLDER)
-/** The lane that walks the same folder once more, by links of its own. */
-export const refillOf = (lane: string): string => REFILL + lane.slice(FOLDER.length)
+/** Id of the folder that the lane walks. */
+export const folderOf = (lane: string): string => lane.slice(FOLDER.length)
 
 /** Every Graph request costs the same. */
 const ONE = 1
@@ -127,7 +117,7 @@ async function foldersPage(client: GraphClient, request: PageRequest, call: Call
 }
 
 /** Sorts the items of a page: whole messages, ids that have to be fetched, items without an id. */
-function readItems(value: readonly unknown[]) {
+export function readItems(value: readonly unknown[]) {
   const whole = new Map<string, GraphMessage>()
   const partial = new Set<string>()
   let readable = 0
@@ -149,7 +139,7 @@ function readItems(value: readonly unknown[]) {
 }
 
 async function folderPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
-  const folder = request.lane.slice((isRefill(request.lane) ? REFILL : FOLDER).length)
+  const folder = folderOf(request.lane)
   let answer: Awaited<ReturnType<GraphClient['messages']>>
   try {
     answer = await inTurn(call, (turn) => client.messages(turn, folder, request.cursor))
@@ -167,9 +157,7 @@ async function folderPage(client: GraphClient, request: PageRequest, call: Call)
       .filter(({ id, isDraft }) => !isDraft && !known.has(id))
       .map((message) => graphMeta(message, label)),
     enqueue: { ids: partial.filter((id) => !known.has(id)), urgent: true },
-    ...(isRefill(request.lane) && answer.isEnd
-      ? { dropLanes: [request.lane] }
-      : { lanes: [{ lane: request.lane, cursor: answer.link, done: answer.isEnd }] }),
+    lanes: [{ lane: request.lane, cursor: answer.link, done: answer.isEnd }],
     more: !answer.isEnd,
     skipped,
   }
@@ -178,6 +166,6 @@ async function folderPage(client: GraphClient, request: PageRequest, call: Call)
 /** One page of the tree or of a folder; `drain` is wired in adapter.ts. */
 export async function walkPage(client: GraphClient, request: PageRequest, call: Call): Promise<Page> {
   if (request.lane === FOLDERS) return foldersPage(client, request, call)
-  if (isFolderLane(request.lane) || isRefill(request.lane)) return folderPage(client, request, call)
+  if (isFolderLane(request.lane)) return folderPage(client, request, call)
   throw new ProviderError('rejected', { operation: `graph.${request.lane}`, code: 'UNKNOWN_LANE' })
 }

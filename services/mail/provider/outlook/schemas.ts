@@ -10,6 +10,9 @@ export const DeltaPage = v.pipe(
   v.check((page) => (page['@odata.nextLink'] === undefined) !== (page['@odata.deltaLink'] === undefined)),
 )
 
+/** A page of a plain list; without a link it is the last. */
+export const ListPage = v.object({ value: v.array(v.unknown()), '@odata.nextLink': Link })
+
 export const Id = v.object({ id: token(1024) })
 export const Item = v.object({ id: token(1024), '@removed': v.optional(v.unknown()) })
 

@@ -1,0 +1,86 @@
+/** Ledgers in the object store: whole or not at all. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import fc from 'fast-check'
+import { ExitError } from '#shared/lifecycle.ts'
+import { SNAPSHOT_STREAM } from '#shared/subjects.ts'
+import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
+import { decodeEntries, ENTRY_BYTES, encodeEntries } from '../../../services/mail/outbox/ledger-format.ts'
+import { Snapshots } from '../../../services/mail/outbox/snapshots.ts'
+import { kvBox } from '../kv/support.ts'
+
+async function snapshotBox() {
+  const kv = await kvBox()
+  const { js, jsm } = await openJetStream(kv.nc)
+  const ops = await kv.connect('ops')
+  return { ...kv, js, jsm, ops, snapshots: await Snapshots.open(js, jsm, 1) }
+}
+
+test('what was put comes back byte by byte, in the place of what had its name; what was removed is gone', async () => {
+  await using box = await snapshotBox()
+  const [small, large] = [randomBytes(24), randomBytes(300_000)]
+  const first = await box.snapshots.put('ada/1.2-3', small)
+  assert.deepEqual(await box.snapshots.get('ada/1.2-3', first), Buffer.from(small))
+  const second = await box.snapshots.put('ada/1.2-3', large)
+  assert.deepEqual(await box.snapshots.get('ada/1.2-3', second), Buffer.from(large), 'several chunks')
+  assert.equal(await box.snapshots.get('ada/1.2-3', first), null, 'not the one that was meant')
+  const { state } = await box.jsm.streams.info(SNAPSHOT_STREAM, { subjects_filter: '$O.mail_snapshots.C.>' })
+  assert.equal(Object.keys(state.subjects ?? {}).length, 1, 'the chunks of the first are gone')
+  assert.equal(await box.snapshots.get('grace/1.2-3', second), null)
+  await box.snapshots.remove('ada/1.2-3')
+  await box.snapshots.remove('ada/1.2-3')
+  assert.equal(await box.snapshots.get('ada/1.2-3', second), null)
+  const empty = await box.snapshots.put('ada/empty', new Uint8Array())
+  assert.equal((await box.snapshots.get('ada/empty', empty))?.length, 0)
+})
+
+test('an object that has lost a chunk, or got another one, is no snapshot, and nobody waits for it', async () => {
+  await using box = await snapshotBox()
+  const ops = await jetstreamManager(box.ops)
+  const chunks = async (): Promise<string[]> => {
+    const { state } = await ops.streams.info(SNAPSHOT_STREAM, { subjects_filter: '$O.mail_snapshots.C.>' })
+    return Object.keys(state.subjects ?? {})
+  }
+  const lost = await box.snapshots.put('ada/lost', randomBytes(200_000))
+  for (const filter of await chunks()) await ops.streams.purge(SNAPSHOT_STREAM, { filter, keep: 1 })
+  assert.equal(await box.snapshots.get('ada/lost', lost), null)
+  const changed = await box.snapshots.put('ada/changed', randomBytes(100))
+  for (const filter of await chunks()) {
+    await ops.streams.purge(SNAPSHOT_STREAM, { filter })
+    await jetstream(box.ops).publish(filter, randomBytes(100))
+  }
+  assert.equal(await box.snapshots.get('ada/changed', changed), null)
+})
+
+test('a store that forgets by itself is refused with what to do', async () => {
+  await using box = await snapshotBox()
+  const ops = await jetstreamManager(box.ops)
+  const { config } = await ops.streams.info(SNAPSHOT_STREAM)
+  await ops.streams.update(SNAPSHOT_STREAM, { ...config, max_age: 3_600_000_000_000 })
+  await assert.rejects(Snapshots.open(box.js, box.jsm, 1), (error) => {
+    assert.ok(error instanceof ExitError)
+    assert.match(error.message, /mail_snapshots: max_age is 3600000000000, 0 is needed/)
+    return true
+  })
+})
+
+test('the ledger is 24 bytes a mail and reads back as it was written', () => {
+  const entry = fc.record(
+    {
+      id: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes)),
+      seq: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    },
+    { noNullPrototype: true },
+  )
+  fc.assert(
+    fc.property(fc.array(entry), (entries) => {
+      const bytes = encodeEntries(entries)
+      assert.equal(bytes.length, entries.length * ENTRY_BYTES)
+      assert.deepEqual(decodeEntries(bytes), entries)
+    }),
+  )
+  assert.equal(ENTRY_BYTES, 24)
+  assert.throws(() => decodeEntries(new Uint8Array(25)), RangeError)
+})
