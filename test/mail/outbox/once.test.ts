@@ -122,6 +122,36 @@ describe('one event each', { concurrency: 4 }, () => {
     assert.deepEqual((await box.scan()).slice(0, 3), ['m0', 'm1', 'm0'])
   })
 
+  test('a refused event counts when the term is over, and only then', async () => {
+    await using box = await OutboxBox.open()
+    await using proxy = await startProxy(box.server.port)
+    const link = await box.connect('mailsync', proxy.port)
+    let [owns, refused] = [true, 0]
+    const count = { hooks: { onRefused: () => void refused++ } }
+    const past = box.relay({ ...link, ...count }, () => owns)
+    await past.drained(AbortSignal.timeout(10_000))
+    const store = box.newStore('b')
+    store.adopt(USER, NEXT_EPOCH)
+    box.put('m', 1, { store, epoch: NEXT_EPOCH })
+    await box.drain({ store, epoch: NEXT_EPOCH, ...count })
+    const held = proxy.holdFrom('toServer', (chunk) => chunk.includes('PUB user.'))
+    box.put('m', 1)
+    past.wake()
+    await held
+    owns = false
+    proxy.release()
+    await until('it is refused', () => refused === 1)
+
+    owns = true
+    box.put('n', 1)
+    await past.drained(AbortSignal.timeout(20_000))
+    box.put('o', 1, { store, epoch: NEXT_EPOCH })
+    await box.drain({ store, epoch: NEXT_EPOCH, ...count })
+    assert.deepEqual([await box.scan(), refused], [['m0', 'n0', 'o0'], 1])
+    await past.end()
+    await link.nc.close()
+  })
+
   test('two relays that fight over one user put each event on the stream once', async () => {
     await using box = await OutboxBox.open()
     const store = box.newStore('b')

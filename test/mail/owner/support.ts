@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { NatsConnection } from '#shared/nats.ts'
 import { Secret } from '#shared/secret.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
+import { countRefusals } from '../../../services/mail/app/refusals.ts'
 import type { AccountRef } from '../../../services/mail/base/model.ts'
 import { createTelemetry } from '../../../services/mail/base/telemetry.ts'
 import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
@@ -42,6 +43,8 @@ export type NodeOptions = {
   silenceMs?: number
   drainMs?: number
   tenure?: Partial<TenureDeps>
+  /** Switches a protection off. */
+  compareEpochs?: false
 }
 
 /** A mailbox of twenty mails in four pages; polls find nothing. */
@@ -69,7 +72,8 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
   const accounts = new Accounts(() => open.accounts, clock, log)
   const leases = new LeaseLog(() => open.leases, clock, log)
   const checkpoints = new Checkpoints(() => state)
-  const store = new UserStore({ dataDir: join(dataDir, name), log })
+  const control = options.compareEpochs === undefined ? {} : { compareEpochs: options.compareEpochs }
+  const store = new UserStore({ dataDir: join(dataDir, name), log, ...control })
   const telemetry = createTelemetry(log, () => ({ accounts: {}, outboxPending: 0, users: 0 }))
   const provider = new ScriptedProvider(clock)
   twentyMails(provider)
@@ -112,6 +116,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     },
     ...options.tenure,
   }
+  countRefusals(tenure)
   const supervisor = new Supervisor({
     accounts,
     leases,
