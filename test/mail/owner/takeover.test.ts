@@ -3,66 +3,12 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { test } from 'node:test'
-import { BUCKET_STATE } from '#shared/subjects.ts'
-import type { Epoch, LaneState } from '../../../services/mail/base/model.ts'
-import { systemClock } from '../../../services/mail/base/time.ts'
 import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
-import { Bucket } from '../../../services/mail/kv/bucket.ts'
-import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
-import { takeOver } from '../../../services/mail/owner/takeover.ts'
 import { putLane, readLanes } from '../../../services/mail/store/lanes.ts'
-import { StaleEpochError, type UserStore } from '../../../services/mail/store/user-store.ts'
+import { StaleEpochError } from '../../../services/mail/store/user-store.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
-import { kvBox, log } from '../kv/support.ts'
-import { ACCOUNT, type StoreBox, storeBox } from '../store/support.ts'
-import { takeoverParts } from './takeover-parts.ts'
-
-const USER = ACCOUNT.userId
-const KEY = 'google.primary'
-const epoch = (rev: number, era = 1_000): Epoch => ({ era, rev })
-
-async function takeoverBox() {
-  await using stack = new AsyncDisposableStack()
-  const kv = stack.use(await kvBox())
-  const disks: Record<string, StoreBox> = {}
-  for (const name of ['a', 'b']) disks[name] = stack.use(storeBox())
-  const bucket = await Bucket.open(kv.nc, BUCKET_STATE)
-  const checkpoints = new Checkpoints(() => bucket)
-  const extra = await takeoverParts(kv.nc)
-  const diskOf = (name: 'a' | 'b'): UserStore => {
-    const disk = disks[name]
-    assert.ok(disk !== undefined)
-    return disk.store
-  }
-  const parts = stack.move()
-  return {
-    checkpoints,
-    bucket,
-    diskOf,
-    take: (name: 'a' | 'b', at: Epoch) =>
-      takeOver(USER, at, `sid-${name}`, {
-        checkpoints,
-        store: diskOf(name),
-        clock: systemClock,
-        log,
-        ...extra,
-      }),
-    walk: (name: 'a' | 'b', at: Epoch, cursor: string, more: Partial<LaneState> = {}) =>
-      diskOf(name).commit(USER, at, (tx) => putLane(tx, ACCOUNT, { ...newLane('history'), cursor, ...more })),
-    /** The checkpoint of a term, with one position. */
-    async write(cursor: string, more: Partial<LaneState> = {}): Promise<void> {
-      const found = await checkpoints.read(USER)
-      assert.ok(found !== null)
-      const lanes = { [KEY]: [{ ...newLane('history'), cursor, ...more }] }
-      await checkpoints.write(USER, { ...found.record, lanes, lanesEpoch: found.record.epoch }, found.revision)
-    },
-    lanes: (name: 'a' | 'b') =>
-      diskOf(name)
-        .read(USER, (db) => readLanes(db, ACCOUNT))
-        .map(({ lane, cursor }) => `${lane}:${cursor}`),
-    [Symbol.asyncDispose]: () => parts.disposeAsync(),
-  }
-}
+import { ACCOUNT } from '../store/support.ts'
+import { diedAfterClaim, epoch, takeoverBox, USER } from './takeover-box.ts'
 
 test('a new user, the same owner again, another one, and the first one behind it', async () => {
   await using box = await takeoverBox()
@@ -141,13 +87,6 @@ test('the database of somebody else is refused and left as it is', async () => {
   store.release(USER)
   assert.deepEqual(readFileSync(file), readFileSync(store.fileOf('eve')), 'on some disks it may be the very same file')
 })
-
-/** T3 of a term was done, and nothing after it. */
-async function diedAfterClaim(box: Awaited<ReturnType<typeof takeoverBox>>, term: Epoch): Promise<void> {
-  const found = await box.checkpoints.read(USER)
-  assert.ok(found !== null)
-  await box.checkpoints.write(USER, { ...found.record, epoch: term }, found.revision)
-}
 
 test('a take-over that dies between its steps is simply made again, with the newest positions', async () => {
   await using box = await takeoverBox()

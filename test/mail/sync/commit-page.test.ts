@@ -13,6 +13,7 @@ import {
 } from '../../../services/mail/store/fetch-queue.ts'
 import { readLanes } from '../../../services/mail/store/lanes.ts'
 import { knownIds } from '../../../services/mail/store/messages.ts'
+import { endRebuild } from '../../../services/mail/store/meta.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
 import { commitPage, isIdle, movedLanes, newLane } from '../../../services/mail/sync/commit-page.ts'
 import { ACCOUNT, EPOCH, mail, storeBox } from '../store/support.ts'
@@ -216,4 +217,22 @@ test('an idle poll is one that changes nothing that has to survive', () => {
   ]
   for (const change of changes) assert.equal(isIdle(page(change), [], before), false, JSON.stringify(change))
   assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0, reason: null, urgent: false }], before), false)
+})
+
+test('in a gap old mail that a walk finds is stored and not published; what arrives is, whatever its date', async () => {
+  await using box = adopted()
+  const old = (id: string) => mail(id, { msgDate: 999 })
+  box.put(['found'])
+  box.put(['arrived'], true)
+  const before = box.commit({ messages: [old('before')] })
+  assert.deepEqual([before.events, before.doubtful], [1, 0])
+  box.store.commit(USER, EPOCH, (tx) => endRebuild(tx, 1_000))
+  const walked = { messages: [old('walked'), mail('young', { msgDate: 1_000 }), mail('undated', { msgDate: null })] }
+  const walk = box.commit(walked)
+  assert.deepEqual([walk.stored, walk.events, walk.doubtful], [3, 2, 1])
+  const drain = box.commit({ messages: [old('found'), old('arrived')] }, box.take())
+  assert.deepEqual([drain.stored, drain.events, drain.doubtful], [2, 1, 1])
+  const step = { page: page({ messages: [old('polled')] }), taken: [], lanes: [], isWalk: false }
+  const poll = box.store.commit(USER, EPOCH, (tx) => commitPage(tx, ACCOUNT, step, NOW))
+  assert.deepEqual([poll.events, poll.doubtful], [1, 0])
 })

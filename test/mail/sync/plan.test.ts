@@ -55,6 +55,21 @@ const CASES: [what: string, input: PlanInput, expected: Plan][] = [
     { start: [], waitUntilMs: NOW + EVERY },
   ],
   [
+    'a refill waits for the backfill',
+    gmail([lane('refill'), lane('enum'), done('history', NOW), done('drain', 0)]),
+    { start: ['enum'], waitUntilMs: NOW + EVERY },
+  ],
+  [
+    'a refill waits for what is to be fetched, and lets everything be fetched',
+    gmail([lane('refill:x'), done('enum', 0), done('history', NOW), done('drain', 0)], waiting(3)),
+    { start: ['drain'], waitUntilMs: NOW + EVERY },
+  ],
+  [
+    'a refill goes on when all else is done, behind a poll that is due',
+    gmail([lane('refill'), done('enum', 0), done('history', NOW - EVERY), done('drain', 0)]),
+    { start: ['history', 'refill'], waitUntilMs: null },
+  ],
+  [
     'a lane that runs is left alone',
     gmail([lane('enum'), done('history', NOW)], { running: new Set(['enum', 'history']) }),
     { start: [], waitUntilMs: null },
@@ -143,4 +158,6 @@ test('the backfill is over when every walk has ended once and nothing waits', ()
   assert.equal(backfillDone([done('history', 0), lane('enum')], 0), false)
   assert.equal(backfillDone([done('history', 0), done('enum', 0)], 1), false)
   assert.equal(backfillDone([done('history', 0), done('enum', 0)], 0), true)
+  assert.equal(backfillDone([done('history', 0), lane('refill')], 0), true, 'a refill brings nothing new')
+  assert.equal(backfillDone([lane('refill')], 0), false)
 })

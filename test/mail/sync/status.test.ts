@@ -212,3 +212,14 @@ test('times are epoch seconds and never in the past', () => {
     oldest_age_s: 0,
   })
 })
+
+test('a mailbox that is refilled is live, and its progress says that rows are missing', () => {
+  const refilling = liveState((state) => {
+    state.lanes.set('refill', newLane('refill'))
+    state.estimate = 400
+  })
+  const { state, refill, progress } = statusOf(refilling)
+  assert.deepEqual([state, refill, progress.done, progress.percent], ['live', true, 100, 25])
+  assert.deepEqual([statusOf(liveState()).refill, statusOf(liveState()).gap_before], [false, null])
+  assert.equal(statusOf(liveState(), { outbox: { ...QUIET, gapBefore: 7 } }).gap_before, 7)
+})
