@@ -1,7 +1,8 @@
 /** `mailctl fleet` over real instances, of which some are gone. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { FleetReply } from '#shared/fleet.ts'
+import { FLEET_EXAMPLE, type FleetReply } from '#shared/fleet.ts'
+import { FLEET_SUBJECT } from '#shared/subjects.ts'
 import type { NatsRole } from '../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
 import { until } from '../support/until.ts'
@@ -59,6 +60,43 @@ test('fleet shows each instance, the sums, and the session of one that was kille
   const again = await untilFleet(box, 'the session before is dead', ({ absent }) => absent[0]?.state === 'dead')
   assert.deepEqual([again.absent.length, again.absent[0]?.runs_again], [1, true])
   assert.match((await run(box, ['fleet'])).out, /^ {2}b +\S{36} +dead +\d+s +a, b +runs again$/m)
+})
+
+test('fleet shows what is wrong with an instance, adds up, and leaves out what is no reply', async () => {
+  await using box = await sandbox()
+  // An instance may answer once; this one answers for three.
+  const nc = await box.connection('ops')
+  const sick: FleetReply = {
+    ...FLEET_EXAMPLE,
+    instance: `mail${String.fromCharCode(27)}[2J-3`,
+    sid: null,
+    state: 'suspended',
+    disk_fault: 'DISK_FULL',
+    users: 3,
+    accounts: { backfilling: 1, retrying: 2 },
+    zombie_writes_refused: { sqlite: 4, state: 0, stream: 1 },
+    takeovers: { local: 2, gap: 1 },
+    event_loop_lag_ms: { p50: 0, p99: 1_200.4, max: 5_000 },
+    sessions: [{ sid: 's2', instance: 'mail-2', state: 'dead', silent_ms: 90_000 }],
+  }
+  const replies: unknown[] = [{ ...sick, users: -1 }, sick, { ...FLEET_EXAMPLE, sid: 's1', sessions: [] }]
+  nc.subscribe(FLEET_SUBJECT, {
+    callback: (_error, message) => {
+      for (const reply of replies) nc.publish(message.reply ?? '', JSON.stringify(reply))
+    },
+  })
+  await nc.flush()
+  const lines = (await run(box, ['fleet'])).out.split('\n').map((line) => line.replace(/ {2,}/g, ' | '))
+  assert.deepEqual(lines, [
+    '2 instance(s) answer; sessions that do not: 0 silent, 1 dead',
+    ' | instance | state | up | users | accounts | outbox | stored/s | events/s | refused | take-overs | lag p50 | p99 | max | version | node | commit',
+    ' | mail [2J-3 | suspended DISK_FULL | 1h00m | 3 | backfilling 1, retrying 2 | 3 | 48.2 | 48.1 | sqlite 4, stream 1 | local 2, gap 1 | 0.0 ms | 1200 ms | 5000 ms | 0.1.0 | 24.0.0 | 0123456789ab',
+    ' | mail-1 | live | 1h00m | 1200 | backfilling 10, live 1190 | 3 | 48.2 | 48.1 | - | local 1150, new 50 | 0.1 ms | 3.2 ms | 13 ms | 0.1.0 | 24.0.0 | 0123456789ab',
+    ' | all | 1203 | backfilling 11, live 1190, retrying 2 | 6 | 96.4 | 96.2 | sqlite 4, stream 1 | local 1152, gap 1, new 50',
+    ' | silent or dead | session | state | for | seen by',
+    ' | mail-2 | s2 | dead | 1m30s | mail [2J-3',
+    '',
+  ])
 })
 
 test('when nobody answers fleet says so in one line and fails; whoever may not ask is told', async () => {

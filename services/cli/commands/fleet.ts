@@ -68,8 +68,8 @@ function totalsOf(instances: FleetReply[]): Totals {
     accounts: sums(({ accounts }) => accounts),
     outbox_pending: sum((one) => one.outbox_pending),
     rates: {
-      mails_stored_per_s: sum(({ rates }) => rates.mails_stored_per_s),
-      events_published_per_s: sum(({ rates }) => rates.events_published_per_s),
+      mails_stored_per_s: tenths(sum(({ rates }) => rates.mails_stored_per_s)),
+      events_published_per_s: tenths(sum(({ rates }) => rates.events_published_per_s)),
     },
     zombie_writes_refused: sums((one) => one.zombie_writes_refused),
     takeovers: sums(({ takeovers }) => takeovers),
@@ -85,7 +85,7 @@ function linesOf(instances: FleetReply[], absent: Absent[], totals: Totals): str
       ['  instance', 'state', 'up', ...WORK, 'lag p50', 'p99', 'max', 'version', 'node', 'commit'],
       ...instances.map((one) => [
         `  ${plain(one.instance)}`,
-        one.state,
+        one.disk_fault === null ? one.state : plain(`${one.state} ${one.disk_fault}`),
         duration(one.uptime_s),
         ...workOf(one),
         ...[one.event_loop_lag_ms.p50, one.event_loop_lag_ms.p99, one.event_loop_lag_ms.max].map(milliseconds),
@@ -130,6 +130,8 @@ function listOf(counts: Counts, order: readonly string[] = []): string {
   const sorted = shown.toSorted(([a], [b]) => rank(a) - rank(b))
   return sorted.length === 0 ? '-' : sorted.map(([key, count]) => `${plain(key)} ${count}`).join(', ')
 }
+
+const tenths = (value: number): number => Math.round(value * 10) / 10
 
 const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
 

@@ -22,6 +22,7 @@ export function fleetView(parts: FleetParts): () => Promise<FleetReply> {
       instance,
       sid: session.sid === '' ? null : session.sid,
       state: session.state,
+      disk_fault: session.full,
       address: session.address,
       directory: directoryId,
       version: packageJson.version,
