@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { natsAwayForAll } from './restarts.ts'
 import { assertOneOwner, heldBytes, pausedOwners, type Story } from './zombies.ts'
 
 const SHORT: Story = { rounds: 2, mails: 40, silenceMs: 1_000 }
@@ -30,9 +29,5 @@ describe('owners that come back too late', { concurrency: 3 }, () => {
     const { overlaps, line } = await heldBytes({ ...SHORT, rounds: 1 }, HOLD_MS, { endTerms: false })
     t.diagnostic(line)
     assert.ok(overlaps.length > 0, line)
-  })
-
-  test('while NATS is away for longer than the silence nobody changes owner', async (t) => {
-    t.diagnostic(await natsAwayForAll(3_000, 1_000))
   })
 })
