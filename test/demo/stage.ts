@@ -7,7 +7,7 @@ import type { System } from './system.ts'
 import type { View } from './view.ts'
 import type { Person, World } from './world.ts'
 
-const STEP_DEADLINE_MS = 60_000
+const STEP_DEADLINE_MS = 120_000
 export const TICK_MS = 100
 
 export type Stage = {
