@@ -38,6 +38,8 @@ type RunOptions = {
   epoch: Epoch
   owns: () => boolean
   signal: AbortSignal
+  /** Newest sequence of the subject, read back at this moment; null = not known. */
+  last: number | null
   turns: PQueue
   deps: RelayDeps
 }
@@ -65,6 +67,8 @@ export class RelayRun {
   constructor(options: RunOptions) {
     this.#options = options
     this.#deps = options.deps
+    this.#last = options.last ?? 0
+    this.#sure = options.last !== null
     this.done = this.#run()
     // A run may fail before its starter gets to look at it; `done` still rejects for whoever does.
     this.done.catch(() => undefined)

@@ -27,9 +27,10 @@ export class Relay {
    * Publishes the user's rows until the signal aborts; the publish in flight is then finished and marked.
    * The user's database has been adopted by `epoch`.
    * @param owns asked before each publish; false pauses.
+   * @param last what `readBack` has just answered; null = it is read back before the first publish
    */
-  start(userId: string, epoch: Epoch, owns: () => boolean, signal: AbortSignal): RelayRun {
-    const run = new RelayRun({ userId, epoch, owns, signal, turns: this.#turns, deps: this.#deps })
+  start(userId: string, epoch: Epoch, owns: () => boolean, signal: AbortSignal, last: number | null = null): RelayRun {
+    const run = new RelayRun({ userId, epoch, owns, signal, last, turns: this.#turns, deps: this.#deps })
     this.#runs.add(run)
     const forget = (): void => void this.#runs.delete(run)
     run.done.then(forget, forget)
@@ -38,12 +39,15 @@ export class Relay {
 
   /**
    * T6 of a take-over: what the stream holds of the user goes into the ledger before anything is fetched.
+   * @returns the sequence of the newest message on the subject; null when nothing was read
    * @throws as `reconcile` does
    */
-  async readBack(userId: string, epoch: Epoch, signal: AbortSignal): Promise<void> {
+  async readBack(userId: string, epoch: Epoch, signal: AbortSignal): Promise<number | null> {
     const { config, controls, hooks } = this.#deps
-    if (controls?.readBack === false) return
-    hooks?.onReconciled?.(userId, await reconcile(userId, epoch, { ...this.#deps, ...config }, signal))
+    if (controls?.readBack === false) return null
+    const result = await reconcile(userId, epoch, { ...this.#deps, ...config }, signal)
+    hooks?.onReconciled?.(userId, result)
+    return result.last
   }
 
   /** Lets every user compare the stream with what is stored before the next publish; to be called at each reconnect. */

@@ -85,7 +85,8 @@ export class Tenure {
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     const { relay, earlyCheckpoint } = this.#deps
     // What was published from another disk is known before anything is fetched.
-    if (base !== 'local' && base !== 'new') await relay.readBack(this.userId, this.epoch, this.#lost.signal)
+    const isKnown = base === 'local' || base === 'new'
+    const last = isKnown ? null : await relay.readBack(this.userId, this.epoch, this.#lost.signal)
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
       owns: this.#owns,
@@ -94,7 +95,7 @@ export class Tenure {
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     if (isRebuilt(base)) this.#checkpointer.changed(false)
-    this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal)
+    this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal, last)
     this.#relay.done.catch((error) => this.#failed(error))
     this.#checkpoints = this.#checkpointer
       .run(AbortSignal.any([this.#lost.signal, this.#stopCheckpoints.signal]))
@@ -207,6 +208,7 @@ export class Tenure {
         this.#checkpointer?.changed(cursorOnly)
       },
     })
+    worker.state.estimate = this.#checkpointer?.lastEstimate(entry.account) ?? null
     const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
       () => {
         // That it was stopped for the next owner is nothing to be written down.
