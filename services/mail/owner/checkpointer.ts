@@ -64,6 +64,14 @@ export class Checkpointer {
     this.#deps = deps
   }
 
+  /** How many mails the account was last said to have, by this owner or the one before; null = unknown. */
+  lastEstimate({ provider, inboxId }: AccountRef): number | null {
+    const status = this.#current.record.accounts.find(
+      (account) => account.provider === provider && account.inbox_id === inboxId,
+    )
+    return status?.progress.total_estimate ?? null
+  }
+
   /** Something changed that the next owner should know. */
   changed(cursorOnly: boolean): void {
     this.#behind = true

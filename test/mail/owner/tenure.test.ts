@@ -109,3 +109,18 @@ test('the release of a user to whom nothing has happened writes no checkpoint', 
   await tenure.release()
   assert.equal((await node.checkpoints.read(USER))?.revision, before?.revision)
 })
+
+test('how many mails there are to be is known to the next owner at once, from the last one’s checkpoint', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  node.provider.answer = ({ lane }) => ({ totalEstimate: 900, lanes: [{ lane, cursor: '1', done: false }], more: true })
+  await box.put(node, USER)
+  await node.accounts.replica.whenFresh(AbortSignal.timeout(10_000))
+  const first = await started(node)
+  await isPolling(node)
+  await first.release()
+  node.provider.answer = () => new Promise(() => undefined)
+  const second = await started(node, { ...EPOCH, rev: 2 })
+  assert.equal(second.statuses()?.[0]?.progress.total_estimate, 900)
+  await second.drop(new Error('the test is over'))
+})
