@@ -25,8 +25,8 @@ export const balanced = (fleet: Fleet): Promise<void> => {
   return fleet.watch.settled(fleet.users, (name, user) => wanted.get(user) === name, MOVE_DEADLINE_MS)
 }
 
-/** Time from the blow until each user of the instance works elsewhere, in ms. */
-async function timesAfter(fleet: Fleet, name: string, blow: () => void): Promise<number[]> {
+/** Times from the blow until each user of the instance is worked for elsewhere, in ms. */
+export async function moveAway(fleet: Fleet, name: string, blow: () => void): Promise<number[]> {
   const sid = fleet.watch.sidOf(name)
   const users = fleet.watch.usersOf(name)
   const from = performance.now()
@@ -35,14 +35,15 @@ async function timesAfter(fleet: Fleet, name: string, blow: () => void): Promise
   return users.map((user) => (fleet.watch.users.get(user)?.workingMs ?? Number.POSITIVE_INFINITY) - from)
 }
 
-async function comeBack(fleet: Fleet, name: string): Promise<void> {
+/** Starts the instance, on the data that it had, and waits until it has its share. */
+export async function comeBack(fleet: Fleet, name: string): Promise<void> {
   await fleet.spawn(name)
   await until(`${name} is back`, () => fleet.watch.liveNames.includes(name))
   await balanced(fleet)
 }
 
 export async function killed(fleet: Fleet, name: string): Promise<Figure> {
-  const times = await timesAfter(fleet, name, () => fleet.instance(name).child.kill('SIGKILL'))
+  const times = await moveAway(fleet, name, () => fleet.instance(name).child.kill('SIGKILL'))
   await comeBack(fleet, name)
   return {
     name: `kill -9, ${times.length} users move`,
@@ -54,7 +55,7 @@ export async function killed(fleet: Fleet, name: string): Promise<Figure> {
 
 export async function terminated(fleet: Fleet, name: string): Promise<Figure[]> {
   const instance = fleet.instance(name)
-  const times = await timesAfter(fleet, name, () => instance.child.kill('SIGTERM'))
+  const times = await moveAway(fleet, name, () => instance.child.kill('SIGTERM'))
   const code = await instance.exited
   await comeBack(fleet, name)
   return [
