@@ -17,3 +17,24 @@ export const { drizzle } = load('drizzle-orm/better-sqlite3') as typeof import('
 export const { migrate } = load(
   'drizzle-orm/better-sqlite3/migrator',
 ) as typeof import('drizzle-orm/better-sqlite3/migrator')
+
+/** What drizzle keeps of a prepared statement, and how a session makes one of it. No type of drizzle tells. */
+type Prepared = {
+  query: unknown
+  fields: unknown
+  executeMethod: unknown
+  customResultMapper: unknown
+  joinsNotNullableMap: unknown
+  isResponseInArrayMode(): boolean
+}
+type Session = { prepareQuery(...of: unknown[]): Prepared }
+
+/** The same statement on another database, of the same text: building it again costs more than most statements. */
+export function prepareAgain<S extends object>(statement: S, db: object): S {
+  const { session } = db as { session: Session }
+  const model = statement as unknown as Prepared
+  const { query, fields, executeMethod, customResultMapper, joinsNotNullableMap } = model
+  const copy = session.prepareQuery(query, fields, executeMethod, model.isResponseInArrayMode(), customResultMapper)
+  copy.joinsNotNullableMap = joinsNotNullableMap
+  return copy as unknown as S
+}

@@ -33,6 +33,38 @@ const updateLast = prepareWrite((db) =>
     .set({ lastSeq: sql`${placeholder('seq')}`, lastEventId: sql`${placeholder('eventId')}` })
     .prepare(),
 )
+// Every take-over runs these on a database that has just been opened.
+const upsertTerm = prepareWrite((db) =>
+  db
+    .insert(meta)
+    .values({
+      userId: placeholder('userId'),
+      epochEra: placeholder('era'),
+      epochRev: placeholder('rev'),
+      rebuilding: placeholder('rebuilding'),
+    })
+    .onConflictDoUpdate({
+      target: meta.userId,
+      set: {
+        epochEra: sql`excluded.epoch_era`,
+        epochRev: sql`excluded.epoch_rev`,
+        rebuilding: sql`${meta.rebuilding} OR excluded.rebuilding`,
+      },
+    })
+    .prepare(),
+)
+const updateStream = prepareWrite((db) =>
+  db
+    .update(meta)
+    .set({ streamCreatedMs: sql`${placeholder('createdMs')}` })
+    .prepare(),
+)
+const updateRebuilt = prepareWrite((db) =>
+  db
+    .update(meta)
+    .set({ rebuilding: false, gapBefore: sql`coalesce(${placeholder('gapBefore')}, ${meta.gapBefore})` })
+    .prepare(),
+)
 
 /** The row, or null when the file has none: made, but never adopted. */
 export function readMeta(reader: UserReader): Meta | null {
@@ -58,7 +90,7 @@ export function setLast(tx: UserTx, last: { seq: number; eventId: string | null 
 
 /** The stream that sequences belong to from now on, epoch ms. */
 export function setStreamCreated(tx: UserTx, createdMs: number): void {
-  tx.db.update(meta).set({ streamCreatedMs: createdMs }).run()
+  updateStream(tx).run({ createdMs })
 }
 
 /** From now on, and until `endRepair`, sequences of the ledger may be neither the old ones nor the new ones. */
@@ -73,18 +105,10 @@ export function endRepair(tx: UserTx, atMs: number): void {
 
 /** Writes the term; the caller has compared it. @param rebuilding from here on the file is no base, until `endRebuild`. */
 export function setEpoch(tx: UserTx, epoch: Epoch, rebuilding: boolean): void {
-  const term = { epochEra: epoch.era, epochRev: epoch.rev, ...(rebuilding && { rebuilding }) }
-  tx.db
-    .insert(meta)
-    .values({ userId: tx.userId, ...term })
-    .onConflictDoUpdate({ target: meta.userId, set: term })
-    .run()
+  upsertTerm(tx).run({ userId: tx.userId, ...epoch, rebuilding })
 }
 
 /** The ledger is as whole as it can be made; `gapBefore` (epoch s) stays when it was there already. */
 export function endRebuild(tx: UserTx, gapBefore: number | null): void {
-  tx.db
-    .update(meta)
-    .set({ rebuilding: false, ...(gapBefore !== null && { gapBefore }) })
-    .run()
+  updateRebuilt(tx).run({ gapBefore })
 }

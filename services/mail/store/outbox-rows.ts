@@ -149,6 +149,24 @@ export function dueRows(reader: UserReader, limit: number): OutboxRow[] {
 export const pendingRowOf = (reader: UserReader, eventId: string): number | null =>
   selectPendingId(reader).get({ msgId: eventId })?.id ?? null
 
+const selectWaiting = prepareRead((db) =>
+  db
+    .select({ id: o.id })
+    .from(o)
+    .where(and(unpublished, lte(o.id, placeholder('id'))))
+    .limit(1)
+    .prepare(),
+)
+const selectFront = prepareRead((db) =>
+  db.select({ id: o.id }).from(o).orderBy(asc(o.id)).limit(placeholder('limit')).prepare(),
+)
+const deleteFront = prepareWrite((db) =>
+  db
+    .delete(o)
+    .where(and(lte(o.id, placeholder('id')), isNotNull(o.publishedAt), lt(o.publishedAt, placeholder('before'))))
+    .prepare(),
+)
+
 /** Notes that rows are on the stream, and the newest message of the subject. */
 export function markPublished(
   tx: UserTx,
@@ -186,23 +204,13 @@ export function outboxDepth(reader: UserReader): OutboxDepth {
 }
 
 /** Whether each event stored up to this row is on the stream: then the positions captured with it may be a checkpoint. */
-export const allPublishedUpTo = ({ db }: UserReader, id: number): boolean =>
-  db
-    .select({ id: o.id })
-    .from(o)
-    .where(and(unpublished, lte(o.id, id)))
-    .limit(1)
-    .get() === undefined
+export const allPublishedUpTo = (reader: UserReader, id: number): boolean =>
+  selectWaiting(reader).get({ id }) === undefined
 
 /** Deletes published rows older than `beforeMs` from the front of the table; looks at `limit` rows. */
-export function deletePublished({ db }: UserTx, beforeMs: number, limit = 500): number {
-  const front = db.select({ id: o.id }).from(o).orderBy(asc(o.id)).limit(limit).all()
-  const last = front.at(-1)
-  if (last === undefined) return 0
-  return db
-    .delete(o)
-    .where(and(lte(o.id, last.id), isNotNull(o.publishedAt), lt(o.publishedAt, toSeconds(beforeMs))))
-    .run().changes
+export function deletePublished(tx: UserTx, beforeMs: number, limit = 500): number {
+  const last = selectFront(tx).all({ limit }).at(-1)
+  return last === undefined ? 0 : deleteFront(tx).run({ id: last.id, before: toSeconds(beforeMs) }).changes
 }
 
 /** Puts the row of an event, published or not, before all others, where it waits; false when it has none any more. */

@@ -3,8 +3,8 @@
 import * as v from 'valibot'
 import { PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
-import { and, eq } from './drizzle.ts'
-import type { UserReader, UserTx } from './prepared.ts'
+import { and, eq, sql } from './drizzle.ts'
+import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { providerSyncState } from './schema/user.ts'
 
 const LastError = v.object({
@@ -15,6 +15,50 @@ const LastError = v.object({
   count: v.number(),
 })
 export type LastError = v.InferOutput<typeof LastError>
+
+const { placeholder } = sql
+const keyOf = ({ provider, inboxId }: AccountRef) => ({ provider: PROVIDER_UPPER[provider], inboxId })
+const selectState = prepareRead((db) =>
+  db
+    .select()
+    .from(providerSyncState)
+    .where(
+      and(
+        eq(providerSyncState.provider, placeholder('provider')),
+        eq(providerSyncState.inboxId, placeholder('inboxId')),
+      ),
+    )
+    .prepare(),
+)
+const upsertWith = (cursor: { cursor?: ReturnType<typeof sql> }) =>
+  prepareWrite((db) =>
+    db
+      .insert(providerSyncState)
+      .values({
+        provider: placeholder('provider'),
+        inboxId: placeholder('inboxId'),
+        cursor: placeholder('cursor'),
+        lastSyncedAt: placeholder('lastSyncedAt'),
+        status: placeholder('status'),
+        lastError: placeholder('lastError'),
+        retryCount: placeholder('retryCount'),
+        updatedAt: placeholder('updatedAt'),
+      })
+      .onConflictDoUpdate({
+        target: [providerSyncState.provider, providerSyncState.inboxId],
+        set: {
+          ...cursor,
+          lastSyncedAt: sql`excluded.last_synced_at`,
+          status: sql`excluded.status`,
+          lastError: sql`excluded.last_error`,
+          retryCount: sql`excluded.retry_count`,
+          updatedAt: sql`excluded.updated_at`,
+        },
+      })
+      .prepare(),
+  )
+const upsertAll = upsertWith({ cursor: sql`excluded.cursor` })
+const upsertButCursor = upsertWith({})
 
 export type SyncState = {
   /** Incremental cursor: Gmail historyId, Graph deltaLink of `folders`. */
@@ -27,8 +71,8 @@ export type SyncState = {
 }
 
 /** The account's row; null before the first write. A `last_error` that cannot be read counts as none. */
-export function readSyncState({ db }: UserReader, account: AccountRef): SyncState | null {
-  const row = db.select().from(providerSyncState).where(ofAccount(account)).get()
+export function readSyncState(reader: UserReader, account: AccountRef): SyncState | null {
+  const row = selectState(reader).get(keyOf(account))
   if (row === undefined) return null
   return {
     cursor: row.cursor,
@@ -42,23 +86,18 @@ export function readSyncState({ db }: UserReader, account: AccountRef): SyncStat
 
 /** Writes the row; without `cursor` the one that stands there stays. */
 export function putSyncState(
-  { db }: UserTx,
+  tx: UserTx,
   account: AccountRef,
   { cursor, lastError, ...state }: Omit<SyncState, 'cursor'> & { cursor?: string | null },
 ): void {
-  const set = {
+  const write = cursor === undefined ? upsertButCursor : upsertAll
+  write(tx).run({
+    ...keyOf(account),
     ...state,
+    cursor: cursor ?? null,
     lastError: lastError === null ? null : JSON.stringify(lastError),
-    ...(cursor === undefined ? {} : { cursor }),
-  }
-  db.insert(providerSyncState)
-    .values({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId, ...set })
-    .onConflictDoUpdate({ target: [providerSyncState.provider, providerSyncState.inboxId], set })
-    .run()
+  })
 }
-
-const ofAccount = (account: AccountRef) =>
-  and(eq(providerSyncState.provider, PROVIDER_UPPER[account.provider]), eq(providerSyncState.inboxId, account.inboxId))
 
 function parseLastError(text: string | null): LastError | null {
   if (text === null) return null
