@@ -6,7 +6,7 @@ import type { Secret } from '#shared/secret.ts'
 import type { MessageMeta, ProviderName } from '../base/model.ts'
 
 /** Order in which waiting calls of one mailbox get their turn. */
-export type Priority = 'incremental' | 'connect' | 'backfill'
+export type Priority = 'incremental' | 'connect' | 'backfill' | 'refill'
 
 /** The mailbox's share of the provider's quota. */
 export type Limiter = {

@@ -6,8 +6,8 @@ import { type Backoff, ceilingMs } from '../base/backoff.ts'
 import type { Clock } from '../base/time.ts'
 import { type Limiter, type Priority, ProviderError, type ProviderErrorFacts } from '../provider/provider.ts'
 
-const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2 }
-/** Part of the burst that backfill leaves to the others. */
+const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2, refill: 3 }
+/** Part of the burst that backfill and refill leave to the others. */
 const RESERVE = 0.25
 const CLEAN_STEP_MS = 30_000
 /** Refusals that announce no time hold longer each time: some limits are over in a second, that of a day is not. */
@@ -200,7 +200,7 @@ export class MailboxLimiter implements Limiter {
     for (;;) {
       const next = this.#waiting[0]
       if (next === undefined || this.#inFlight >= this.#concurrency) return
-      const reserve = next.rank === RANK.backfill ? (this.#buckets[0]?.capacity ?? 0) * RESERVE : 0
+      const reserve = next.rank >= RANK.backfill ? (this.#buckets[0]?.capacity ?? 0) * RESERVE : 0
       const wait = Math.max(...this.#buckets.map((bucket, i) => bucket.waitMs(next.cost, i === 0 ? reserve : 0)))
       if (wait > 0) {
         this.#pumpIn(wait)

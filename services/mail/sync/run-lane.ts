@@ -3,7 +3,8 @@
  * It throws what went wrong; the worker decides what that means.
  */
 import type { Secret } from '#shared/secret.ts'
-import { type Call, type Page, type PageRequest, ProviderError } from '../provider/provider.ts'
+import { isRefill, type LaneState } from '../base/model.ts'
+import { type Call, type Page, type PageRequest, type Priority, ProviderError } from '../provider/provider.ts'
 import { queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
 import { knownIds, publishedIds } from '../store/messages.ts'
 import { type Committed, commitPage, isIdle, movedLanes, newLane, type Step } from './commit-page.ts'
@@ -25,7 +26,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
   }
-  const priority = asked.done && deps.provider.polled(lane) ? 'incremental' : 'backfill'
+  const priority = priorityOf(worker, asked)
   const page = await withToken(worker, signal, (call) => deps.provider.page(request, { ...call, priority }))
   signal.throwIfAborted()
   const current = state.lanes.get(lane)
@@ -33,6 +34,11 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   if (current === undefined || current.cursor !== asked.cursor || current.resets !== asked.resets) return
   if (!deps.owns()) return
   settle(worker, lane, page, taken)
+}
+
+function priorityOf({ deps }: LaneHost, { lane, done }: LaneState): Priority {
+  if (isRefill(lane)) return 'refill'
+  return done && deps.provider.polled(lane) ? 'incremental' : 'backfill'
 }
 
 /** A page that cannot be stored is not asked for: while the disk is full, writing the status is the probe. */

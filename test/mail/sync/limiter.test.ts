@@ -68,17 +68,18 @@ test('turns go by priority, and within one in the order of asking', async () => 
   const { started, ask, endAll } = recorder(limiter, clock)
   const asked = [
     ask('b1', 1, 'backfill'),
+    ask('r1', 1, 'refill'),
     ask('b2', 1, 'backfill'),
     ask('c1', 1, 'connect'),
     ask('i1', 1, 'incremental'),
     ask('i2', 1, 'incremental'),
   ]
-  for (let i = 0; i < 5; i++) {
+  for (const _ of asked) {
     await clock.advance(0)
     endAll()
   }
   await Promise.all(asked)
-  assert.deepEqual(started, ['b1', 'i1', 'i2', 'c1', 'b2'])
+  assert.deepEqual(started, ['b1', 'i1', 'i2', 'c1', 'b2', 'r1'])
 })
 
 test('backfill leaves a quarter of the burst to the others', async () => {
