@@ -108,6 +108,8 @@ function connectOptions(options: NatsOptions): NodeConnectionOptions {
     name: options.name,
     inboxPrefix: options.inboxPrefix,
     maxReconnectAttempts: -1,
+    // A stack taken at every request is the dearest part of it.
+    noAsyncTraces: true,
     reconnectTimeWait: 500,
     reconnectJitter: 500,
     pingInterval: 5_000,
