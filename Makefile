@@ -44,7 +44,7 @@ test: setup check ## Every check, then unit, contract and integration tests (und
 test-system: setup ## The long tests: many processes, killed, paused, cut off
 	$(NODE_TEST) --test-timeout=1200000 'test/system/**/*.test.ts'
 
-bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, SYNC_S)
+bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, INTERVAL)
 	@INSTANCES='$(if $(filter file,$(origin INSTANCES)),,$(INSTANCES))' node test/bench/fleet/main.ts
 
 nats: setup ## Start nats-server on 4222 (monitoring 8222) with nats.conf; data and passwords in data/nats

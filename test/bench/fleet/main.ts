@@ -1,6 +1,6 @@
 /**
  * `make bench-fleet`: what happens to many users when an instance is killed, stopped or joins, with the target of each
- * figure beside it. USERS, INSTANCES and SYNC_S in the environment. Exit 0 when every target is met, 1 when one is
+ * figure beside it. USERS, INSTANCES and INTERVAL in the environment. Exit 0 when every target is met, 1 when one is
  * missed or the run fails.
  */
 import { cpus } from 'node:os'
@@ -19,7 +19,7 @@ function whole(name: string, fallback: number, min: number): number {
 
 const users = whole('USERS', 3_000, 30)
 const count = whole('INSTANCES', 3, 2)
-const syncS = whole('SYNC_S', 60, 1)
+const syncS = whole('INTERVAL', 60, 1)
 const names = Array.from({ length: count }, (_, i) => `mail-${i}`)
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const started = performance.now()
