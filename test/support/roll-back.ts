@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import type { Nats } from './nats-cluster.ts'
 
 /** Copies the JetStream directory. The answer puts the copy back; the server is restarted both times. */
-export async function keepCopy(server: Nats): Promise<() => Promise<void>> {
+export async function keepCopy(server: Nats, name = 'copy'): Promise<() => Promise<void>> {
   const data = join(server.dir, 'data/jetstream')
-  const copy = join(server.dir, 'copy')
+  const copy = join(server.dir, name)
   await server.stop()
   await cp(data, copy, { recursive: true })
   await server.start()

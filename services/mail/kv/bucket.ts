@@ -136,10 +136,14 @@ export class Bucket {
   /**
    * Delivers the present value of every key, calls `onSnapshot` once, then delivers every change until the signal
    * aborts or the watch ends. A watch of a bucket that is deleted and made again ends silently: see `isWhole`.
+   *
+   * Of a replicated bucket any server may serve it, one that lags behind too: it begins with a whole look at the past and
+   * goes on from there. `onSnapshot` waits until it has told what the leader had when it began.
    */
   async follow(onEntry: (entry: RawEntry) => void, onSnapshot: () => void, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    let complete = (await this.#kv.status()).values === 0
+    const present = await this.#lastPresent()
+    let complete = present === null
     const watch = await this.#kv.watch()
     const stop = (): void => watch.stop()
     signal.addEventListener('abort', stop, { once: true })
@@ -149,7 +153,7 @@ export class Bucket {
       for await (const entry of watch) {
         const value = entry.operation === 'PUT' ? decoder.decode(entry.value) : null
         onEntry({ key: entry.key, value, revision: this.#saw(entry.revision) })
-        if (complete || !(entry.isUpdate || entry.delta === 0)) continue
+        if (complete || entry.revision < (present ?? 0) || !(entry.isUpdate || entry.delta === 0)) continue
         complete = true
         onSnapshot()
       }
@@ -157,6 +161,14 @@ export class Bucket {
       signal.removeEventListener('abort', stop)
       watch.stop()
     }
+  }
+
+  /** Revision of the newest entry that the leader has; null when it has none. */
+  async #lastPresent(): Promise<number | null> {
+    const { state } = await this.#jsm.streams.info(bucketStream(this.name))
+    if (state.messages === 0) return null
+    const last = await this.#jsm.streams.getMessage(bucketStream(this.name), { last_by_subj: '>' })
+    return last?.seq ?? 0
   }
 
   #saw(revision: number): number {

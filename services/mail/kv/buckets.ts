@@ -18,6 +18,8 @@ export class Buckets {
   readonly #replicas: number
   /** What is still to be done about those that were opened anew. */
   readonly #toDo = new Map<Name, () => Promise<void>>()
+  /** Those that had fewer revisions than were seen when they were last looked at. */
+  readonly #suspects = new Set<Name>()
 
   private constructor(nc: NatsConnection, open: Record<Name, Bucket>, replicas: number) {
     this.#nc = nc
@@ -43,6 +45,10 @@ export class Buckets {
    * Looks whether each bucket is still the one that was opened, with all that was seen of it, and opens those anew that
    * are not. `noticed` hears of each; what it answers is done with each call until it has succeeded: whatever fails on
    * the way, nobody keeps what a lost bucket said.
+   *
+   * Of a cluster, a leader that was paused and replaced meanwhile still answers for a moment, and knows nothing of what
+   * came since. So it takes two looks to tell that a bucket went backwards.
+   * @throws Error when one of them has to be looked at once more
    */
   async verify(noticed: Noticed): Promise<void> {
     for (const name of ORDER) await this.#look(name, noticed)
@@ -50,16 +56,24 @@ export class Buckets {
       await act()
       this.#toDo.delete(name)
     }
+    if (this.#suspects.size === 0) return
+    const names = [...this.#suspects].map((name) => NAMES[name]).join(', ')
+    throw new Error(`${names}: fewer revisions than were seen; to be looked at once more`)
   }
 
   async #look(name: Name, noticed: Noticed): Promise<void> {
     const before = this.#open[name]
     const seen = before.highest
+    const isSuspect = this.#suspects.delete(name)
     if (await before.isWhole()) return
     const now = await Bucket.open(this.#nc, NAMES[name], this.#replicas)
     const isSame = now.createdMs === before.createdMs
     // A server that is just starting may not know its streams yet, or somebody else has noticed it meanwhile.
     if (isSame && now.highest >= Math.min(seen, before.highest)) return
+    if (isSame && !isSuspect) {
+      this.#suspects.add(name)
+      return
+    }
     this.#open[name] = now
     this.#toDo.set(name, noticed(name, isSame ? 'went backwards' : 'lost'))
   }

@@ -1,7 +1,7 @@
 /**
  * A local copy of one bucket, kept by a watch that is started again whenever it ends.
- * It decides nothing: it parses, keeps the latest revision of each key and tells listeners. Each new watch is believed
- * from the start, whatever the one before it said.
+ * It decides nothing: it parses, keeps the latest revision of each key and tells listeners. Each new watch is believed,
+ * whatever the one before it said; where it says less, once it is complete.
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '#shared/log.ts'
@@ -28,6 +28,8 @@ export class Replica<T> {
   #restart: AbortController | null = null
   /** Keys that the present watch, or a write of this instance since it began, has told of. */
   #seen = new Set<string>()
+  /** What the present watch, which is not complete, says of keys of which something later is known. */
+  readonly #doubtful = new Map<string, RawEntry>()
   #heardMs = 0
 
   /** @param parse null for a value that is not a record: it is counted as absent and logged. */
@@ -58,6 +60,7 @@ export class Replica<T> {
     // Later news have come already; or the bucket went backwards, which is for the watch to say.
     if (known !== undefined && known.revision >= revision) return
     this.#seen.add(key)
+    this.#doubtful.delete(key)
     this.#apply(key, { record, revision })
   }
   /** Ends the present watch; `run` starts the next one. */
@@ -72,6 +75,7 @@ export class Replica<T> {
       const restart = new AbortController()
       this.#restart = restart
       this.#seen = new Set()
+      this.#doubtful.clear()
       this.#heardMs = this.#clock.monoMs()
       const both = AbortSignal.any([signal, restart.signal])
       void this.#refuseToHang(restart, both)
@@ -79,14 +83,9 @@ export class Replica<T> {
         await bucket().follow(
           ({ key, value, revision }) => {
             this.#heardMs = this.#clock.monoMs()
-            const isFirst = !this.#seen.has(key)
-            this.#seen.add(key)
-            this.#receive({ key, value, revision }, isFirst)
+            this.#receive({ key, value, revision })
           },
-          () => {
-            for (const key of [...this.#entries.keys()]) if (!this.#seen.has(key)) this.#apply(key, null)
-            this.#fresh = true
-          },
+          () => this.#complete(),
           both,
         )
       } catch (error) {
@@ -118,15 +117,43 @@ export class Replica<T> {
   }
 
   /**
-   * The first that a watch says of a key is what the bucket has, whatever was known before: a revision that fell, or that
-   * was given out again for something else, means that the bucket went backwards. After that the latest revision counts.
+   * The latest revision of a key counts. What a watch says first of a key may be earlier than what is known, or the same
+   * revision given out again for something else: either the bucket went backwards, or a server that lags behind serves
+   * the watch. The end of its snapshot tells.
    */
-  #receive({ key, value, revision }: RawEntry, isFirst: boolean): void {
+  #receive(entry: RawEntry): void {
+    const { key, revision } = entry
     const known = this.#entries.get(key)
-    if (known !== undefined && !isFirst && known.revision >= revision) return
-    const record = value === null ? null : this.#parse(value)
-    // Listeners take what they are told for a change.
-    if (known?.revision === revision && isDeepStrictEqual(known.record, record)) return
+    const isFirst = !this.#seen.has(key)
+    this.#seen.add(key)
+    if (known === undefined || known.revision < revision) {
+      this.#doubtful.delete(key)
+      this.#believe(entry)
+    } else if (isFirst || this.#doubtful.has(key)) this.#doubt(entry, known)
+  }
+
+  #doubt(entry: RawEntry, known: Revised<T>): void {
+    // As almost always after a reconnect: nothing has changed.
+    const same = known.revision === entry.revision && isDeepStrictEqual(known.record, this.#recordOf(entry))
+    if (same) this.#doubtful.delete(entry.key)
+    else this.#doubtful.set(entry.key, entry)
+  }
+
+  /** The watch has told all that the bucket has. */
+  #complete(): void {
+    for (const key of [...this.#entries.keys()]) if (!this.#seen.has(key)) this.#apply(key, null)
+    for (const entry of this.#doubtful.values()) this.#believe(entry)
+    this.#doubtful.clear()
+    this.#fresh = true
+  }
+
+  #recordOf({ value }: RawEntry): T | null {
+    return value === null ? null : this.#parse(value)
+  }
+
+  #believe(entry: RawEntry): void {
+    const { key, value, revision } = entry
+    const record = this.#recordOf(entry)
     if (value !== null && record === null) this.#log.error({ key, revision }, 'record cannot be read; left alone')
     this.#apply(key, record === null ? null : { record, revision })
   }

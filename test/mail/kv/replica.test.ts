@@ -218,3 +218,34 @@ test('a revision that was given out again for something else is believed; what i
   assert.deepEqual(watched.changes, ['a=old', 'b=same', 'c=old', 'a=again', 'c=null'])
   await watched.end()
 })
+
+test('what a watch says of the past counts only if it has said nothing later once it is complete', async () => {
+  const [past, present] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let watches = 0
+  const lagging: Followed = {
+    name: 'lagging',
+    async follow(onEntry, onSnapshot, signal) {
+      watches += 1
+      if (watches === 1) for (const key of ['a', 'b', 'c']) onEntry({ key, value: 'known', revision: 10 })
+      else {
+        for (const key of ['a', 'b', 'c']) onEntry({ key, value: 'past', revision: 5 })
+        past.resolve()
+        await present.promise
+        onEntry({ key: 'a', value: 'known', revision: 10 })
+        onEntry({ key: 'b', value: 'later', revision: 11 })
+      }
+      onSnapshot()
+      await systemClock.sleep(60_000, signal)
+    },
+  }
+  const watched = watch(() => lagging)
+  await until('fresh', () => watched.replica.fresh)
+  watched.replica.renew()
+  await past.promise
+  assert.deepEqual(values(watched), { a: 'known', b: 'known', c: 'known' })
+  present.resolve()
+  await until('fresh again', () => watched.replica.fresh)
+  assert.deepEqual(values(watched), { a: 'known', b: 'later', c: 'past' })
+  assert.deepEqual(watched.changes.slice(3), ['b=later', 'c=past'])
+  await watched.end()
+})
