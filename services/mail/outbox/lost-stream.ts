@@ -126,10 +126,10 @@ async function settle(
 }
 
 async function lastIsLost(local: Meta, facts: LogFacts, { userId, subjectLog }: Look): Promise<boolean> {
-  if (facts.lastSeq < local.lastSeq) return true
+  // Asked even where the stream seems too short for it: a leader of long ago names an end of long ago.
   const message = await subjectLog.at(local.lastSeq)
   // Not there, though the stream went further: it aged out or was purged. A sequence is not used twice.
-  if (message === null) return false
+  if (message === null) return facts.lastSeq < local.lastSeq
   if (message.subject !== subjectLog.subject) return true
   return (ownEvent(userId, message.data)?.event_id ?? null) !== local.lastEventId
 }

@@ -254,3 +254,18 @@ describe('a stream that lost events', { concurrency: 4 }, () => {
     assert.deepEqual(await box.scan(), ids('m', 460))
   })
 })
+
+test('a deposed leader that names an end of long ago is not believed while our last event stands there', async () => {
+  await using box = await OutboxBox.open()
+  box.put('m', 5)
+  await box.drain()
+  const { jsm } = box.link
+  const info: typeof jsm.streams.info = async (stream) => {
+    const now = await jsm.streams.info(stream)
+    return { ...now, state: { ...now.state, last_seq: 2 } }
+  }
+  const streams = Object.create(jsm.streams, { info: { value: info } })
+  const deps = box.reconcileDeps({ jsm: Object.create(jsm, { streams: { value: streams } }) })
+  const result = await reconcile(USER, EPOCH, deps, AbortSignal.timeout(10_000))
+  assert.deepEqual([result.rolledBack, result.republished, result.last], [false, 0, 5])
+})
