@@ -11,6 +11,7 @@ import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
 import type { UserStore } from '../store/user-store.ts'
 import { Worker } from '../sync/worker.ts'
+import type { WorkerDeps } from '../sync/worker-deps.ts'
 import type { TokenProvider } from '../token/tokens.ts'
 import type { Providers } from './providers.ts'
 
@@ -26,7 +27,7 @@ export type WorkerParts = {
   telemetry: Telemetry
 }
 
-type Hooks = { owns(): boolean; committed(cursorOnly: boolean): void }
+type Hooks = Pick<WorkerDeps, 'owns' | 'committed' | 'calm'>
 
 export function createWorker(
   parts: WorkerParts,
@@ -46,13 +47,12 @@ export function createWorker(
     log: parts.log,
     telemetry: parts.telemetry,
     intervalMs: config.syncIntervalMs,
-    owns: hooks.owns,
+    ...hooks,
     sharers: () => sharersOf(accounts, account),
     bind: (identity, accessToken) => bind(parts, account, identity, accessToken),
     bound: { mailbox: record.unverified === true ? null : record.mailbox, address: record.address },
     refused: (accessToken) => parts.tokens.noteRefused(account, accessToken),
     reauth: (code) => markReauth(parts, account, code),
-    committed: hooks.committed,
     projectThrottled: (delayMs) => providers.pauseProject(account.provider, delayMs),
     random: Math.random,
   })

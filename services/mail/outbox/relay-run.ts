@@ -16,6 +16,7 @@ import {
   delayHead,
   deletePublished,
   dueRows,
+  isFrontOld,
   markPublished,
   type OutboxRow,
   outboxDepth,
@@ -244,8 +245,10 @@ export class RelayRun {
     const { store, clock, config, hooks } = this.#deps
     this.#error = null
     const beforeMs = clock.wallMs() - config.keepMs
-    while (!signal.aborted && this.#commit((tx) => deletePublished(tx, beforeMs, DELETE_LIMIT)) === DELETE_LIMIT)
+    while (!signal.aborted && store.read(userId, (db) => isFrontOld(db, beforeMs))) {
+      this.#commit((tx) => deletePublished(tx, beforeMs, DELETE_LIMIT))
       await yieldTurn()
+    }
     const { pending, lastId } = store.read(userId, outboxDepth)
     if (pending > 0) return 0
     this.#idle = true

@@ -32,7 +32,7 @@ export type SupervisorDeps = {
   identity: SessionIdentity
   clock: Clock
   log: Log
-  tenure: TenureDeps
+  tenure: Omit<TenureDeps, 'calm'>
 }
 
 export class Supervisor {
@@ -41,6 +41,7 @@ export class Supervisor {
   readonly #observer: Observer
   readonly #tenures = new Map<string, Tenure>()
   readonly #moves: Moves
+  readonly #calm = (signal: AbortSignal): Promise<void> => this.#moves.calm(this.#deps.clock, signal)
   readonly #disk: DiskWatch
   readonly #dirty = new Set<string>()
   readonly #wake = new Wake()
@@ -208,7 +209,7 @@ export class Supervisor {
     try {
       const epoch = await winLease(userId, this.session, leases)
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
-      const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
+      const tenure = new Tenure(userId, epoch, sid, owns, { ...this.#deps.tenure, calm: this.#calm })
       this.#tenures.set(userId, tenure)
       tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
       log.debug({ user: userId, epoch, sid, nowMs: this.#deps.clock.monoMs() }, 'user owned')

@@ -24,7 +24,7 @@ const CAS_ROUNDS = 5
 export type Base = 'local' | 'stale' | 'snapshot' | 'stream' | 'gap' | 'new'
 
 /** The database is made out of what others have left. */
-export const isRebuilt = (base: Base): boolean => base === 'snapshot' || base === 'stream' || base === 'gap'
+const isRebuilt = (base: Base): boolean => base === 'snapshot' || base === 'stream' || base === 'gap'
 
 export type TakeoverDeps = RebuildDeps & {
   checkpoints: Checkpoints
@@ -49,7 +49,7 @@ type Found = { before: CheckpointRecord | null; isUnreadable: boolean; checkpoin
 
 /**
  * T2–T5a for one user.
- * @returns the base and the checkpoint as it now stands, written under `epoch`.
+ * @returns the base and the checkpoint as it now stands, written under `epoch`; `isNews` = a next one has more to say.
  * @throws StaleEpochError when a later owner was here first; errors of NATS and the disk: then it may be called again.
  */
 export async function takeOver(
@@ -57,7 +57,7 @@ export async function takeOver(
   epoch: Epoch,
   owner: string,
   deps: TakeoverDeps,
-): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord> }> {
+): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord>; isNews: boolean }> {
   const { store } = deps
   const found = await claim(userId, epoch, owner, deps)
   const { before, checkpoint } = found
@@ -69,7 +69,8 @@ export async function takeOver(
     finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gapBefore: later(gapBefore, before) }, deps)
   } else if (base === 'stale' && before !== null) applyLanes(userId, epoch, before.lanes, deps)
   // What is left out here is gone from the record with the next write.
-  return { base, checkpoint: { ...checkpoint, record: { ...checkpoint.record, snapshots } } }
+  const isNews = gapBefore !== null || snapshots.length < checkpoint.record.snapshots.length
+  return { base, checkpoint: { ...checkpoint, record: { ...checkpoint.record, snapshots } }, isNews }
 }
 
 /** A gap stays one on the next disk. */

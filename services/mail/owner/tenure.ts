@@ -15,16 +15,17 @@ import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Relay, RelayRun } from '../outbox/relay.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
-import { AccountState } from '../sync/account-state.ts'
-import { accountStatus, errorText } from '../sync/status.ts'
 import type { Worker } from '../sync/worker.ts'
+import type { WorkerDeps } from '../sync/worker-deps.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { type RevocationDeps, revokeGrantOf } from './revocation.ts'
-import { isRebuilt, type TakeoverDeps, takeOver } from './takeover.ts'
+import { type TakeoverDeps, takeOver } from './takeover.ts'
+import { statusOf } from './tenure-status.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
 
+export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed' | 'calm'>
 export type TenureDeps = TakeoverDeps &
   RevocationDeps & {
     accounts: Accounts
@@ -38,7 +39,9 @@ export type TenureDeps = TakeoverDeps &
     intervalMs: number
     polled(account: AccountRef, lane: string): boolean
     /** Builds the worker of a connected account. */
-    worker(entry: AccountEntry, epoch: Epoch, hooks: { owns(): boolean; committed(cursorOnly: boolean): void }): Worker
+    worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
+    /** Resolves when no user is being moved, or after a while. Take-overs of many users come before polls of a few. */
+    calm(signal: AbortSignal): Promise<void>
     earlyCheckpoint?: boolean
   }
 
@@ -79,7 +82,7 @@ export class Tenure {
 
   /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
   async start(): Promise<void> {
-    const { base, checkpoint } = await takeOver(this.userId, this.epoch, this.#owner, this.#deps)
+    const { base, checkpoint, isNews } = await takeOver(this.userId, this.epoch, this.#owner, this.#deps)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
@@ -94,7 +97,7 @@ export class Tenure {
       statuses: () => this.#lastStatuses ?? this.statuses() ?? [],
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
-    if (isRebuilt(base)) this.#checkpointer.changed(false)
+    if (isNews) this.#checkpointer.changed(false)
     this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal, last)
     this.#relay.done.catch((error) => this.#failed(error))
     this.#checkpoints = this.#checkpointer
@@ -203,6 +206,7 @@ export class Tenure {
     const name = accountName(entry.account)
     const worker = this.#deps.worker(entry, this.epoch, {
       owns: this.#owns,
+      calm: this.#deps.calm,
       committed: (cursorOnly) => {
         if (!cursorOnly) this.#relay?.wake()
         this.#checkpointer?.changed(cursorOnly)
@@ -273,27 +277,3 @@ export class Tenure {
 /** It has ended and there is another credential, or nobody knows yet whose mailbox the new one opens. */
 const isOutdated = ({ worker, credential, verified }: Running, { record }: AccountEntry): boolean =>
   (worker.state.ended !== null && record.credential !== credential) || (verified && record.unverified === true)
-
-type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state'>
-
-/** An account without a worker waits for the user, or for its first moment. */
-function statusOf(
-  { account, record }: AccountEntry,
-  state: Worker['state'] | undefined,
-  context: StatusContext,
-): AccountStatus {
-  const base = accountStatus({
-    provider: account.provider,
-    inboxId: account.inboxId,
-    state: state ?? new AccountState(),
-    ...context,
-  })
-  const shown = { ...base, address: base.address ?? record.address }
-  if (record.reauth === null) return shown
-  const { code, at } = record.reauth
-  return {
-    ...shown,
-    state: 'needs_reauth',
-    last_error: { code, message: errorText(code), at, retry_at: null, count: 1 },
-  }
-}

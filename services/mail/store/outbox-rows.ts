@@ -158,7 +158,7 @@ const selectWaiting = prepareRead((db) =>
     .prepare(),
 )
 const selectFront = prepareRead((db) =>
-  db.select({ id: o.id }).from(o).orderBy(asc(o.id)).limit(placeholder('limit')).prepare(),
+  db.select({ id: o.id, publishedAt: o.publishedAt }).from(o).orderBy(asc(o.id)).limit(placeholder('limit')).prepare(),
 )
 const deleteFront = prepareWrite((db) =>
   db
@@ -206,6 +206,12 @@ export function outboxDepth(reader: UserReader): OutboxDepth {
 /** Whether each event stored up to this row is on the stream: then the positions captured with it may be a checkpoint. */
 export const allPublishedUpTo = (reader: UserReader, id: number): boolean =>
   selectWaiting(reader).get({ id }) === undefined
+
+/** Whether the first row is published and older than `beforeMs`: a look is no transaction that writes. */
+export function isFrontOld(reader: UserReader, beforeMs: number): boolean {
+  const publishedAt = selectFront(reader).get({ limit: 1 })?.publishedAt ?? null
+  return publishedAt !== null && publishedAt < toSeconds(beforeMs)
+}
 
 /** Deletes published rows older than `beforeMs` from the front of the table; looks at `limit` rows. */
 export function deletePublished(tx: UserTx, beforeMs: number, limit = 500): number {

@@ -22,6 +22,8 @@ export type WorkerDeps = {
   intervalMs: number
   /** Asked before every effect; politeness, not safety. */
   owns(): boolean
+  /** Awaited before the first page: whatever is more urgent than this mailbox at the moment. */
+  calm(signal: AbortSignal): Promise<void>
   /** How many connected accounts share the mailbox, this one included. */
   sharers(): number
   /**

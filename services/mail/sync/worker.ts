@@ -57,6 +57,7 @@ export class Worker implements LaneHost {
     const both = AbortSignal.any([signal, stop.signal])
     try {
       this.#load()
+      await this.deps.calm(both)
       while (!both.aborted && this.state.ended === null) {
         if (this.#crash !== null) throw this.#crash
         await this.#step(both)

@@ -90,6 +90,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     telemetry,
     instance: name,
     intervalMs: 200,
+    calm: async () => undefined,
     polled: (_account, lane) => provider.polled(lane),
     revoke: async () => undefined,
     worker: ({ account, record }, epoch, hooks) => {

@@ -131,6 +131,7 @@ export class WorkerBox {
       refused: () => undefined,
       reauth: async (code) => void this.marked.push(code),
       committed: () => undefined,
+      calm: async () => undefined,
       projectThrottled: () => undefined,
       random: () => 0.5,
       ...more,

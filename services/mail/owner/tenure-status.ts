@@ -1,0 +1,29 @@
+/** What status says of one account of an owned user. Pure. */
+import type { AccountStatus } from '#shared/contract.ts'
+import type { AccountEntry } from '../kv/accounts.ts'
+import { AccountState } from '../sync/account-state.ts'
+import { accountStatus, errorText } from '../sync/status.ts'
+
+type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state'>
+
+/** An account without a worker waits for the user, or for its first moment. */
+export function statusOf(
+  { account, record }: AccountEntry,
+  state: AccountState | undefined,
+  context: StatusContext,
+): AccountStatus {
+  const base = accountStatus({
+    provider: account.provider,
+    inboxId: account.inboxId,
+    state: state ?? new AccountState(),
+    ...context,
+  })
+  const shown = { ...base, address: base.address ?? record.address }
+  if (record.reauth === null) return shown
+  const { code, at } = record.reauth
+  return {
+    ...shown,
+    state: 'needs_reauth',
+    last_error: { code, message: errorText(code), at, retry_at: null, count: 1 },
+  }
+}
