@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { EmailReceived } from '#shared/event.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
+import { until } from './until.ts'
 
 export type StoredEvent = { seq: number; msgId: string; event: EmailReceived }
 export type Account = {
@@ -32,7 +33,11 @@ export async function eventsOf(nc: NatsConnection, userId: string): Promise<Stor
   const subject = eventSubject(userId)
   const events: StoredEvent[] = []
   for (let seq = 1; ; ) {
-    const message = await jsm.direct.getMessage(EVENT_STREAM, { seq, next_by_subj: subject })
+    const query = { seq, next_by_subj: subject }
+    // Of the leader: another server of a cluster may lag behind.
+    const { message } = await until('the stream answers', async () => ({
+      message: await jsm.streams.getMessage(EVENT_STREAM, query),
+    }))
     if (message === null) return events
     events.push({
       seq: message.seq,

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import type { StatusReply } from '#shared/contract.ts'
 import { requestOperation } from '#shared/control-client.ts'
 import { createLog } from '#shared/log.ts'
-import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
+import { connectNats, drainNats, type NatsConnection, serversOf } from '#shared/nats.ts'
 import { inboxPrefix, type ProviderName } from '#shared/subjects.ts'
 import { type Simulator, type SimulatorOptions, startSimulator } from '../simulator/simulator.ts'
 import type { MailboxSpec } from '../simulator/types.ts'
@@ -33,6 +33,8 @@ export type SandboxOptions = {
   simulator?: SimulatorOptions
   env?: Record<string, string>
   nats?: Nats
+  /** No node is killed, on a cluster either: for tests that count what happens when nothing does. */
+  steady?: boolean
   betterAuth?: boolean
 }
 
@@ -41,7 +43,7 @@ export async function sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   try {
     const dir = await mkdtemp(join(tmpdir(), 'mail-sync-test-'))
     stack.defer(() => rm(dir, { recursive: true, force: true }))
-    const nats = options.nats ?? stack.use(await startNats())
+    const nats = options.nats ?? stack.use(await startNats(options.steady === true))
     const sim = stack.use(await startSimulator(options.simulator))
     const auth = options.betterAuth === true ? stack.use(await startBetterAuth()) : null
     const box = new Sandbox(dir, nats, sim, auth, options.env ?? {}, stack)
@@ -52,10 +54,10 @@ export async function sandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   }
 }
 
-async function startNats(): Promise<Nats> {
+async function startNats(steady: boolean): Promise<Nats> {
   if (CLUSTER_SIZE === 1) return await startNatsServer()
   const cluster = await startNatsCluster(CLUSTER_SIZE)
-  cluster.keepKilling(KILLED_EVERY_MS, DOWN_MS)
+  if (!steady) cluster.keepKilling(KILLED_EVERY_MS, DOWN_MS)
   return cluster
 }
 
@@ -85,6 +87,10 @@ export class Sandbox {
     this.#stack = stack
   }
 
+  get #onCluster(): boolean {
+    return serversOf(this.nats.url).length > 1
+  }
+
   /** Environment of the instance `name`; its data directory is `dir/name`. */
   env(name: string, more: Record<string, string> = {}): NodeJS.ProcessEnv {
     return {
@@ -106,7 +112,7 @@ export class Sandbox {
       MAIL_GRAPH_REQUESTS_PER_10MIN: '1000000',
       MAIL_TOKEN_KEYS: this.#key,
       MAIL_LOG_LEVEL: 'info',
-      ...(this.nats.url.includes(',') ? ON_CLUSTER : {}),
+      ...(this.#onCluster ? ON_CLUSTER : {}),
       ...this.sim.env,
       ...this.#env,
       ...more,
@@ -153,11 +159,10 @@ export class Sandbox {
     const simUser = `${userId}-${inboxId}`
     const { access_token, refresh_token, expires_in } = this.sim.addMailbox({ user: simUser, provider, ...spec })
     this.#accounts.push({ userId, provider, inboxId, simUser })
-    await requestOperation(nc, 'connect', {
-      asUser: userId,
-      body: { provider, access_token, refresh_token, expires_in, inbox_id: inboxId },
-      requestId: 'test',
-    })
+    const body = { provider, access_token, refresh_token, expires_in, inbox_id: inboxId }
+    const request = () => requestOperation(nc, 'connect', { asUser: userId, body, requestId: 'test' })
+    // Connecting again changes nothing; while a leader is elected it is refused.
+    await (this.#onCluster ? until(`${userId} is connected`, request) : request())
   }
   async status(nc: NatsConnection, userId: string): Promise<StatusReply> {
     return await requestOperation(nc, 'status', { asUser: userId, body: {}, requestId: 'test' })

@@ -34,6 +34,7 @@ export class Fleet implements AsyncDisposable {
 
   static async start(names: readonly string[], { syncMs, env = {} }: FleetOptions): Promise<Fleet> {
     const box = await sandbox({
+      steady: true,
       env: { MAIL_SYNC_INTERVAL_MS: String(syncMs), MAIL_LEASE_SILENCE_MS: String(SILENCE_MS), ...env },
     })
     try {

@@ -103,7 +103,7 @@ export async function assertOrder(box: Sandbox, ops: NatsConnection, instance: s
 /** Highest sequence of a stream, or of the stream behind a bucket. */
 export async function lastSeq(ops: NatsConnection, stream: string): Promise<number> {
   const jsm = await jetstreamManager(ops)
-  return (await jsm.streams.info(stream)).state.last_seq
+  return await until(`${stream} answers`, async () => (await jsm.streams.info(stream)).state.last_seq)
 }
 export const lastSeqOfBucket = (ops: NatsConnection, bucket: string): Promise<number> =>
   lastSeq(ops, bucketStream(bucket))
