@@ -7,7 +7,7 @@ import * as v from 'valibot'
 import { type Operation, REQUEST_MAX_BYTES } from '#shared/contract.ts'
 import { AppError, ERRORS, errorBody, toAppError } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
-import { type Msg, RequestError, TimeoutError } from '#shared/nats.ts'
+import { isNatsFault, type Msg } from '#shared/nats.ts'
 import { parseBody } from '#shared/request-body.ts'
 import { HEADER_REQUEST_ID } from '#shared/subjects.ts'
 
@@ -109,8 +109,8 @@ function expectedOf({ type, expected, requirement }: v.BaseIssue<unknown>): stri
 }
 
 function asAppError(error: unknown): AppError {
-  if (error instanceof TimeoutError || error instanceof RequestError)
-    return new AppError('TIMEOUT', {}, { cause: error })
+  // Nothing of NATS that a repetition would not mend: a link that is down, a cluster that elects a leader.
+  if (isNatsFault(error)) return new AppError('TIMEOUT', {}, { cause: error })
   if (error instanceof DOMException && error.name === 'TimeoutError')
     return new AppError('TIMEOUT', {}, { cause: error })
   return toAppError(error)
