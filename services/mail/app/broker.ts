@@ -23,7 +23,7 @@ import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
-import { streamFacts } from '../outbox/stream-facts.ts'
+import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
 
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
@@ -39,6 +39,7 @@ export type Broker = AsyncDisposable & {
   buckets: Buckets
   snapshots: Snapshots
   streamFacts: ReturnType<typeof streamFacts>
+  streamHolds: ReturnType<typeof streamHolds>
   /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
   trusted: boolean
   /**
@@ -93,6 +94,7 @@ export async function openBroker(
       buckets,
       snapshots,
       streamFacts: streamFacts(jsm, clock),
+      streamHolds: streamHolds(jsm),
       trusted,
       async watch(on, stop) {
         const verify = async (): Promise<void> => {
@@ -100,8 +102,8 @@ export async function openBroker(
           await refuseCapturedSubjects(jsm)
           const { createdMs } = await ensureEventStream(jsm, config.stream)
           await buckets.verify(on.noticed)
-          // One that is gone took its snapshots with it: they are made anew as they become due.
-          await Snapshots.open(js, jsm, config.stream.replicas)
+          // One that is gone took its snapshots with it: each user's is taken anew with the next checkpoint, within a day.
+          await snapshots.verify(js, config.stream.replicas)
           // Deleted and made anew without a reconnect: every user compares what stands there with what is stored.
           if (createdMs !== streamCreatedMs) on.connected()
           streamCreatedMs = createdMs

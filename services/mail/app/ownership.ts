@@ -42,6 +42,7 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
     intervalMs: config.syncIntervalMs,
     snapshots: broker.snapshots,
     streamFacts: broker.streamFacts,
+    streamHolds: broker.streamHolds,
     retentionMs: config.outbox.retentionDays * 86_400_000,
     refillLanes: (provider, lanes) => providers.byName[provider].refillLanes(lanes),
     polled: (account, lane) => providers.byName[account.provider].polled(lane),

@@ -11,6 +11,10 @@ export type AccountRef = { userId: string; provider: ProviderName; inboxId: stri
 export const accountName = (account: AccountRef): string =>
   `${account.userId}:${account.inboxId}:${PROVIDER_UPPER[account.provider]}`
 
+/** `<provider>.<inbox>`, as the record of a user in `mail_state` names an account. */
+export const stateName = ({ provider, inboxId }: Pick<AccountRef, 'provider' | 'inboxId'>): string =>
+  `${provider}.${inboxId}`
+
 /**
  * A term of ownership: the era of `mail_leases` in ms, which is the creation time of its stream or what was recorded when
  * it went backwards; then the revision of the write that made an instance the owner. Compared in that order, because a

@@ -34,8 +34,10 @@ export const SnapshotPointer = v.object({
   last: v.number(),
   lastEventId: v.nullable(v.string()),
   streamCreatedMs: v.nullable(v.number()),
-  /** Epoch seconds. */
-  ts: v.number(),
+  /** Creation time of the object store that it was put into, epoch ms. */
+  storeCreatedMs: v.number(),
+  /** Epoch seconds when it was last certain that it holds everything published. */
+  coveredS: v.number(),
 })
 export type SnapshotPointer = v.InferOutput<typeof SnapshotPointer>
 
@@ -48,7 +50,7 @@ export const CheckpointRecord = v.object({
   lanes: v.record(v.string(), v.array(Lane)),
   /** The term that wrote the lanes; absent in older records, where it is `epoch`. */
   lanesEpoch: v.optional(v.object({ era: v.number(), rev: v.number() })),
-  /** Sequence and event id of the last event on the user's subject. */
+  /** Sequence and event id up to which everything of the user's subject was known. It does not fall when events age out. */
   pub: v.number(),
   pubEventId: v.nullable(v.string()),
   /** Creation time of the stream that `pub` belongs to, epoch ms; absent in older records. */
@@ -57,8 +59,12 @@ export const CheckpointRecord = v.object({
   snapshots: v.array(SnapshotPointer),
   /** Epoch seconds since which there is something that the newest snapshot does not have; null = nothing. */
   unsavedSince: v.optional(v.nullable(v.number()), null),
-  /** Epoch seconds before which mail that a walk finds is not published, see `gap`; null = nothing is in doubt. */
-  gapBefore: v.optional(v.nullable(v.number()), null),
+  /** Epoch seconds by `<provider>.<inbox>` before which mail that a walk finds is not published: see ADR 0014. */
+  gaps: v.optional(v.record(v.string(), v.number()), {}),
+  /** Epoch seconds when the user had their first owner; null = not known. */
+  bornS: v.optional(v.nullable(v.number()), null),
+  /** Creation time of the stream that the user's first checkpoint speaks of, epoch ms; null = not known. */
+  firstStreamMs: v.optional(v.nullable(v.number()), null),
   accounts: v.array(AccountStatus),
   /** Epoch seconds. */
   ts: v.number(),

@@ -63,6 +63,6 @@ export type RelayStatus = {
   error: 'STREAM_FULL' | 'NATS_UNAVAILABLE' | 'DISK_FULL' | null
   /** The stream was found to be new, or to have lost events, since this database was made. */
   streamReset: boolean
-  /** Epoch seconds; older mail that a walk finds is not published, because it may have been. Null = nothing is in doubt. */
-  gapBefore: number | null
+  /** Epoch seconds by account; older mail that a walk finds is not published, because it may have been. */
+  gaps: Record<string, number>
 }

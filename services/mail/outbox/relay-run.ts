@@ -62,7 +62,7 @@ export class RelayRun {
   #hurry = false
   #idle = false
   #drainedOnce = Promise.withResolvers<void>()
-  #status: RelayStatus = { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null }
+  #status: RelayStatus = { pending: 0, oldestTsMs: null, error: null, streamReset: false, gaps: {} }
   #statusIsOld = true
 
   constructor(options: RunOptions) {
@@ -264,8 +264,8 @@ export class RelayRun {
     try {
       this.#status = this.#deps.store.read(this.#options.userId, (db) => {
         const { pending, oldestTsMs } = outboxDepth(db)
-        const { streamResetMs = null, gapBefore = null } = readMeta(db) ?? {}
-        return { pending, oldestTsMs, error: null, streamReset: streamResetMs !== null, gapBefore }
+        const { streamResetMs = null, gaps = {} } = readMeta(db) ?? {}
+        return { pending, oldestTsMs, error: null, streamReset: streamResetMs !== null, gaps }
       })
       this.#statusIsOld = false
     } catch (error) {

@@ -15,18 +15,21 @@ const PUT_TIMEOUT_MS = 5_000
 
 export class Snapshots {
   readonly #store: ObjectStore
+  /** Creation time of the store behind it, epoch ms: one that is made anew has none of the objects. */
+  #createdMs: number
   readonly #jsm: JetStreamManager
   readonly #turns = new PQueue({ concurrency: PARALLEL })
 
-  private constructor(store: ObjectStore, jsm: JetStreamManager) {
+  private constructor(store: ObjectStore, jsm: JetStreamManager, createdMs: number) {
     this.#store = store
+    this.#createdMs = createdMs
     this.#jsm = jsm
   }
 
   /** Opens the store, making it when it is absent. @throws ExitError 78 when it exists with settings that lose data. */
   static async open(js: JetStreamClient, jsm: JetStreamManager, replicas: number): Promise<Snapshots> {
     const store = await new Objm(js).create(BUCKET_SNAPSHOTS, { storage: StorageType.File, replicas })
-    const { config } = await jsm.streams.info(SNAPSHOT_STREAM)
+    const { config, created } = await jsm.streams.info(SNAPSHOT_STREAM)
     for (const [field, found, wanted] of [
       ['storage', config.storage, StorageType.File],
       ['max_age', config.max_age, 0],
@@ -38,13 +41,26 @@ export class Snapshots {
           EXIT_CONFIG,
           `object store ${BUCKET_SNAPSHOTS}: ${field} is ${found}, ${wanted} is needed; delete or mend the store`,
         )
-    return new Snapshots(store, jsm)
+    return new Snapshots(store, jsm, Date.parse(created))
   }
 
-  /** Puts an object, in the place of one of the same name. Answers its SHA-256, base64url. */
-  async put(name: string, bytes: Uint8Array): Promise<string> {
-    await this.#turns.add(() => this.#store.putBlob({ name }, bytes, { timeout: PUT_TIMEOUT_MS }))
-    return digestOf(bytes)
+  get createdMs(): number {
+    return this.#createdMs
+  }
+
+  /** Looks again, and makes the store anew when it is gone. @throws as `open` does */
+  async verify(js: JetStreamClient, replicas: number): Promise<void> {
+    this.#createdMs = (await Snapshots.open(js, this.#jsm, replicas)).createdMs
+  }
+
+  /** A bounded number at the same time. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns.add(work)
+  }
+
+  /** Puts an object, in the place of one of the same name. */
+  async put(name: string, bytes: Uint8Array): Promise<void> {
+    await this.#store.putBlob({ name }, bytes, { timeout: PUT_TIMEOUT_MS })
   }
 
   /**

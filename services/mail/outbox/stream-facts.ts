@@ -8,9 +8,16 @@ export type StreamFacts = {
   createdMs: number
   /** What stood before it has aged out. */
   firstSeq: number
+  lastSeq: number
 }
 
 const FRESH_MS = 1_000
+
+/** Whether the stream still has the message at a sequence, as its leader knows. */
+export const streamHolds =
+  (jsm: JetStreamManager) =>
+  async (seq: number): Promise<boolean> =>
+    (await jsm.streams.getMessage(EVENT_STREAM, { seq })) !== null
 
 /** @returns a look that is at most a second old. */
 export function streamFacts(jsm: JetStreamManager, clock: Clock): () => Promise<StreamFacts> {
@@ -18,7 +25,7 @@ export function streamFacts(jsm: JetStreamManager, clock: Clock): () => Promise<
   let lookedMs = Number.NEGATIVE_INFINITY
   const ask = async (): Promise<StreamFacts> => {
     const { created, state } = await jsm.streams.info(EVENT_STREAM)
-    return { createdMs: Date.parse(created), firstSeq: state.first_seq }
+    return { createdMs: Date.parse(created), firstSeq: state.first_seq, lastSeq: state.last_seq }
   }
   return () => {
     const nowMs = clock.monoMs()

@@ -5,21 +5,28 @@
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
-import { type AccountRef, compareEpochs, type Epoch, isRefill, type LaneState, toSeconds } from '../base/model.ts'
+import {
+  type AccountRef,
+  compareEpochs,
+  type Epoch,
+  isRefill,
+  type LaneState,
+  stateName,
+  toSeconds,
+} from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
-import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
+import type { CheckpointRecord, Checkpoints, SnapshotPointer } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import { queueDepth } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
-import { ledgerSize } from '../store/ledger.ts'
-import { readMeta } from '../store/meta.ts'
+import { freshEntries, ledgerEnd, ledgerSize } from '../store/ledger.ts'
+import { readMeta, setCovered } from '../store/meta.ts'
 import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
-import { laneKey } from './rebuild.ts'
-import { addGeneration, isSnapshotDue, renewalS, takeSnapshot } from './snapshotter.ts'
+import { addGeneration, enoughFresh, isSnapshotDue, renewalS, takeSnapshot } from './snapshotter.ts'
 
 /**
  * After new mail; after a mere move of positions, which Graph's links make at each poll: an old position costs the next
@@ -28,10 +35,12 @@ import { addGeneration, isSnapshotDue, renewalS, takeSnapshot } from './snapshot
 const MAIL_EVERY_MS = 1_000
 const CURSOR_EVERY_MS = 600_000
 const RETRY_MS = 1_000
+/** A snapshot that could not be put is tried again with a checkpoint after this long. */
+const SAVE_AGAIN_MS = 60_000
 
 export type CheckpointerDeps = {
   checkpoints: Checkpoints
-  snapshots: Pick<Snapshots, 'put' | 'remove'>
+  snapshots: Pick<Snapshots, 'put' | 'remove' | 'inTurn' | 'createdMs'>
   /** How long the stream keeps events, ms. */
   retentionMs: number
   store: UserStore
@@ -109,8 +118,14 @@ export class Checkpointer {
   /** A snapshot waits for nobody: it is taken when the positions are safe, and never by a term that is ending. */
   async #writeAndSave(signal: AbortSignal): Promise<void> {
     if (!(await this.#writeIfPublished())) return
-    if (this.#isSnapshotDue()) await this.#save(signal)
-    this.#renewInTime()
+    try {
+      if (this.#isSnapshotDue()) await this.#save(signal)
+    } catch (error) {
+      this.#changedWithin(SAVE_AGAIN_MS)
+      throw error
+    } finally {
+      this.#renewInTime()
+    }
   }
 
   /** A user to whom nothing happens needs a young checkpoint all the same: it says that nothing has happened. */
@@ -144,7 +159,7 @@ export class Checkpointer {
           const { entries } = queueDepth(db, account)
           // What is fetched once more is missing on this disk only.
           const lanes = readLanes(db, account).filter(({ lane }) => !isRefill(lane))
-          return [laneKey(account), entries === 0 ? lanes : this.#withoutQueue(account, lanes)]
+          return [stateName(account), entries === 0 ? lanes : this.#withoutQueue(account, lanes)]
         }),
       ),
       lastId: outboxDepth(db).lastId,
@@ -156,7 +171,7 @@ export class Checkpointer {
    * Gmail lists again (5 units per 500 ids); Graph goes on from the last checkpoint.
    */
   #withoutQueue(account: AccountRef, lanes: LaneState[]): LaneState[] {
-    if (!lanes.some((lane) => lane.lane === 'enum')) return this.#current.record.lanes[laneKey(account)] ?? []
+    if (!lanes.some((lane) => lane.lane === 'enum')) return this.#current.record.lanes[stateName(account)] ?? []
     return lanes.map((lane) => (lane.lane === 'enum' ? { ...lane, cursor: null, done: false } : lane))
   }
 
@@ -166,26 +181,34 @@ export class Checkpointer {
     if (captured === null || !this.#deps.owns()) return false
     const published = this.#deps.store.read(this.#userId, (db) => allPublishedUpTo(db, captured.lastId))
     if (!published && this.#deps.early !== true) return false
-    const isWritten = await this.#write(this.#recordOf(captured))
+    const record = this.#recordOf(captured)
+    const isWritten = await this.#write(record)
     this.#captured = null
+    // No later owner had claimed the user: nobody else can have published anything.
+    if (isWritten) this.#deps.store.commit(this.#userId, this.#epoch, (tx) => setCovered(tx, record.ts))
     return isWritten
   }
 
   #recordOf({ lanes }: Captured): CheckpointRecord {
     const { store, clock } = this.#deps
-    const meta = store.read(this.#userId, readMeta)
+    const [meta, end] = store.read(this.#userId, (db) => [readMeta(db), ledgerEnd(db)])
     const { record } = this.#current
     const nowS = toSeconds(clock.wallMs())
-    const pub = meta?.lastSeq ?? 0
+    const streamCreatedMs = meta?.streamCreatedMs ?? null
+    const covers = (pointer: SnapshotPointer): boolean =>
+      pointer.streamCreatedMs === streamCreatedMs && pointer.last >= end.seq
+    const snapshots = record.snapshots.map((pointer) => (covers(pointer) ? { ...pointer, coveredS: nowS } : pointer))
     return {
       ...record,
       lanes,
       lanesEpoch: this.#epoch,
-      pub,
-      pubEventId: meta?.lastEventId ?? null,
-      streamCreatedMs: meta?.streamCreatedMs ?? null,
-      unsavedSince: pub <= (record.snapshots[0]?.last ?? 0) ? null : (record.unsavedSince ?? nowS),
-      gapBefore: meta?.gapBefore ?? null,
+      pub: end.seq,
+      pubEventId: end.eventId,
+      streamCreatedMs,
+      firstStreamMs: record.firstStreamMs ?? (record.bornS === null ? null : streamCreatedMs),
+      snapshots,
+      unsavedSince: end.seq === 0 || snapshots.some(covers) ? null : (record.unsavedSince ?? nowS),
+      gaps: meta?.gaps ?? {},
       accounts: this.#deps.statuses().map((status) => ({ ...status, live: false })),
       ts: nowS,
     }
@@ -204,12 +227,16 @@ export class Checkpointer {
   }
 
   #isSnapshotDue(): boolean {
-    const { store, clock, retentionMs } = this.#deps
+    const { store, clock, snapshots, retentionMs } = this.#deps
     const { record } = this.#current
     return store.read(this.#userId, (db) => {
       const meta = readMeta(db)
-      const nowS = toSeconds(clock.wallMs())
-      return meta !== null && isSnapshotDue(record, ledgerSize(db), meta, nowS, retentionMs / 1_000)
+      if (meta === null) return false
+      const size = ledgerSize(db)
+      const fresh = freshEntries(db, record.snapshots[0]?.last ?? 0, enoughFresh(size))
+      const hasGap = Object.keys(meta.gaps).length > 0
+      const facts = { ...meta, size, fresh, hasGap, storeCreatedMs: snapshots.createdMs }
+      return isSnapshotDue(record, facts, toSeconds(clock.wallMs()), retentionMs / 1_000)
     })
   }
 
@@ -220,7 +247,10 @@ export class Checkpointer {
     const { record } = this.#current
     const { kept, dropped } = addGeneration(pointer, record.snapshots)
     if (!(await this.#write({ ...record, snapshots: kept, unsavedSince: null }))) return
-    for (const name of dropped) await this.#deps.snapshots.remove(name)
+    for (const name of dropped)
+      await this.#deps.snapshots.remove(name).catch((error) => {
+        this.#deps.log.debug({ err: error }, 'a snapshot that is dropped could not be deleted; nobody reads it')
+      })
   }
 
   /** Lost acknowledgement or a later owner: the key tells. */

@@ -3,8 +3,9 @@
  * that fetch the rows once more. The ledger is taken over in steps; until the last one the file is no base for anything.
  */
 import { setImmediate as yieldTurn } from 'node:timers/promises'
-import { type AccountRef, type Epoch, isRefill, type LaneState, type ProviderName } from '../base/model.ts'
+import { type AccountRef, type Epoch, isRefill, type LaneState, type ProviderName, stateName } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
+import type { Accounts } from '../kv/accounts.ts'
 import type { SnapshotPointer } from '../kv/checkpoint.ts'
 import { decodeEntries } from '../outbox/ledger-format.ts'
 import { putLane, readLanes, replaceLanes } from '../store/lanes.ts'
@@ -19,6 +20,7 @@ const PAGE = 500
 export type RebuildDeps = {
   store: UserStore
   clock: Clock
+  accounts: Pick<Accounts, 'ofUser'>
   /** Lanes that fetch what the account's lanes have passed once more. */
   refillLanes(provider: ProviderName, lanes: readonly string[]): string[]
 }
@@ -61,19 +63,18 @@ function joinStream(
 export function finishRebuild(
   userId: string,
   epoch: Epoch,
-  { lanes, gapBefore }: { lanes: Lanes; gapBefore: number | null },
-  { store, refillLanes }: RebuildDeps,
+  { lanes, gaps }: { lanes: Lanes; gaps: Record<string, number> },
+  { store, accounts, refillLanes }: RebuildDeps,
 ): void {
+  // An account without positions may have published all the same.
+  const connected = accounts.ofUser(userId).map(({ account }) => [stateName(account), []])
   store.commit(userId, epoch, (tx) => {
-    for (const [account, states] of accountsOf(userId, lanes)) {
-      if (states.length === 0) continue
-      const again = refillLanes(
-        account.provider,
-        states.map(({ lane }) => lane),
-      ).map(newLane)
+    for (const [account, states] of accountsOf(userId, { ...Object.fromEntries(connected), ...lanes })) {
+      const names = states.map(({ lane }) => lane)
+      const again = refillLanes(account.provider, names).map(newLane)
       replaceLanes(tx, account, [...states.filter(({ lane }) => !isRefill(lane)), ...again])
     }
-    endRebuild(tx, gapBefore)
+    endRebuild(tx, gaps)
   })
 }
 
@@ -91,9 +92,6 @@ export function applyLanes(userId: string, epoch: Epoch, lanes: Lanes, { store }
     }
   })
 }
-
-/** Key of an account inside the checkpoint. */
-export const laneKey = (account: AccountRef): string => `${account.provider}.${account.inboxId}`
 
 const accountsOf = (userId: string, lanes: Lanes): [AccountRef, LaneState[]][] =>
   Object.entries(lanes).map(([key, states]) => {

@@ -2,14 +2,15 @@
  * W5: the ledger of a user into the object store, when enough is new in it. The pointer to it is the checkpointer's to
  * write: until that is done the object counts for nobody.
  */
+import { createHash } from 'node:crypto'
 import { setImmediate as yieldTurn } from 'node:timers/promises'
 import { snapshotName } from '#shared/subjects.ts'
 import { type Epoch, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { CheckpointRecord, SnapshotPointer } from '../kv/checkpoint.ts'
-import { encodeEntries } from '../outbox/ledger-format.ts'
+import { ENTRY_BYTES, encodeEntries } from '../outbox/ledger-format.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
-import { type LedgerEntry, ledgerPage } from '../store/ledger.ts'
+import { ledgerEnd, ledgerPage } from '../store/ledger.ts'
 import { type Meta, readMeta } from '../store/meta.ts'
 import type { UserStore } from '../store/user-store.ts'
 
@@ -24,61 +25,84 @@ const PAGE = 2_000
 
 export type SnapshotterDeps = {
   store: UserStore
-  snapshots: Pick<Snapshots, 'put'>
+  snapshots: Pick<Snapshots, 'put' | 'inTurn' | 'createdMs'>
   clock: Clock
 }
 
 /** How long a checkpoint, and what is new since a snapshot, may grow old: well before what they speak of ages out. */
 export const renewalS = (retentionS: number): number => Math.min(DAY_S, retentionS / 4)
 
+/** What a snapshot would hold, as far as it decides whether one is due. */
+export type LedgerFacts = Pick<Meta, 'streamCreatedMs' | 'streamResetMs'> & {
+  /** Entries, about. */
+  size: number
+  /** Entries behind the newest snapshot. */
+  fresh: number
+  hasGap: boolean
+  storeCreatedMs: number
+}
+
+/** Entries that make a snapshot due. */
+export const enoughFresh = (size: number): number => Math.max(NEW_MIN, Math.ceil(size * NEW_PART))
+
 /**
- * Whether what the newest snapshot lacks is due to be saved: by its number, by its age, or because the stream does not
- * have it: it was made anew, or the user has a gap.
- * @param size entries of the ledger
+ * Whether what the newest snapshot lacks is due to be saved: by its number, by its age, or because the stream alone does
+ * not tell (it was made anew, the user has a gap), or the store is not the one that the snapshot was put into.
  */
 export function isSnapshotDue(
   { snapshots: [newest], unsavedSince }: Pick<CheckpointRecord, 'snapshots' | 'unsavedSince'>,
-  size: number,
-  meta: Pick<Meta, 'streamCreatedMs' | 'streamResetMs' | 'gapBefore'>,
+  facts: LedgerFacts,
   nowS: number,
   retentionS: number,
 ): boolean {
-  if (size === 0) return false
-  const fresh = size - (newest?.mails ?? 0)
-  if (fresh >= Math.max(NEW_MIN, size * NEW_PART)) return true
+  if (facts.size === 0) return false
+  if (facts.fresh >= enoughFresh(facts.size)) return true
   if (unsavedSince !== null && nowS - unsavedSince >= renewalS(retentionS)) return true
-  if (newest === undefined) return meta.streamResetMs !== null || meta.gapBefore !== null
-  return newest.streamCreatedMs !== meta.streamCreatedMs
+  if (newest === undefined) return facts.streamResetMs !== null || facts.hasGap
+  return newest.streamCreatedMs !== facts.streamCreatedMs || newest.storeCreatedMs !== facts.storeCreatedMs
 }
 
-/** Puts the ledger into the store. `signal` ends it between two reads. */
-export async function takeSnapshot(
+/** Puts the ledger into the store, in turn with other users: each is held in memory as a whole. */
+export function takeSnapshot(
   userId: string,
   epoch: Epoch,
   { store, snapshots, clock }: SnapshotterDeps,
   signal: AbortSignal,
 ): Promise<SnapshotPointer> {
-  // First the end: what is published while the ledger is read stands behind it, and may be in the snapshot or not.
-  const meta = store.read(userId, readMeta)
-  if (meta === null) throw new Error('a snapshot is taken only of a database that was adopted')
-  const entries: LedgerEntry[] = []
+  return snapshots.inTurn(async () => {
+    signal.throwIfAborted()
+    // First the end: what is published while the ledger is read stands behind it, and may be in the snapshot or not.
+    const coveredS = toSeconds(clock.wallMs())
+    const [meta, end] = store.read(userId, (db) => [readMeta(db), ledgerEnd(db)])
+    if (meta === null) throw new Error('a snapshot is taken only of a database that was adopted')
+    const bytes = await ledgerBytes(userId, store, signal)
+    const sha256 = createHash('sha256').update(bytes).digest('base64url')
+    // Never in the place of one that is pointed to.
+    const name = `${snapshotName(userId, epoch, end.seq)}-${sha256.slice(0, 8)}`
+    await snapshots.put(name, bytes)
+    return {
+      name,
+      sha256,
+      mails: bytes.length / ENTRY_BYTES,
+      last: end.seq,
+      lastEventId: end.eventId,
+      streamCreatedMs: meta.streamCreatedMs,
+      storeCreatedMs: snapshots.createdMs,
+      coveredS,
+    }
+  })
+}
+
+async function ledgerBytes(userId: string, store: UserStore, signal: AbortSignal): Promise<Buffer> {
+  const pages: Buffer[] = []
   for (let after: Buffer | null = Buffer.alloc(0); after !== null; await yieldTurn()) {
     signal.throwIfAborted()
     const from: Buffer = after
     const page = store.read(userId, (db) => ledgerPage(db, from, PAGE))
-    entries.push(...page.entries)
+    pages.push(encodeEntries(page.entries))
     after = page.end
   }
-  const name = snapshotName(userId, epoch, meta.lastSeq)
-  return {
-    name,
-    sha256: await snapshots.put(name, encodeEntries(entries)),
-    mails: entries.length,
-    last: meta.lastSeq,
-    lastEventId: meta.lastEventId,
-    streamCreatedMs: meta.streamCreatedMs,
-    ts: toSeconds(clock.wallMs()),
-  }
+  return Buffer.concat(pages)
 }
 
 /** The generations with the new one before them, and the names of those that are dropped. */

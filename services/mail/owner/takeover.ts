@@ -3,14 +3,15 @@
  * From T3 on a zombie's checkpoint fails, from T5a its writes. Reading the stream back (T6) is the caller's next act.
  */
 import type { Log } from '#shared/log.ts'
-import { compareEpochs, type Epoch, toSeconds } from '../base/model.ts'
+import { compareEpochs, type Epoch, stateName, toSeconds } from '../base/model.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { CheckpointRecord, Checkpoints, SnapshotPointer } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import type { StreamFacts } from '../outbox/stream-facts.ts'
-import { type Meta, readMeta } from '../store/meta.ts'
+import { ledgerEnd } from '../store/ledger.ts'
+import { type Meta, readMeta, startRebuild } from '../store/meta.ts'
 import { StaleEpochError } from '../store/user-store.ts'
-import { fromStart, gapBefore, isSafe, snapshotsByUse, type Times } from './base.ts'
+import { fromStart, gapBefore, isSafe, type Stream, snapshotsByUse, type Times } from './base.ts'
 import { applyLanes, finishRebuild, type RebuildDeps, takeEntries } from './rebuild.ts'
 
 const CAS_ROUNDS = 5
@@ -32,6 +33,8 @@ export type TakeoverDeps = RebuildDeps & {
   log: Log
   /** The stream of events as it is now; may be a second old. */
   streamFacts(): Promise<StreamFacts>
+  /** The stream has a message at the sequence. */
+  streamHolds(seq: number): Promise<boolean>
   /** How long the stream keeps events, ms. */
   retentionMs: number
 }
@@ -40,11 +43,13 @@ type Choice = {
   base: Base
   /** What is to be taken into the ledger, and where it ends. */
   ledger: { pointer: SnapshotPointer; bytes: Uint8Array } | null
-  /** Epoch seconds; null = every event is known or on the stream. */
-  gapBefore: number | null
+  /** Epoch seconds by account; of what is not named every event is known or on the stream. */
+  gaps: Record<string, number>
   /** Snapshots that a later take-over may still go on from. */
   snapshots: SnapshotPointer[]
 }
+/** What the disk has of the user; `wasLost` when there was more. */
+type Disk = { local: Meta | null; end: number; wasLost: boolean }
 type Found = { before: CheckpointRecord | null; isUnreadable: boolean; checkpoint: Revised<CheckpointRecord> }
 
 /**
@@ -59,23 +64,21 @@ export async function takeOver(
   deps: TakeoverDeps,
 ): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord>; isNews: boolean }> {
   const { store } = deps
-  const found = await claim(userId, epoch, owner, deps)
+  const disk = lookAtDisk(userId, deps)
+  const found = await claim(userId, epoch, owner, disk, deps)
   const { before, checkpoint } = found
-  const { local, wasLost } = lookAtDisk(userId, deps)
-  const { base, ledger, gapBefore, snapshots } = await choose(local, { ...found, wasLost }, deps)
+  const { base, ledger, gaps, snapshots } = await choose(userId, disk, found, deps)
   store.adopt(userId, epoch, isRebuilt(base))
   if (isRebuilt(base)) {
+    if (disk.local === null) store.commit(userId, epoch, startRebuild)
     if (ledger !== null) await takeEntries(userId, epoch, ledger, deps)
-    finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gapBefore: later(gapBefore, before) }, deps)
+    // A gap stays one on the next disk.
+    finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gaps: { ...before?.gaps, ...gaps } }, deps)
   } else if (base === 'stale' && before !== null) applyLanes(userId, epoch, before.lanes, deps)
+  const isNews = before === null || Object.keys(gaps).length > 0 || snapshots.length < before.snapshots.length
   // What is left out here is gone from the record with the next write.
-  const isNews = gapBefore !== null || snapshots.length < checkpoint.record.snapshots.length
   return { base, checkpoint: { ...checkpoint, record: { ...checkpoint.record, snapshots } }, isNews }
 }
-
-/** A gap stays one on the next disk. */
-const later = (gapBefore: number | null, before: CheckpointRecord | null): number | null =>
-  before?.gapBefore == null ? gapBefore : Math.max(gapBefore ?? 0, before.gapBefore)
 
 const lanesEpoch = (record: CheckpointRecord): Epoch => record.lanesEpoch ?? record.epoch
 
@@ -84,6 +87,7 @@ async function claim(
   userId: string,
   epoch: Epoch,
   owner: string,
+  { local, wasLost }: Disk,
   { checkpoints, clock }: TakeoverDeps,
 ): Promise<Found> {
   for (let round = 1; ; round++) {
@@ -91,15 +95,16 @@ async function claim(
     if (found !== null && compareEpochs(found.record.epoch, epoch) > 0)
       throw new StaleEpochError(epoch, found.record.epoch)
     const replaced = found === null ? await checkpoints.revision(userId) : found.revision
+    const isUnreadable = found === null && replaced !== null
+    const isNew = local === null && !wasLost && !isUnreadable
     const record: CheckpointRecord = {
-      ...(found?.record ?? firstCheckpoint(toSeconds(clock.wallMs()))),
+      ...(found?.record ?? firstCheckpoint(toSeconds(clock.wallMs()), isNew)),
       lanesEpoch: found === null ? epoch : lanesEpoch(found.record),
       epoch,
       owner,
     }
     try {
       const revision = await checkpoints.write(userId, record, replaced)
-      const isUnreadable = found === null && replaced !== null
       return { before: found?.record ?? null, isUnreadable, checkpoint: { record, revision } }
     } catch (error) {
       if (!(error instanceof RevisionConflict) || round === CAS_ROUNDS) throw error
@@ -107,7 +112,8 @@ async function claim(
   }
 }
 
-const firstCheckpoint = (nowS: number) => ({
+/** Of a user who is not new nobody knows since when there may be events. */
+const firstCheckpoint = (nowS: number, isNew: boolean) => ({
   v: 1 as const,
   lanes: {},
   pub: 0,
@@ -115,49 +121,63 @@ const firstCheckpoint = (nowS: number) => ({
   streamCreatedMs: null,
   snapshots: [],
   unsavedSince: null,
-  gapBefore: null,
+  gaps: {},
+  bornS: isNew ? nowS : null,
+  firstStreamMs: null,
   accounts: [],
   ts: nowS,
 })
 
-/** What the disk has of the user; `wasLost` when there was more. Nothing is ever deleted. */
-function lookAtDisk(userId: string, { store, log }: TakeoverDeps): { local: Meta | null; wasLost: boolean } {
+/** Nothing is ever deleted. */
+function lookAtDisk(userId: string, { store, log }: TakeoverDeps): Disk {
   const file = store.inspect(userId)
   if (file === 'corrupt') {
     const renamed = store.setAside(userId) !== null
     log.error({ renamed }, 'a user database is corrupt; it was set aside and is built anew')
   }
-  const local = file === 'usable' ? store.read(userId, readMeta) : null
+  if (file !== 'usable') return { local: null, end: 0, wasLost: file === 'corrupt' }
+  const [local, end] = store.read(userId, (db) => [readMeta(db), ledgerEnd(db).seq])
   // A ledger that was being taken over when the process ended is no whole one.
-  const isWhole = local !== null && !local.rebuilding
-  return { local: isWhole ? local : null, wasLost: file === 'corrupt' || local?.rebuilding === true }
+  return local === null || local.rebuilding ? { local: null, end: 0, wasLost: true } : { local, end, wasLost: false }
 }
 
 /** T4. A user with a checkpoint and without a usable file has lost a disk and is not new. */
 async function choose(
-  local: Meta | null,
-  { before, isUnreadable, wasLost }: Pick<Found, 'before' | 'isUnreadable'> & { wasLost: boolean },
+  userId: string,
+  { local, end, wasLost }: Disk,
+  { before, isUnreadable }: Found,
   deps: TakeoverDeps,
 ): Promise<Choice> {
   const all = before?.snapshots ?? []
-  const plain = (base: Base, snapshots = all): Choice => ({ base, ledger: null, gapBefore: null, snapshots })
-  if (before === null && local !== null) return plain('local')
-  if (before === null && !wasLost && !isUnreadable) return plain('new')
+  const plain = (base: Base, snapshots = all): Choice => ({ base, ledger: null, gaps: {}, snapshots })
+  if (before === null && !isUnreadable && local !== null) return plain('local')
+  if (before === null && !isUnreadable && !wasLost) return plain('new')
   // Claims in between do not count: an owner that wrote no lanes has moved nothing that anybody can go on from.
-  const isNewest = before !== null && local !== null && compareEpochs(local.epoch, lanesEpoch(before)) >= 0
+  const isNewest = local !== null && (before === null || compareEpochs(local.epoch, lanesEpoch(before)) >= 0)
   const keep = plain(isNewest ? 'local' : 'stale')
   // Nobody has owned the user since: nobody has published anything that is not known here.
   if (local !== null && before !== null && compareEpochs(local.epoch, before.epoch) === 0) return keep
-  const stream = await deps.streamFacts()
+  const stream = await lookAtStream(before, deps)
   const times: Times = { nowS: toSeconds(deps.clock.wallMs()), retentionS: deps.retentionMs / 1_000 }
-  if (local !== null && isSafe({ last: local.lastSeq, streamCreatedMs: local.streamCreatedMs }, before, stream, times))
-    return keep
+  if (local !== null && isSafe({ ...local, last: end }, before, stream, times)) return keep
   const { whole, rest } = await firstWhole(before === null ? [] : snapshotsByUse(before, stream, times), deps)
   const snapshots = all.filter((pointer) => rest.has(pointer))
-  if (whole?.safe === true) return { base: 'snapshot', ledger: whole, gapBefore: null, snapshots }
-  if (isSafe(fromStart(stream), before, stream, times)) return plain('stream', snapshots)
+  if (whole?.safe === true) return { base: 'snapshot', ledger: whole, gaps: {}, snapshots }
+  if (isSafe(fromStart(before), before, stream, times)) return plain('stream', snapshots)
   deps.log.error({ snapshots: all.length }, 'nobody knows all that was published: a gap')
-  return { base: 'gap', ledger: whole, gapBefore: gapBefore(before, times), snapshots: [] }
+  // What was connected since, or is connected later, has published nothing that could be in doubt.
+  const connected = (): string[] => deps.accounts.ofUser(userId).map((entry) => stateName(entry.account))
+  const doubtful = before === null ? connected() : Object.keys(before.lanes)
+  const atS = gapBefore(before, stream, times)
+  return { base: 'gap', ledger: whole, gaps: Object.fromEntries(doubtful.map((key) => [key, atS])), snapshots: [] }
+}
+
+/** A stream that went back has lost what it lacks, and everybody with it: that is published again. */
+async function lookAtStream(before: CheckpointRecord | null, deps: TakeoverDeps): Promise<Stream> {
+  const facts = await deps.streamFacts()
+  const isHere = before !== null && before.streamCreatedMs === facts.createdMs
+  const hasPassed = isHere && before.pub > 0 && before.pub <= facts.lastSeq
+  return { ...facts, lacksPub: hasPassed && !(await deps.streamHolds(before.pub)) }
 }
 
 type Candidate = { pointer: SnapshotPointer; safe: boolean }

@@ -1,10 +1,14 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
+import { stateName } from '../base/model.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
+import type { RelayStatus } from '../outbox/deps.ts'
 import { AccountState } from '../sync/account-state.ts'
 import { accountStatus, errorText } from '../sync/status.ts'
 
-type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state'>
+type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state' | 'outbox'> & {
+  outbox: RelayStatus
+}
 
 /** An account without a worker waits for the user, or for its first moment. */
 export function statusOf(
@@ -17,6 +21,7 @@ export function statusOf(
     inboxId: account.inboxId,
     state: state ?? new AccountState(),
     ...context,
+    outbox: { ...context.outbox, gapBefore: context.outbox.gaps[stateName(account)] ?? null },
   })
   const shown = { ...base, address: base.address ?? record.address }
   if (record.reauth === null) return shown

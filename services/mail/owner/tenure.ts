@@ -29,7 +29,7 @@ export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed' | 'calm'>
 export type TenureDeps = TakeoverDeps &
   RevocationDeps & {
     accounts: Accounts
-    snapshots: Pick<Snapshots, 'get' | 'put' | 'remove'>
+    snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
     store: UserStore
     relay: Relay
     clock: Clock

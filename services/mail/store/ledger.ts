@@ -5,6 +5,7 @@
 import { stringify } from 'uuid'
 import { sql } from './drizzle.ts'
 import { addKnown, setKnownSeq } from './known.ts'
+import { readMeta } from './meta.ts'
 import { markPublished, pendingRowOf } from './outbox-rows.ts'
 import { prepareRead, type UserReader, type UserTx } from './prepared.ts'
 import { known, outbox } from './schema/user.ts'
@@ -29,6 +30,40 @@ const selectPage = prepareRead((db) =>
 )
 const selectSize = prepareRead((db) => db.select({ n: sql<number | null>`max(rowid)` }).from(known).prepare())
 
+const selectEnd = prepareRead((db) =>
+  db
+    .select({ id: known.eventId, seq: known.seq })
+    .from(known)
+    .where(sql`seq > 0`)
+    .orderBy(sql`seq DESC`)
+    .limit(1)
+    .prepare(),
+)
+const selectFresh = prepareRead((db) =>
+  db
+    .select({ id: known.eventId })
+    .from(known)
+    .where(sql`seq > 0 AND seq > ${placeholder('last')}`)
+    .limit(placeholder('limit'))
+    .prepare(),
+)
+
+/**
+ * Up to where on the stream everything of the user is known. Other than what the relay expects next it does not fall when
+ * events age out.
+ */
+export function ledgerEnd(reader: UserReader): { seq: number; eventId: string | null } {
+  const { lastSeq = 0, lastEventId = null } = readMeta(reader) ?? {}
+  const known = selectEnd(reader).get()
+  return known !== undefined && known.seq > lastSeq
+    ? { seq: known.seq, eventId: stringify(known.id) }
+    : { seq: lastSeq, eventId: lastEventId }
+}
+
+/** How many entries stand on the stream behind a sequence, counted up to `limit`. */
+export const freshEntries = (reader: UserReader, last: number, limit: number): number =>
+  selectFresh(reader).all({ last, limit }).length
+
 /** The next `limit` entries behind an id, in the order of ids. `end` = the last id that was looked at, null at the end. */
 export function ledgerPage(
   reader: UserReader,
@@ -42,7 +77,7 @@ export function ledgerPage(
   }
 }
 
-/** Entries of the ledger, waiting ones included; told by the last one's number, because counting reads them all. */
+/** About how many entries there are: the last one's number, because counting reads them all. */
 export const ledgerSize = (reader: UserReader): number => selectSize(reader).get()?.n ?? 0
 
 /** Takes entries of another ledger over; what waits here and is published there waits no longer. */

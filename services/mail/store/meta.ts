@@ -20,8 +20,10 @@ export type Meta = {
   repairing: boolean
   /** The ledger is being taken over from elsewhere and is not whole yet. */
   rebuilding: boolean
-  /** Epoch seconds: older mail that a walk finds may have been published and is not published; null = nothing is in doubt. */
-  gapBefore: number | null
+  /** Epoch seconds by account: older mail that a walk finds may have been published and is not published. */
+  gaps: Record<string, number>
+  /** When it was last certain that everything published is known here, epoch seconds; null = never. */
+  coveredS: number | null
 }
 
 const { placeholder } = sql
@@ -62,7 +64,16 @@ const updateStream = prepareWrite((db) =>
 const updateRebuilt = prepareWrite((db) =>
   db
     .update(meta)
-    .set({ rebuilding: false, gapBefore: sql`coalesce(${placeholder('gapBefore')}, ${meta.gapBefore})` })
+    .set({ rebuilding: false, gaps: sql`${placeholder('gaps')}` })
+    .prepare(),
+)
+const resetLast = prepareWrite((db) =>
+  db.update(meta).set({ lastSeq: 0, lastEventId: null, streamCreatedMs: null, coveredS: null }).prepare(),
+)
+const updateCovered = prepareWrite((db) =>
+  db
+    .update(meta)
+    .set({ coveredS: sql`${placeholder('coveredS')}` })
     .prepare(),
 )
 
@@ -79,7 +90,8 @@ export function readMeta(reader: UserReader): Meta | null {
     streamResetMs: row.streamResetMs,
     repairing: row.repairing,
     rebuilding: row.rebuilding,
-    gapBefore: row.gapBefore,
+    gaps: row.gaps ?? {},
+    coveredS: row.coveredS,
   }
 }
 
@@ -108,7 +120,18 @@ export function setEpoch(tx: UserTx, epoch: Epoch, rebuilding: boolean): void {
   upsertTerm(tx).run({ userId: tx.userId, ...epoch, rebuilding })
 }
 
-/** The ledger is as whole as it can be made; `gapBefore` (epoch s) stays when it was there already. */
-export function endRebuild(tx: UserTx, gapBefore: number | null): void {
-  updateRebuilt(tx).run({ gapBefore })
+/** Nothing that a half taken over ledger says of the stream counts: the subject is read from its start. */
+export function startRebuild(tx: UserTx): void {
+  resetLast(tx).run()
+}
+
+/** The ledger is as whole as it can be made. Gaps (epoch s by account) that were there already stay. */
+export function endRebuild(tx: UserTx, gaps: Record<string, number>): void {
+  const all = { ...readMeta(tx)?.gaps, ...gaps }
+  updateRebuilt(tx).run({ gaps: Object.keys(all).length === 0 ? null : JSON.stringify(all) })
+}
+
+/** Everything that was published up to this moment (epoch s) is known here. */
+export function setCovered(tx: UserTx, coveredS: number): void {
+  updateCovered(tx).run({ coveredS })
 }

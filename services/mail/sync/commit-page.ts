@@ -4,7 +4,7 @@
  */
 
 import { setAsideDelayMs } from '../base/backoff.ts'
-import type { AccountRef, LaneState, MessageMeta } from '../base/model.ts'
+import { type AccountRef, type LaneState, type MessageMeta, stateName } from '../base/model.ts'
 import type { FailedMessage, Page } from '../provider/provider.ts'
 import { enqueue, fail, finish, LOST_ATTEMPTS, remove, type Taken } from '../store/fetch-queue.ts'
 import { deleteLane, putLane } from '../store/lanes.ts'
@@ -37,7 +37,7 @@ export type Step = {
 
 export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: number): Committed {
   const { page, taken, lanes } = step
-  const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, doubt(tx, step))
+  const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, doubt(tx, account, step))
   const gone = settleTaken(tx, account, page, taken, nowMs)
   const enqueued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent })
   for (const lane of lanes) putLane(tx, account, lane)
@@ -46,9 +46,9 @@ export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: n
 }
 
 /** In a gap, old mail that is found may have been published; mail that arrives was not. */
-function doubt(tx: UserTx, { taken, isWalk }: Step): (mail: MessageMeta) => boolean {
-  const gapBefore = readMeta(tx)?.gapBefore ?? null
-  if (gapBefore === null) return () => false
+function doubt(tx: UserTx, account: AccountRef, { taken, isWalk }: Step): (mail: MessageMeta) => boolean {
+  const gapBefore = readMeta(tx)?.gaps[stateName(account)]
+  if (gapBefore === undefined) return () => false
   const urgent = new Map(taken.map((entry) => [entry.id, entry.urgent]))
   return ({ id, msgDate }) => msgDate !== null && msgDate < gapBefore && !(urgent.get(id) ?? !isWalk)
 }

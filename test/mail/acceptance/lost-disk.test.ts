@@ -34,8 +34,21 @@ async function agedOut(box: Sandbox, nc: NatsConnection, ops: NatsConnection) {
   return events
 }
 
-async function loseDisk(box: Sandbox, instance: Awaited<ReturnType<Sandbox['spawn']>>): Promise<void> {
+/** What the purge pretends: the user's life is longer than the stream's memory. */
+async function asIfConnectedLongAgo(ops: NatsConnection): Promise<void> {
+  const kv = await new Kvm(ops).open(BUCKET_STATE)
+  const entry = await kv.get(stateKey('ada'))
+  assert.ok(entry !== null)
+  await kv.update(stateKey('ada'), JSON.stringify({ ...entry.json<CheckpointRecord>(), bornS: 1 }), entry.revision)
+}
+
+async function loseDisk(
+  box: Sandbox,
+  instance: Awaited<ReturnType<Sandbox['spawn']>>,
+  meanwhile: () => Promise<void> = async () => undefined,
+): Promise<void> {
   await instance.kill('SIGKILL')
+  await meanwhile()
   await rm(join(box.dir, 'a'), { recursive: true })
   box.sim.mutate({ type: 'deliver', user: box.simUser('ada'), provider: 'google' })
   await box.spawn('a')
@@ -81,7 +94,7 @@ describe('a lost disk', { concurrency: 2 }, () => {
     const lost = await snapshotOf(ops, 'ada')
     const store = await new Objm(jetstream(ops)).open(BUCKET_SNAPSHOTS)
     for (const { name } of await store.list()) await store.delete(name)
-    await loseDisk(box, instance)
+    await loseDisk(box, instance, () => asIfConnectedLongAgo(ops))
     const { gap_before } = await untilStatus(
       box,
       nc,

@@ -96,7 +96,9 @@ const checkpoint = (lanes: LaneState[]): CheckpointRecord => ({
   streamCreatedMs: null,
   snapshots: [],
   unsavedSince: null,
-  gapBefore: null,
+  gaps: {},
+  bornS: null,
+  firstStreamMs: null,
   accounts: [],
   ts: 1_700_000_000,
 })

@@ -35,7 +35,7 @@ test('a wake brings what was stored since onto the stream, and status tells what
   await using box = await OutboxBox.open()
   const run = box.relay()
   await run.drained(AbortSignal.timeout(10_000))
-  assert.deepEqual(run.status(), { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null })
+  assert.deepEqual(run.status(), { pending: 0, oldestTsMs: null, error: null, streamReset: false, gaps: {} })
   box.put('m', 2)
   run.wake()
   assert.equal(run.status().pending, 2)

@@ -1,6 +1,6 @@
 /** Ledgers in the object store: whole or not at all. */
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import fc from 'fast-check'
@@ -9,6 +9,7 @@ import { SNAPSHOT_STREAM } from '#shared/subjects.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { decodeEntries, ENTRY_BYTES, encodeEntries } from '../../../services/mail/outbox/ledger-format.ts'
 import { Snapshots } from '../../../services/mail/outbox/snapshots.ts'
+import { deleteStream } from '../../support/delete-stream.ts'
 import { kvBox } from '../kv/support.ts'
 
 async function snapshotBox() {
@@ -18,12 +19,18 @@ async function snapshotBox() {
   return { ...kv, js, jsm, ops, snapshots: await Snapshots.open(js, jsm, 1) }
 }
 
+/** Puts an object and answers its digest, as a pointer has it. */
+async function putAt(box: { snapshots: Snapshots }, name: string, bytes: Uint8Array): Promise<string> {
+  await box.snapshots.put(name, bytes)
+  return createHash('sha256').update(bytes).digest('base64url')
+}
+
 test('what was put comes back byte by byte, in the place of what had its name; what was removed is gone', async () => {
   await using box = await snapshotBox()
   const [small, large] = [randomBytes(24), randomBytes(300_000)]
-  const first = await box.snapshots.put('ada/1.2-3', small)
+  const first = await putAt(box, 'ada/1.2-3', small)
   assert.deepEqual(await box.snapshots.get('ada/1.2-3', first), Buffer.from(small))
-  const second = await box.snapshots.put('ada/1.2-3', large)
+  const second = await putAt(box, 'ada/1.2-3', large)
   assert.deepEqual(await box.snapshots.get('ada/1.2-3', second), Buffer.from(large), 'several chunks')
   assert.equal(await box.snapshots.get('ada/1.2-3', first), null, 'not the one that was meant')
   const { state } = await box.jsm.streams.info(SNAPSHOT_STREAM, { subjects_filter: '$O.mail_snapshots.C.>' })
@@ -32,7 +39,7 @@ test('what was put comes back byte by byte, in the place of what had its name; w
   await box.snapshots.remove('ada/1.2-3')
   await box.snapshots.remove('ada/1.2-3')
   assert.equal(await box.snapshots.get('ada/1.2-3', second), null)
-  const empty = await box.snapshots.put('ada/empty', new Uint8Array())
+  const empty = await putAt(box, 'ada/empty', new Uint8Array())
   assert.equal((await box.snapshots.get('ada/empty', empty))?.length, 0)
 })
 
@@ -43,10 +50,10 @@ test('an object that has lost a chunk, or got another one, is no snapshot, and n
     const { state } = await ops.streams.info(SNAPSHOT_STREAM, { subjects_filter: '$O.mail_snapshots.C.>' })
     return Object.keys(state.subjects ?? {})
   }
-  const lost = await box.snapshots.put('ada/lost', randomBytes(200_000))
+  const lost = await putAt(box, 'ada/lost', randomBytes(200_000))
   for (const filter of await chunks()) await ops.streams.purge(SNAPSHOT_STREAM, { filter, keep: 1 })
   assert.equal(await box.snapshots.get('ada/lost', lost), null)
-  const changed = await box.snapshots.put('ada/changed', randomBytes(100))
+  const changed = await putAt(box, 'ada/changed', randomBytes(100))
   for (const filter of await chunks()) {
     await ops.streams.purge(SNAPSHOT_STREAM, { filter })
     await jetstream(box.ops).publish(filter, randomBytes(100))
@@ -83,4 +90,16 @@ test('the ledger is 24 bytes a mail and reads back as it was written', () => {
   )
   assert.equal(ENTRY_BYTES, 24)
   assert.throws(() => decodeEntries(new Uint8Array(25)), RangeError)
+})
+
+test('a store that is gone is made anew, and said to be another one', async () => {
+  await using box = await snapshotBox()
+  const before = box.snapshots.createdMs
+  await box.snapshots.verify(box.js, 1)
+  assert.equal(box.snapshots.createdMs, before)
+  await deleteStream(await jetstreamManager(box.ops), SNAPSHOT_STREAM)
+  await box.snapshots.verify(box.js, 1)
+  assert.notEqual(box.snapshots.createdMs, before)
+  const sha256 = await putAt(box, 'ada/new', randomBytes(24))
+  assert.equal((await box.snapshots.get('ada/new', sha256))?.length, 24)
 })

@@ -2,16 +2,27 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SnapshotPointer } from '../../../services/mail/kv/checkpoint.ts'
-import { fromStart, gapBefore, isSafe, snapshotsByUse } from '../../../services/mail/owner/base.ts'
-import { addGeneration, isSnapshotDue, renewalS } from '../../../services/mail/owner/snapshotter.ts'
+import { fromStart, gapBefore, isSafe, type Point, snapshotsByUse } from '../../../services/mail/owner/base.ts'
+import {
+  addGeneration,
+  enoughFresh,
+  isSnapshotDue,
+  type LedgerFacts,
+  renewalS,
+} from '../../../services/mail/owner/snapshotter.ts'
 
 const DAY_S = 86_400
 const NOW_S = 1_000 * DAY_S
 const TIMES = { nowS: NOW_S, retentionS: 30 * DAY_S }
-const STREAM = { createdMs: 5, firstSeq: 100 }
-const young = { pub: 40, streamCreatedMs: 5, ts: NOW_S - DAY_S, snapshots: [] }
-const old = { ...young, ts: NOW_S - 31 * DAY_S }
-const point = (last: number, streamCreatedMs: number | null = 5) => ({ last, streamCreatedMs })
+const STREAM = { createdMs: 5, firstSeq: 100, lastSeq: 500, lacksPub: false }
+const [YOUNG_S, OLD_S] = [NOW_S - DAY_S, NOW_S - 31 * DAY_S]
+const RECORD = { pub: 40, streamCreatedMs: 5, ts: YOUNG_S, snapshots: [], bornS: OLD_S, firstStreamMs: 5 }
+const point = (last: number, more: Partial<Point> = {}): Point => ({
+  last,
+  streamCreatedMs: 5,
+  coveredS: OLD_S,
+  ...more,
+})
 const pointer = (last: number, more: Partial<SnapshotPointer> = {}): SnapshotPointer => ({
   name: `ada/1.1-${last}`,
   sha256: '',
@@ -19,43 +30,65 @@ const pointer = (last: number, more: Partial<SnapshotPointer> = {}): SnapshotPoi
   last,
   lastEventId: null,
   streamCreatedMs: 5,
-  ts: 0,
+  storeCreatedMs: 3,
+  coveredS: OLD_S,
   ...more,
 })
 
 test('a base is safe when nothing behind it has aged out', () => {
-  assert.equal(isSafe(point(99), old, STREAM, TIMES), true, 'the next one may be the first that is left')
-  assert.equal(isSafe(point(98), old, STREAM, TIMES), false)
+  assert.equal(isSafe(point(99), RECORD, STREAM, TIMES), true, 'the next one may be the first that is left')
+  assert.equal(isSafe(point(98), RECORD, STREAM, TIMES), false)
   assert.equal(isSafe(point(99), null, STREAM, TIMES), true)
-  assert.equal(isSafe(point(99, 4), old, STREAM, TIMES), false, 'a sequence of another stream says nothing')
-  assert.equal(isSafe(fromStart(STREAM), young, STREAM, TIMES), false)
-  assert.equal(isSafe(fromStart({ createdMs: 5, firstSeq: 1 }), null, { createdMs: 5, firstSeq: 1 }, TIMES), true)
-  assert.equal(isSafe(fromStart({ createdMs: 5, firstSeq: 0 }), null, { createdMs: 5, firstSeq: 0 }, TIMES), true)
-})
-
-test('a base that covers a young checkpoint is safe, because what came after that is young too', () => {
-  assert.equal(isSafe(point(40), young, STREAM, TIMES), true)
-  assert.equal(isSafe(point(39), young, STREAM, TIMES), false, 'the event between them has aged out')
-  assert.equal(isSafe(point(40), old, STREAM, TIMES), false, 'what was published since may have aged out')
-  assert.equal(isSafe(point(40), null, STREAM, TIMES), false)
-})
-
-test('a stream made anew has no event of before: what covers the checkpoint of the old one is safe', () => {
-  const anew = { createdMs: 9, firstSeq: 7 }
-  assert.equal(isSafe(point(40), young, anew, TIMES), true)
-  assert.equal(isSafe(point(39), young, anew, TIMES), false, 'what was on the old stream behind it is not known')
   assert.equal(
-    isSafe(point(8, 9), { ...young, streamCreatedMs: 9, pub: 8 }, anew, TIMES),
-    true,
-    'and further on the new one',
+    isSafe(point(99, { streamCreatedMs: 4 }), RECORD, STREAM, TIMES),
+    false,
+    'of another stream it says nothing',
   )
 })
 
+test('a base is safe when all that it does not know was published after a time that is young', () => {
+  assert.equal(isSafe(point(9, { coveredS: YOUNG_S }), RECORD, STREAM, TIMES), true)
+  assert.equal(isSafe(point(9, { coveredS: null }), RECORD, STREAM, TIMES), false)
+  const nearly = NOW_S - TIMES.retentionS + 60
+  assert.equal(isSafe(point(9, { coveredS: nearly }), RECORD, STREAM, TIMES), false, 'clocks differ')
+})
+
+test('what somebody has purged is known by nobody who did not know it before', () => {
+  const purged = { ...STREAM, firstSeq: 30, lacksPub: true }
+  assert.equal(isSafe(point(39, { coveredS: YOUNG_S }), RECORD, purged, TIMES), false)
+  assert.equal(isSafe(point(39), RECORD, { ...purged, lacksPub: false }, TIMES), true, 'the control')
+  assert.equal(isSafe(point(40), RECORD, purged, TIMES), true)
+})
+
+test('to know nothing is safe as long as the whole life of the user is on the stream', () => {
+  const whole = { ...STREAM, firstSeq: 1 }
+  assert.equal(isSafe(fromStart(RECORD), RECORD, STREAM, TIMES), false)
+  assert.equal(isSafe(fromStart(RECORD), RECORD, whole, TIMES), true)
+  assert.equal(isSafe(fromStart(RECORD), RECORD, { ...whole, firstSeq: 0 }, TIMES), true)
+  const lately = { ...RECORD, bornS: YOUNG_S }
+  assert.equal(isSafe(fromStart(lately), lately, STREAM, TIMES), true)
+  const elsewhere = { ...RECORD, firstStreamMs: 4 }
+  assert.equal(isSafe(fromStart(elsewhere), elsewhere, whole, TIMES), false, 'it began on another stream')
+  const unknown = { ...RECORD, bornS: null, firstStreamMs: null }
+  assert.equal(isSafe(fromStart(unknown), unknown, STREAM, TIMES), false)
+  assert.equal(isSafe(fromStart(null), null, STREAM, TIMES), false)
+  assert.equal(isSafe(fromStart(null), null, whole, TIMES), true)
+})
+
+test('a stream made anew has no event of before: only what knows all of the old one is safe', () => {
+  const anew = { ...STREAM, createdMs: 9, firstSeq: 1 }
+  assert.equal(isSafe(point(40), RECORD, anew, TIMES), true)
+  assert.equal(isSafe(point(39), RECORD, anew, TIMES), false, 'what was on the old stream behind it is not known')
+  assert.equal(isSafe(fromStart(RECORD), RECORD, anew, TIMES), false)
+  assert.equal(isSafe(point(40), RECORD, { ...anew, firstSeq: 7 }, TIMES), true, 'published since, so young')
+  assert.equal(isSafe(point(40), { ...RECORD, ts: OLD_S }, { ...anew, firstSeq: 7 }, TIMES), false)
+  assert.equal(isSafe(point(40), null, anew, TIMES), false)
+})
+
 test('safe snapshots come first, the newest of them before the others', () => {
-  const { snapshots, ...rest } = { ...young, snapshots: [pointer(39), pointer(120), pointer(99), pointer(3)] }
-  const order = snapshotsByUse({ ...rest, snapshots }, STREAM, TIMES)
+  const record = { ...RECORD, snapshots: [pointer(39), pointer(120), pointer(99), pointer(3)] }
   assert.deepEqual(
-    order.map(({ pointer: { last }, safe }) => [last, safe]),
+    snapshotsByUse(record, STREAM, TIMES).map(({ pointer: { last }, safe }) => [last, safe]),
     [
       [120, true],
       [99, true],
@@ -66,28 +99,37 @@ test('safe snapshots come first, the newest of them before the others', () => {
 })
 
 test('what is in doubt ends where the last checkpoint was written, and where the stream begins', () => {
-  assert.equal(gapBefore(old, TIMES), old.ts, 'nothing was published after it')
-  assert.equal(gapBefore(young, TIMES), NOW_S - 30 * DAY_S, 'what is younger is on the stream')
-  assert.equal(gapBefore(null, TIMES), NOW_S - 30 * DAY_S)
+  assert.equal(gapBefore({ ...RECORD, ts: OLD_S }, STREAM, TIMES), OLD_S, 'nothing was published after it')
+  assert.equal(gapBefore(RECORD, STREAM, TIMES), NOW_S - 30 * DAY_S, 'what is younger is on the stream')
+  assert.equal(gapBefore(RECORD, { ...STREAM, createdMs: 9 }, TIMES), YOUNG_S, 'or was on the one that is gone')
+  assert.equal(gapBefore(RECORD, { ...STREAM, lacksPub: true }, TIMES), YOUNG_S, 'or was purged')
+  assert.equal(gapBefore(null, STREAM, TIMES), NOW_S - 30 * DAY_S)
 })
 
-const META = { streamCreatedMs: 5, streamResetMs: null, gapBefore: null }
-const isDue = (size: number, more: object = {}, meta: object = {}): boolean =>
-  isSnapshotDue({ snapshots: [], unsavedSince: NOW_S, ...more }, size, { ...META, ...meta }, NOW_S, TIMES.retentionS)
+const FACTS: LedgerFacts = {
+  size: 700,
+  fresh: 0,
+  hasGap: false,
+  streamCreatedMs: 5,
+  streamResetMs: null,
+  storeCreatedMs: 3,
+}
+const isDue = (facts: Partial<LedgerFacts>, more: object = {}): boolean =>
+  isSnapshotDue({ snapshots: [], unsavedSince: NOW_S, ...more }, { ...FACTS, ...facts }, NOW_S, TIMES.retentionS)
 
 test('a snapshot is due after 500 new mails or two percent, after a day, and when the stream alone does not tell', () => {
-  assert.equal(isDue(0, { unsavedSince: 0 }), false, 'of nothing there is no snapshot')
-  assert.deepEqual([isDue(499), isDue(500)], [false, true])
-  const large = { snapshots: [pointer(9, { mails: 100_000 })] }
-  assert.deepEqual([isDue(101_000, large), isDue(102_100, large)], [false, true])
+  assert.equal(isDue({ size: 0, fresh: 0 }, { unsavedSince: 0 }), false, 'of nothing there is no snapshot')
+  assert.deepEqual([isDue({ fresh: 499 }), isDue({ fresh: 500 })], [false, true])
+  assert.deepEqual([enoughFresh(10), enoughFresh(100_000)], [500, 2_000])
   assert.deepEqual(
-    [isDue(1, { unsavedSince: NOW_S - DAY_S + 1 }), isDue(1, { unsavedSince: NOW_S - DAY_S })],
+    [isDue({}, { unsavedSince: NOW_S - DAY_S + 1 }), isDue({}, { unsavedSince: NOW_S - DAY_S })],
     [false, true],
   )
-  assert.equal(isDue(1, {}, { gapBefore: 7 }), true)
-  assert.equal(isDue(1, {}, { streamResetMs: 7 }), true)
-  assert.equal(isDue(600, { snapshots: [pointer(9)], unsavedSince: null }), false)
-  assert.equal(isDue(600, { snapshots: [pointer(9, { streamCreatedMs: 4 })] }), true)
+  assert.deepEqual([isDue({ hasGap: true }), isDue({ streamResetMs: 7 })], [true, true])
+  const saved = { snapshots: [pointer(9)], unsavedSince: null }
+  assert.deepEqual([isDue({}, saved), isDue({ hasGap: true, streamResetMs: 7 }, saved)], [false, false])
+  assert.equal(isDue({ streamCreatedMs: 6 }, saved), true)
+  assert.equal(isDue({ storeCreatedMs: 4 }, saved), true, 'the store was lost, and the object with it')
   assert.equal(renewalS(DAY_S), DAY_S / 4, 'a short retention shortens the day')
 })
 

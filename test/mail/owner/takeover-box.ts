@@ -39,6 +39,8 @@ export async function takeoverBox() {
     ...extra,
     /** Where the stream begins, as far as the take-over is told. */
     firstSeq: 1,
+    /** Sequences that it does not hold any more. */
+    purged: new Set<number>(),
     checkpoints,
     bucket,
     diskOf,
@@ -49,7 +51,8 @@ export async function takeoverBox() {
         store: diskOf(name),
         clock: systemClock,
         log,
-        streamFacts: async () => ({ ...(await extra.streamFacts()), firstSeq: box.firstSeq }),
+        streamFacts: async () => ({ ...(await extra.streamFacts()), firstSeq: box.firstSeq, lastSeq: 9_999 }),
+        streamHolds: async (seq) => !box.purged.has(seq),
       }),
     walk: (name: 'a' | 'b', at: Epoch, cursor: string, more: Partial<LaneState> = {}) =>
       diskOf(name).commit(USER, at, (tx) => putLane(tx, ACCOUNT, { ...newLane('history'), cursor, ...more })),
@@ -106,6 +109,8 @@ export async function withSnapshotAt(box: TakeoverBox, term: Epoch): Promise<voi
   })
   const deps = { store, snapshots: box.snapshots, clock: systemClock }
   const pointer = await takeSnapshot(USER, term, deps, AbortSignal.timeout(10_000))
-  await rewrite(box, () => ({ snapshots: [pointer], pub: 9, streamCreatedMs: createdMs }))
+  // A user of long ago: a month and more.
+  const life = { bornS: 1, firstStreamMs: createdMs }
+  await rewrite(box, () => ({ snapshots: [pointer], pub: 9, streamCreatedMs: createdMs, ...life }))
   box.firstSeq = 10
 }

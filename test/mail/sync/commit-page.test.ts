@@ -226,7 +226,7 @@ test('in a gap old mail that a walk finds is stored and not published; what arri
   box.put(['arrived'], true)
   const before = box.commit({ messages: [old('before')] })
   assert.deepEqual([before.events, before.doubtful], [1, 0])
-  box.store.commit(USER, EPOCH, (tx) => endRebuild(tx, 1_000))
+  box.store.commit(USER, EPOCH, (tx) => endRebuild(tx, { 'google.primary': 1_000 }))
   const walked = { messages: [old('walked'), mail('young', { msgDate: 1_000 }), mail('undated', { msgDate: null })] }
   const walk = box.commit(walked)
   assert.deepEqual([walk.stored, walk.events, walk.doubtful], [3, 2, 1])
@@ -235,4 +235,8 @@ test('in a gap old mail that a walk finds is stored and not published; what arri
   const step = { page: page({ messages: [old('polled')] }), taken: [], lanes: [], isWalk: false }
   const poll = box.store.commit(USER, EPOCH, (tx) => commitPage(tx, ACCOUNT, step, NOW))
   assert.deepEqual([poll.events, poll.doubtful], [1, 0])
+  const other = { ...ACCOUNT, inboxId: 'later' }
+  const later = { page: page({ messages: [old('later')] }), taken: [], lanes: [], isWalk: true }
+  const connected = box.store.commit(USER, EPOCH, (tx) => commitPage(tx, other, later, NOW))
+  assert.deepEqual([connected.events, connected.doubtful], [1, 0], 'of another account nothing was published before')
 })

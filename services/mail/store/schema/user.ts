@@ -21,8 +21,10 @@ export const meta = sqliteTable('meta', {
   repairing: integer('repairing', { mode: 'boolean' }).notNull().default(false),
   /** The ledger is being taken over from elsewhere and is not whole yet: the file is no base for anything. */
   rebuilding: integer('rebuilding', { mode: 'boolean' }).notNull().default(false),
-  /** Epoch seconds: what a walk finds and is older may have been published, nobody knows, and is not published. */
-  gapBefore: integer('gap_before'),
+  /** Epoch seconds by account, as JSON: what a walk finds and is older may have been published, and is not published. */
+  gaps: text('gaps', { mode: 'json' }).$type<Record<string, number>>(),
+  /** Epoch seconds when it was last certain that everything published is known here. */
+  coveredS: integer('covered_s'),
 })
 
 export const providerSyncState = sqliteTable(

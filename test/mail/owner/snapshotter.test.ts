@@ -1,0 +1,130 @@
+/** Snapshots as the checkpointer takes them: when they are due, and again when they could not be put. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { BUCKET_STATE } from '#shared/subjects.ts'
+import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { Checkpointer } from '../../../services/mail/owner/checkpointer.ts'
+import { takeOver } from '../../../services/mail/owner/takeover.ts'
+import { storeNew } from '../../../services/mail/store/messages.ts'
+import { readMeta } from '../../../services/mail/store/meta.ts'
+import { dueRows, markPublished } from '../../../services/mail/store/outbox-rows.ts'
+import { until } from '../../support/until.ts'
+import { ManualClock } from '../base/manual-clock.ts'
+import { kvBox, log } from '../kv/support.ts'
+import { ACCOUNT, EPOCH, mails, storeBox } from '../store/support.ts'
+import { takeoverParts } from './takeover-parts.ts'
+
+const USER = ACCOUNT.userId
+
+/** 600 published mails of a user, and a checkpointer whose puts fail as often as told. */
+async function snapshotterBox(failures: number) {
+  await using stack = new AsyncDisposableStack()
+  const kv = stack.use(await kvBox())
+  const { store } = stack.use(storeBox())
+  const bucket = await Bucket.open(kv.nc, BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  const parts = await takeoverParts(kv.nc)
+  const clock = new ManualClock()
+  const deps = { ...parts, checkpoints, store, clock, log }
+  const puts: string[] = []
+  const snapshots = {
+    createdMs: 1,
+    inTurn: <T>(work: () => Promise<T>) => work(),
+    async put(name: string, bytes: Uint8Array): Promise<void> {
+      puts.push(name)
+      if (puts.length <= failures) throw new Error('TIMEOUT')
+      await parts.snapshots.put(name, bytes)
+    },
+    remove: (name: string) => parts.snapshots.remove(name),
+  }
+  const { checkpoint } = await takeOver(USER, EPOCH, 'sid', deps)
+  const checkpointer = new Checkpointer(USER, EPOCH, checkpoint, {
+    ...deps,
+    snapshots,
+    owns: () => true,
+    accounts: () => [ACCOUNT],
+    statuses: () => [],
+  })
+  const publish = (prefix: string, n: number): void =>
+    store.commit(USER, EPOCH, (tx) => {
+      storeNew(tx, ACCOUNT, mails(prefix, n), 1)
+      const rows = dueRows(tx, n).map(({ id, msgId }) => ({ id, msgId, seq: id }))
+      const last = rows.at(-1)
+      if (last !== undefined) markPublished(tx, rows, { seq: last.seq, eventId: last.msgId }, 1)
+    })
+  const stop = new AbortController()
+  const running = checkpointer.run(stop.signal)
+  stack.defer(async () => {
+    stop.abort()
+    await running
+  })
+  const owned = stack.move()
+  return {
+    checkpointer,
+    clock,
+    puts,
+    snapshots,
+    store,
+    publish,
+    record: async () => (await checkpoints.read(USER))?.record,
+    /** A checkpoint for something that has changed. */
+    async checkpoint(): Promise<void> {
+      const before = (await checkpoints.read(USER))?.revision
+      checkpointer.changed(false)
+      await until('a checkpoint is written', async () => {
+        await clock.advance(1_000)
+        return (await checkpoints.read(USER))?.revision !== before
+      })
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+describe('snapshots', { concurrency: 3 }, () => {
+  test('one that could not be put is put again by itself, and checkpoints go on', async () => {
+    await using box = await snapshotterBox(1)
+    box.publish('m', 600)
+    await box.checkpoint()
+    await until('it was tried', () => box.puts.length === 1)
+    await until('it is in the record', async () => {
+      await box.clock.advance(10_000)
+      return (await box.record())?.snapshots.length === 1
+    })
+    assert.equal(box.puts.length, 2)
+  })
+
+  test('one is not taken again for a few mails, one of a store that was lost is', async () => {
+    await using box = await snapshotterBox(0)
+    box.publish('m', 600)
+    await box.checkpoint()
+    await until('it is in the record', async () => (await box.record())?.snapshots.length === 1)
+    box.publish('n', 5)
+    await box.checkpoint()
+    await box.checkpoint()
+    assert.equal(box.puts.length, 1)
+    box.snapshots.createdMs = 2
+    await box.checkpoint()
+    await until('it was taken anew', async () => (await box.record())?.snapshots[0]?.storeCreatedMs === 2)
+    assert.equal((await box.record())?.snapshots[0]?.mails, 605)
+  })
+
+  test('a checkpoint says since when everything is known: in the record, in its snapshot, in the database', async () => {
+    await using box = await snapshotterBox(0)
+    box.publish('m', 600)
+    await box.checkpoint()
+    await until('it is in the record', async () => (await box.record())?.snapshots.length === 1)
+    await box.clock.advance(3_600_000)
+    await box.checkpoint()
+    const record = await box.record()
+    assert.equal(record?.snapshots[0]?.coveredS, record?.ts, 'nothing was published since the snapshot')
+    await until('the database says so', () => box.store.read(USER, readMeta)?.coveredS === record?.ts)
+    box.publish('n', 1)
+    await box.clock.advance(3_600_000)
+    await box.checkpoint()
+    const later = await box.record()
+    assert.equal(later?.snapshots[0]?.coveredS, record?.ts, 'there is one more now')
+    assert.equal(later?.unsavedSince, later?.ts)
+    assert.equal(later?.bornS !== null && later?.firstStreamMs === null, true)
+  })
+})
