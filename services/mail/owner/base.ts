@@ -57,6 +57,7 @@ export function snapshotsByUse(
  */
 export function gapBefore(checkpoint: Checkpoint | null, stream: Stream, { nowS, retentionS }: Times): number {
   if (checkpoint === null) return nowS - retentionS
-  const isWhole = isSameStream(checkpoint.streamCreatedMs, stream.createdMs) && !stream.lacksPub
+  const isPurged = stream.lacksPub && checkpoint.pub >= stream.firstSeq
+  const isWhole = isSameStream(checkpoint.streamCreatedMs, stream.createdMs) && !isPurged
   return isWhole ? Math.min(checkpoint.ts, nowS - retentionS) : checkpoint.ts
 }

@@ -16,6 +16,8 @@ import { loseDisks } from './lost-disks.ts'
 import { eventsStored, requests, SEED, storedRows, untilStatus } from './support.ts'
 
 const ENV = { MAIL_LEASE_SILENCE_MS: '1500', MAIL_DEDUPE_WINDOW_MS: '1000' }
+/** About eighty mails a second: there is time to lose the disk between the snapshot and the end. */
+const SLOW = { MAIL_GMAIL_UNITS_PER_MIN: '120000' }
 /** Enough for a snapshot: one is taken of 500 mails. */
 const MANY = 640
 
@@ -115,7 +117,7 @@ describe('a lost disk', { concurrency: 2 }, () => {
   })
 
   test('what the stream knows is not fetched again, what the snapshot knows after everything else', async () => {
-    await using box = await sandbox({ env: ENV, simulator: { seed: SEED } })
+    await using box = await sandbox({ env: { ...ENV, ...SLOW }, simulator: { seed: SEED } })
     const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
     const instance = await box.spawn('a')
     await box.connect(nc, 'ada', 'google', { n: 1_000 })

@@ -102,7 +102,9 @@ test('what is in doubt ends where the last checkpoint was written, and where the
   assert.equal(gapBefore({ ...RECORD, ts: OLD_S }, STREAM, TIMES), OLD_S, 'nothing was published after it')
   assert.equal(gapBefore(RECORD, STREAM, TIMES), NOW_S - 30 * DAY_S, 'what is younger is on the stream')
   assert.equal(gapBefore(RECORD, { ...STREAM, createdMs: 9 }, TIMES), YOUNG_S, 'or was on the one that is gone')
-  assert.equal(gapBefore(RECORD, { ...STREAM, lacksPub: true }, TIMES), YOUNG_S, 'or was purged')
+  const lacking = { ...STREAM, lacksPub: true }
+  assert.equal(gapBefore(RECORD, { ...lacking, firstSeq: 40 }, TIMES), YOUNG_S, 'or was purged')
+  assert.equal(gapBefore(RECORD, lacking, TIMES), NOW_S - 30 * DAY_S, 'what is before the first one may have aged out')
   assert.equal(gapBefore(null, STREAM, TIMES), NOW_S - 30 * DAY_S)
 })
 
