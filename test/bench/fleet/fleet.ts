@@ -12,7 +12,7 @@ import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
 export const SILENCE_MS = 6_000
-const CONNECTS_AT_ONCE = 16
+const CONNECTS_AT_ONCE = 8
 const CONNECTED_DEADLINE_MS = 120_000
 
 export type FleetOptions = { syncMs: number; env?: Record<string, string> }
@@ -69,18 +69,22 @@ export class Fleet implements AsyncDisposable {
   /** Connects users, every fourth with Outlook, until there are `n`, and waits until all their mail is on the stream. */
   async connectUpTo(n: number): Promise<void> {
     const queue = new PQueue({ concurrency: CONNECTS_AT_ONCE })
+    const failed: unknown[] = []
     while (this.users.length < n) {
       const i = this.users.length
       const user = `user${i}`
       const provider = providerOf(i)
       this.users.push(user)
-      void queue.add(async () => {
-        await this.box.connect(this.#nc, user, provider, { n: 1 + (i % 3), folders: [], mix: NO_MIX })
+      const connecting = queue.add(async () => {
+        const spec = { n: 1 + (i % 3), folders: [], mix: NO_MIX }
+        await this.box.connect(this.#nc, user, provider, spec, 'primary', { patient: true })
         this.#sent += this.box.sim.truth(this.box.simUser(user), provider).must.length
       })
+      connecting.catch((error) => failed.push(error))
       await queue.onSizeLessThan(CONNECTS_AT_ONCE)
     }
     await queue.onIdle()
+    if (failed.length > 0) throw new AggregateError(failed, `${failed.length} users could not be connected`)
     await until('all mail is on the stream', async () => (await eventsStored(this.ops)) >= this.#sent, {
       timeoutMs: CONNECTED_DEADLINE_MS,
       everyMs: 250,
