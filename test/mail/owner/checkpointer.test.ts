@@ -1,6 +1,7 @@
 /** What is written for the next owner: never ahead of the stream, and kept trying while NATS does not answer. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { type AccountStatus, CONTRACT, type StatusReply } from '#shared/contract.ts'
 import { BUCKET_STATE } from '#shared/subjects.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
@@ -23,7 +24,9 @@ const USER = ACCOUNT.userId
 const KEY = 'google.primary'
 
 /** User ada, taken over; a checkpointer of that term; and hands that do what worker and relay do. */
-async function checkpointBox(options: { early?: boolean; port?: (port: number) => Promise<number> } = {}) {
+async function checkpointBox(
+  options: { early?: boolean; statuses?: AccountStatus[]; port?: (port: number) => Promise<number> } = {},
+) {
   await using stack = new AsyncDisposableStack()
   const kv = stack.use(await kvBox())
   const { store } = stack.use(storeBox())
@@ -38,7 +41,7 @@ async function checkpointBox(options: { early?: boolean; port?: (port: number) =
     ...deps,
     owns: () => true,
     accounts: () => [ACCOUNT],
-    statuses: () => [],
+    statuses: () => options.statuses ?? [],
     ...(options.early === true ? { early: true } : {}),
   })
   const stop = new AbortController()
@@ -112,6 +115,18 @@ describe('checkpoints', { concurrency: 3 }, () => {
     const before = await box.seen.read(USER)
     await box.checkpointer.flush()
     assert.equal((await box.seen.read(USER))?.revision, before?.revision)
+  })
+
+  test('how many mails an account has is told by the last checkpoint, also to the next owner', async () => {
+    const { reply } = CONTRACT.status.example as { reply: StatusReply }
+    await using box = await checkpointBox({ statuses: reply.accounts })
+    assert.equal(box.checkpointer.lastEstimate(ACCOUNT), null)
+    box.lane('h1')
+    await box.flush()
+    assert.equal(box.checkpointer.lastEstimate(ACCOUNT), 5_200)
+    const found = await box.seen.read(USER)
+    assert.equal(found?.record.accounts[0]?.progress.total_estimate, 5_200)
+    assert.equal(box.checkpointer.lastEstimate({ ...ACCOUNT, inboxId: 'other' }), null)
   })
 
   test('the control: written early, positions are ahead of mail that only this disk has', async () => {

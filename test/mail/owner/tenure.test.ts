@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Epoch } from '../../../services/mail/base/model.ts'
 import { Tenure } from '../../../services/mail/owner/tenure.ts'
-import type { Call } from '../../../services/mail/provider/provider.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
 import { KeyUnavailableError } from '../../../services/mail/token/seal.ts'
 import { eventsOf } from '../../support/ledger.ts'
@@ -109,21 +108,4 @@ test('the release of a user to whom nothing has happened writes no checkpoint', 
   const before = await node.checkpoints.read(USER)
   await tenure.release()
   assert.equal((await node.checkpoints.read(USER))?.revision, before?.revision)
-})
-
-test('how many mails there are to be is known to the next owner at once, from the last one’s checkpoint', async () => {
-  await using box = await ownerBox()
-  const node = await box.node('a')
-  const endless = ({ signal }: Call): Promise<never> =>
-    new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
-  const estimateOf = (tenure: Tenure) => tenure.statuses()?.[0]?.progress.total_estimate
-  node.provider.answer = ({ lane, cursor }, call) =>
-    cursor === null ? { totalEstimate: 900, lanes: [{ lane, cursor: '1', done: false }], more: true } : endless(call)
-  await box.put(node, USER)
-  const first = await started(node)
-  await until('the provider has told', () => estimateOf(first) === 900)
-  await first.release()
-  const second = await started(node, { ...EPOCH, rev: 2 })
-  assert.equal(estimateOf(second), 900)
-  await second.drop(new Error('the test is over'))
 })
