@@ -142,7 +142,7 @@ export class Bucket {
    */
   async follow(onEntry: (entry: RawEntry) => void, onSnapshot: () => void, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    const present = await this.#lastPresent()
+    const present = await this.lastPresent()
     let complete = present === null
     const watch = await this.#kv.watch()
     const stop = (): void => watch.stop()
@@ -163,10 +163,14 @@ export class Bucket {
     }
   }
 
-  /** Revision of the newest entry that the leader has; null when it has none. */
-  async #lastPresent(): Promise<number | null> {
+  /**
+   * Revision of the newest entry that the leader has; null when it has none.
+   * @param seen if it has nothing newer, this is answered without a further look
+   */
+  async lastPresent(seen = 0): Promise<number | null> {
     const { state } = await this.#jsm.streams.info(bucketStream(this.name))
     if (state.messages === 0) return null
+    if (state.last_seq <= seen) return seen
     const last = await this.#jsm.streams.getMessage(bucketStream(this.name), { last_by_subj: '>' })
     return last?.seq ?? 0
   }

@@ -13,9 +13,11 @@ const RESTART_MS = 250
 const LOOK_MS = 10
 /** Silence after which a watch that has not delivered all that the bucket holds counts as dead. */
 const SNAPSHOT_SILENCE_MS = 10_000
+/** What the bucket has for so long must have been told. */
+const ATTEND_MS = 3_000
 
 /** What a replica follows. */
-export type Followed = Pick<Bucket, 'name' | 'follow'>
+export type Followed = Pick<Bucket, 'name' | 'follow' | 'lastPresent'>
 type Listener<T> = (key: string, entry: Revised<T> | null) => void
 
 export class Replica<T> {
@@ -31,6 +33,8 @@ export class Replica<T> {
   /** What the present watch, which is not complete, says of keys of which something later is known. */
   readonly #doubtful = new Map<string, RawEntry>()
   #heardMs = 0
+  /** The highest revision that the present watch has told of. */
+  #heard = 0
 
   /** @param parse null for a value that is not a record: it is counted as absent and logged. */
   constructor(parse: (value: string) => T | null, clock: Clock, log: Log) {
@@ -78,11 +82,15 @@ export class Replica<T> {
       this.#doubtful.clear()
       this.#heardMs = this.#clock.monoMs()
       const both = AbortSignal.any([signal, restart.signal])
+      this.#heard = 0
       void this.#refuseToHang(restart, both)
       try {
-        await bucket().follow(
+        const followed = bucket()
+        void this.#attend(followed, restart, both)
+        await followed.follow(
           ({ key, value, revision }) => {
             this.#heardMs = this.#clock.monoMs()
+            this.#heard = Math.max(this.#heard, revision)
             this.#receive({ key, value, revision })
           },
           () => this.#complete(),
@@ -107,6 +115,25 @@ export class Replica<T> {
     }
     this.#log.warn('a watch fell silent before its snapshot was complete; watching anew')
     restart.abort()
+  }
+
+  /**
+   * A watch whose server has died says nothing for a minute and more, while the connection to another one is well. So the
+   * leader is asked what there is to tell.
+   */
+  async #attend(bucket: Followed, restart: AbortController, signal: AbortSignal): Promise<void> {
+    for (let owed = 0; !signal.aborted; await pause(this.#clock, ATTEND_MS, signal)) {
+      if (this.#heard < owed) {
+        this.#log.warn({ bucket: bucket.name }, 'a watch does not tell what the bucket has; watching anew')
+        return restart.abort()
+      }
+      if (!this.#fresh) continue
+      try {
+        owed = (await bucket.lastPresent(this.#heard)) ?? 0
+      } catch (error) {
+        this.#log.debug({ err: error, bucket: bucket.name }, 'a watch could not be compared with its bucket')
+      }
+    }
   }
 
   /** Forgets everything: the bucket was made anew or went backwards, and its revisions are given out again. */

@@ -1,11 +1,13 @@
-/** A bucket that three servers keep: what a watch of a server that lags behind may say, and when. */
+/** A bucket that three servers keep: a watch that is served by one that lags behind, or that dies. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pass } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connectNats, drainNats } from '#shared/nats.ts'
 import { BUCKET_STATE, bucketStream, inboxPrefix } from '#shared/subjects.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
+import { Replica } from '../../../services/mail/kv/replica.ts'
 import { startNatsCluster } from '../../support/nats-cluster.ts'
 import { until } from '../../support/until.ts'
 import { log } from './support.ts'
@@ -50,6 +52,42 @@ async function highestOfLook(bucket: Bucket): Promise<number> {
   )
   return complete ? highest : Number.POSITIVE_INFINITY
 }
+
+test('a watch whose server dies is made anew within seconds', async () => {
+  await using cluster = await startNatsCluster()
+  const [first, ...others] = cluster.nodes
+  assert.ok(first !== undefined)
+  const login = { user: 'ops', password: cluster.passwords.ops, inboxPrefix: inboxPrefix('ops') }
+  const nc = await connectNats({ url: first.url, name: 'test', ...login }, log, AbortSignal.timeout(20_000))
+  const stop = new AbortController()
+  try {
+    const jsm = await jetstreamManager(nc)
+    const bucket = await Bucket.open(nc, BUCKET_STATE, 3)
+    const replica = new Replica<string>((text) => text, systemClock, log)
+    const running = replica.run(() => bucket, stop.signal)
+    const serving = await until('the watch is served by one that this client is not connected to', async () => {
+      await replica.whenFresh(AbortSignal.timeout(5_000))
+      let newest = { created: '', leader: '' }
+      for await (const { created, cluster: group } of jsm.consumers.list(bucketStream(BUCKET_STATE)))
+        if (created > newest.created) newest = { created, leader: group?.leader ?? '' }
+      const node = others.find((_, i) => `n${i + 2}` === newest.leader)
+      if (node === undefined) replica.renew()
+      return node
+    })
+    await serving.stop('SIGKILL')
+    const sinceMs = performance.now()
+    await until('it is written', () => bucket.write('a', 'new', null))
+    const writtenMs = performance.now()
+    await until('it is seen', () => replica.entries.get('a')?.record === 'new', { timeoutMs: 90_000 })
+    const seenAfterMs = performance.now() - writtenMs
+    assert.ok(seenAfterMs < 20_000, `seen after ${seenAfterMs} ms, written after ${writtenMs - sinceMs} ms`)
+    stop.abort()
+    await running
+  } finally {
+    stop.abort()
+    await drainNats(nc, log)
+  }
+})
 
 test('a watch is complete only when it has told what the leader had, also on a server that lags behind', async () => {
   await using cluster = await startNatsCluster()

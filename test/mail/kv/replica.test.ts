@@ -117,6 +117,7 @@ test('what this instance writes while a watch takes stock is never seen as gone'
   // The end of the snapshot, and all that follows, reaches the replica after a write of its own has come back.
   const slow: Followed = {
     name: bucket.name,
+    lastPresent: (seen) => bucket.lastPresent(seen),
     follow(onEntry, onSnapshot, signal) {
       let told: Promise<void> | null = null
       const deliver = (entry: RawEntry): void => void (told === null ? onEntry(entry) : told.then(() => onEntry(entry)))
@@ -141,6 +142,7 @@ test('a snapshot may take long as long as it keeps coming; ten seconds of silenc
   let watches = 0
   const slow: Followed = {
     name: 'large',
+    lastPresent: async () => null,
     async follow(onEntry, onSnapshot, signal) {
       watches += 1
       for (let i = 1; i <= 10; i++) {
@@ -189,6 +191,7 @@ test('a revision that was given out again for something else is believed; what i
   let present: RawEntry[] = []
   const scripted: Followed = {
     name: 'scripted',
+    lastPresent: async () => null,
     async follow(onEntry, onSnapshot, signal) {
       for (const entry of present) onEntry(entry)
       onSnapshot()
@@ -224,6 +227,7 @@ test('what a watch says of the past counts only if it has said nothing later onc
   let watches = 0
   const lagging: Followed = {
     name: 'lagging',
+    lastPresent: async () => null,
     async follow(onEntry, onSnapshot, signal) {
       watches += 1
       if (watches === 1) for (const key of ['a', 'b', 'c']) onEntry({ key, value: 'known', revision: 10 })
@@ -248,4 +252,34 @@ test('what a watch says of the past counts only if it has said nothing later onc
   assert.deepEqual(values(watched), { a: 'known', b: 'later', c: 'past' })
   assert.deepEqual(watched.changes.slice(3), ['b=later', 'c=past'])
   await watched.end()
+})
+
+test('a watch that tells nothing of what the bucket has is made anew; a quiet bucket is not', async () => {
+  const clock = new ManualClock()
+  let [watches, last] = [0, 1]
+  const deaf: Followed = {
+    name: 'deaf',
+    lastPresent: async () => last,
+    async follow(onEntry, onSnapshot, signal) {
+      watches += 1
+      onEntry({ key: 'a', value: `${last}`, revision: last })
+      onSnapshot()
+      await clock.sleep(1_000_000, signal)
+    },
+  }
+  const watched = watch(() => deaf, clock)
+  await clock.advance(60_000)
+  assert.equal(watches, 1)
+  last = 2
+  await clock.advance(3_000)
+  assert.deepEqual([watches, values(watched)], [1, { a: '1' }], 'it may still be on its way')
+  await clock.advance(3_000)
+  await clock.advance(250)
+  assert.deepEqual([watches, values(watched)], [2, { a: '2' }])
+  await clock.advance(60_000)
+  assert.equal(watches, 2)
+  const ended = watched.end()
+  await clock.advance(0)
+  await ended
+  assert.equal(clock.sleeping, 0)
 })
