@@ -8,6 +8,8 @@ import type { Log } from './log.ts'
 /** sysexits: configuration, and a service that is needed but not there. */
 export const EXIT_CONFIG = 78
 export const EXIT_UNAVAILABLE = 69
+/** How long a process that has ended may wait for what it still has open. */
+const LINGER_MS = 1_000
 
 /** Of a process that a signal ends, as shells count it. */
 export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal]
@@ -25,7 +27,10 @@ export class ExitError extends Error {
 /** Something that runs until its signal aborts; resolves after a clean stop, rejects only if unrecoverable. */
 export type App = (signal: AbortSignal) => Promise<void>
 
-/** Runs an app as the process. Sets `process.exitCode`; never cuts short what still has to be written. */
+/**
+ * Runs an app as the process. Sets `process.exitCode`, and leaves what still has to be written the time to be written. A
+ * library may hold the process for ever: the client of NATS keeps sockets on which a hung server never said a word.
+ */
 export async function run(log: Log, app: App): Promise<void> {
   process.umask(0o077)
   const stop = new AbortController()
@@ -51,6 +56,7 @@ export async function run(log: Log, app: App): Promise<void> {
     }
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+    setTimeout(() => process.exit(), LINGER_MS).unref()
   }
 }
 

@@ -60,7 +60,8 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
         ...config.metrics,
         registry: telemetry.registry,
         state: () => supervisor.session.state,
-        signal: stop,
+        // Until the users are handed over: that it is draining is to be seen.
+        signal: background.signal,
       })
     log.info(factsOf(work), 'mail-sync runs')
     ready?.({ instance: work.instance })

@@ -1,7 +1,7 @@
 /** The mail service as a process: `node services/mail/main.ts`. */
 import { run } from '#shared/lifecycle.ts'
 import { createLog } from '#shared/log.ts'
-import { appFromEnvironment } from './app.ts'
 
 const log = createLog('mail-sync', 'info')
-await run(log, appFromEnvironment(log))
+// Loaded when signals are heard: to the first process of a container the kernel delivers none that nobody listens to.
+await run(log, async (signal) => (await import('./app.ts')).appFromEnvironment(log)(signal))

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { until } from '../support/until.ts'
 
 /** Runs an app that says when it runs, and ends as it is told to or never. */
-function start(whenStopped: 'ends' | 'hangs') {
+function start(whenStopped: 'ends' | 'hangs' | 'leaks') {
   const app = `
     import { run, aborted } from '#shared/lifecycle.ts'
     import { createLog } from '#shared/log.ts'
@@ -15,7 +15,7 @@ function start(whenStopped: 'ends' | 'hangs') {
       process.stdout.write('runs\\n')
       await aborted(signal)
       if (${whenStopped === 'hangs'}) await new Promise(() => undefined)
-      clearInterval(alive)
+      if (${whenStopped !== 'leaks'}) clearInterval(alive)
     })`
   const child = spawn(process.execPath, ['--input-type=module', '--eval', app], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -41,6 +41,13 @@ test('one signal stops it in order, with exit 0', async () => {
       assert.deepEqual(await app.exited, { code: 0, signal: null })
     }),
   )
+})
+
+test('what a library left open does not keep it alive', async () => {
+  using app = start('leaks')
+  await app.says('runs')
+  app.child.kill('SIGTERM')
+  assert.deepEqual(await app.exited, { code: 0, signal: null })
 })
 
 test('a second signal ends it at once, with the exit code of that signal', async () => {

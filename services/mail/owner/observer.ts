@@ -61,10 +61,12 @@ export class Observer {
 
   async #judge({ sid, record, revision, changedMonoMs }: SeenSession, watchingSinceMs: number): Promise<void> {
     if (sid === this.#session.sid) return
-    const silentMs = this.#clock.monoMs() - Math.max(changedMonoMs, watchingSinceMs)
+    const nowMs = this.#clock.monoMs()
+    const silentMs = nowMs - Math.max(changedMonoMs, watchingSinceMs)
     try {
       if (record.state === 'dead') {
-        if (silentMs > DEAD_KEPT_MS) await this.#leases.removeSession(sid, revision)
+        // Nothing is judged here, so it does not matter whether this instance was sure of itself all the time.
+        if (nowMs - changedMonoMs > DEAD_KEPT_MS) await this.#leases.removeSession(sid, revision)
       } else if (silentMs > this.#times.silenceMs || this.#session.succeeds(sid, record)) {
         await this.#leases.writeSession(
           sid,
