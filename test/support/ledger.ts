@@ -7,7 +7,7 @@ import * as v from 'valibot'
 import { EmailReceived } from '#shared/event.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
-import { until } from './until.ts'
+import { answered } from './until.ts'
 
 export type StoredEvent = { seq: number; msgId: string; event: EmailReceived }
 export type Account = {
@@ -29,15 +29,13 @@ export type Ledger = {
 
 /** All events on the user's subject, in order of sequence. @throws when one does not fit the schema. */
 export async function eventsOf(nc: NatsConnection, userId: string): Promise<StoredEvent[]> {
-  const jsm = await jetstreamManager(nc)
+  const jsm = await answered(() => jetstreamManager(nc))
   const subject = eventSubject(userId)
   const events: StoredEvent[] = []
   for (let seq = 1; ; ) {
     const query = { seq, next_by_subj: subject }
     // Of the leader: another server of a cluster may lag behind.
-    const { message } = await until('the stream answers', async () => ({
-      message: await jsm.streams.getMessage(EVENT_STREAM, query),
-    }))
+    const message = await answered(() => jsm.streams.getMessage(EVENT_STREAM, query))
     if (message === null) return events
     events.push({
       seq: message.seq,

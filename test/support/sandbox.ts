@@ -69,6 +69,7 @@ export class Sandbox {
   readonly #env: Record<string, string>
   readonly #stack: AsyncDisposableStack
   readonly #accounts: { userId: string; provider: ProviderName; inboxId: string; simUser: string }[] = []
+  readonly #credentials = new Map<string, ReturnType<Simulator['addMailbox']>>()
   readonly #key = `k1:${randomBytes(32).toString('base64url')}`
 
   constructor(
@@ -158,8 +159,12 @@ export class Sandbox {
     { patient = this.#onCluster }: { patient?: boolean } = {},
   ): Promise<void> {
     const simUser = `${userId}-${inboxId}`
-    const { access_token, refresh_token, expires_in } = this.sim.addMailbox({ user: simUser, provider, ...spec })
-    this.#accounts.push({ userId, provider, inboxId, simUser })
+    const key = `${provider} ${simUser}`
+    // A test that repeats what was not answered connects the same mailbox.
+    const credentials = this.#credentials.get(key) ?? this.sim.addMailbox({ user: simUser, provider, ...spec })
+    if (!this.#credentials.has(key)) this.#accounts.push({ userId, provider, inboxId, simUser })
+    this.#credentials.set(key, credentials)
+    const { access_token, refresh_token, expires_in } = credentials
     const body = { provider, access_token, refresh_token, expires_in, inbox_id: inboxId }
     const request = () => requestOperation(nc, 'connect', { asUser: userId, body, requestId: 'test' })
     // Connecting again changes nothing; while a leader is elected it is refused, and by instances at their limit it is late.

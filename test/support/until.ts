@@ -54,3 +54,8 @@ export async function until<T>(
   const seen = cause === undefined ? `last answer: ${String(last)}` : `last error: ${String(cause)}`
   throw new Error(`not true within ${patienceMs} ms: ${description} (${seen})`, { cause })
 }
+
+/** Asks again while NATS does not answer, as when a cluster elects a leader; null and undefined are answers. */
+export async function answered<T>(ask: () => Promise<T>): Promise<T> {
+  return (await until('NATS answers', async () => ({ answer: await ask() }))).answer
+}

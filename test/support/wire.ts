@@ -6,6 +6,7 @@ import { jetstreamManager } from '@nats-io/jetstream'
 import type { Msg, NatsConnection } from '#shared/nats.ts'
 import { BUCKET_LEASES, BUCKET_STATE, EVENT_SUBJECT_ALL, inboxPrefix, parseLeaseKey } from '#shared/subjects.ts'
 import { decodeUser } from '#shared/user-token.ts'
+import { answered } from './until.ts'
 
 const LEASES = `$KV.${BUCKET_LEASES}.`
 const STATE = `$KV.${BUCKET_STATE}.`
@@ -31,7 +32,7 @@ export class Wire {
     for (const subject of [`${LEASES}>`, `${STATE}*`, EVENT_SUBJECT_ALL])
       nc.subscribe(subject, { callback: (_error, message) => wire.#sent(message) })
     nc.subscribe(`${inboxPrefix('mailsync')}.>`, { callback: (_error, message) => wire.#answered(message) })
-    await (await jetstreamManager(nc)).getAccountInfo()
+    await answered(async () => (await jetstreamManager(nc)).getAccountInfo())
     return wire
   }
 

@@ -10,7 +10,7 @@ const GET_UNITS = 20
 /** Backfills one Gmail mailbox against the quota of 2026-05 and answers what the simulator's ledger says of it. */
 async function backfill(unitsPerMin: number) {
   const env = { MAIL_GMAIL_UNITS_PER_MIN: String(unitsPerMin), MAIL_SYNC_INTERVAL_MS: '5000' }
-  await using box = await sandbox({ simulator: { profile: '2026-05' }, env })
+  await using box = await sandbox({ steady: true, simulator: { profile: '2026-05' }, env })
   const nc = await box.connection('service')
   await box.start('a')
   const startedMs = performance.now()

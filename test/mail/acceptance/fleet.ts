@@ -11,7 +11,7 @@ import { desiredOwner } from '../../../services/mail/owner/share.ts'
 import type { InstanceProcess } from '../../support/instance.ts'
 import type { Sandbox } from '../../support/sandbox.ts'
 import { type Overlap, Terms } from '../../support/terms.ts'
-import { until } from '../../support/until.ts'
+import { answered, until } from '../../support/until.ts'
 import { Wire } from '../../support/wire.ts'
 import { eventsStored, leaseOwner, settled } from './support.ts'
 
@@ -105,8 +105,10 @@ export class Fleet {
     await until('an event of each user', followed, DEADLINE)
   }
   async #eventCounts(): Promise<Record<string, number>> {
-    const jsm = await jetstreamManager(this.ops)
-    const { state } = await jsm.streams.info(EVENT_STREAM, { subjects_filter: EVENT_SUBJECT_ALL })
+    const { state } = await answered(async () => {
+      const jsm = await jetstreamManager(this.ops)
+      return await jsm.streams.info(EVENT_STREAM, { subjects_filter: EVENT_SUBJECT_ALL })
+    })
     return state.subjects ?? {}
   }
 

@@ -25,7 +25,7 @@ import { unit } from '../../simulator/random.ts'
 import type { Credentials, LogEntry } from '../../simulator/types.ts'
 import { eventsOf, type Ledger } from '../../support/ledger.ts'
 import type { Sandbox } from '../../support/sandbox.ts'
-import { until } from '../../support/until.ts'
+import { answered, until } from '../../support/until.ts'
 
 /** Seed of everything random in a test; another one by TEST_SEED. Every failure names it. */
 export const SEED = Number(process.env.TEST_SEED ?? 7)
@@ -102,8 +102,7 @@ export async function assertOrder(box: Sandbox, ops: NatsConnection, instance: s
 
 /** Highest sequence of a stream, or of the stream behind a bucket. */
 export async function lastSeq(ops: NatsConnection, stream: string): Promise<number> {
-  const jsm = await jetstreamManager(ops)
-  return await until(`${stream} answers`, async () => (await jsm.streams.info(stream)).state.last_seq)
+  return await answered(async () => (await (await jetstreamManager(ops)).streams.info(stream)).state.last_seq)
 }
 export const lastSeqOfBucket = (ops: NatsConnection, bucket: string): Promise<number> =>
   lastSeq(ops, bucketStream(bucket))
@@ -117,7 +116,7 @@ export async function recordOf(
   inboxId = 'primary',
 ): Promise<{ desired: string; mailbox: string | null; credential: string | null; revoke: string | null }> {
   const kv = await new Kvm(ops).open(BUCKET_ACCOUNTS)
-  const entry = await kv.get(accountKey(userId, provider, inboxId))
+  const entry = await answered(() => kv.get(accountKey(userId, provider, inboxId)))
   if (entry === null) throw new Error(`no record of ${userId} ${provider} ${inboxId}`)
   return entry.json()
 }
@@ -125,8 +124,9 @@ export async function recordOf(
 /** Name of the instance that the user's lease names; null while nobody alive owns the user. */
 export async function leaseOwner(ops: NatsConnection, userId: string): Promise<string | null> {
   const kv = await new Kvm(ops).open(BUCKET_LEASES)
-  const owner = (await kv.get(leaseKey(userId)))?.json<{ owner: string | null }>().owner ?? null
-  const session = owner === null ? null : await kv.get(sessionKey(owner))
+  const lease = await answered(() => kv.get(leaseKey(userId)))
+  const owner = lease?.json<{ owner: string | null }>().owner ?? null
+  const session = owner === null ? null : await answered(() => kv.get(sessionKey(owner)))
   if (session === null || session.operation !== 'PUT') return null
   const { name, state } = session.json<{ name: string; state: string }>()
   return state === 'dead' ? null : name
@@ -135,7 +135,7 @@ export async function leaseOwner(ops: NatsConnection, userId: string): Promise<s
 /** Revision of the user's lease: the epoch of the owner. */
 export async function leaseRevision(ops: NatsConnection, userId: string): Promise<number | null> {
   const kv = await new Kvm(ops).open(BUCKET_LEASES)
-  return (await kv.get(leaseKey(userId)))?.revision ?? null
+  return (await answered(() => kv.get(leaseKey(userId))))?.revision ?? null
 }
 
 /** Connects an inbox with tokens that exist already: a second sign-in, or somebody else's mailbox. */
