@@ -30,7 +30,7 @@ async function snapshotOf(ops: NatsConnection, userId: string): Promise<Snapshot
 async function agedOut(box: Sandbox, nc: NatsConnection, ops: NatsConnection) {
   await box.connect(nc, 'ada', 'google', { n: MANY })
   await box.allLive(nc, ['ada'])
-  const { last } = await until('there is a snapshot', () => snapshotOf(ops, 'ada'))
+  const { last } = await until('there is a snapshot', () => snapshotOf(ops, 'ada'), { timeoutMs: 60_000 })
   const events = await eventsOf(ops, 'ada')
   await (await jetstreamManager(ops)).streams.purge(EVENT_STREAM, { seq: last + 1 })
   return events
@@ -121,7 +121,7 @@ describe('a lost disk', { concurrency: 2 }, () => {
     const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
     const instance = await box.spawn('a')
     await box.connect(nc, 'ada', 'google', { n: 1_000 })
-    const { last } = await until('there is a snapshot', () => snapshotOf(ops, 'ada'))
+    const { last } = await until('there is a snapshot', () => snapshotOf(ops, 'ada'), { timeoutMs: 60_000 })
     await until('there is more on the stream', async () => (await eventsStored(ops)) > last, { everyMs: 1 })
     await instance.kill('SIGKILL')
     const events = await eventsOf(ops, 'ada')
