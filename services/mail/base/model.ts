@@ -59,6 +59,10 @@ export type LaneState = {
   resetMs: number
 }
 
+/** Beginning of the lanes that walk one folder each; the lane of the folders makes them, again if need be. */
+export const FOLDER_LANE = 'folder:'
+export const isFolderLane = (lane: string): boolean => lane.startsWith(FOLDER_LANE)
+
 const REFILL = 'refill'
 
 /** `refill`, or `refill:<what>` where a provider needs more than one. */

@@ -5,7 +5,7 @@
 import * as v from 'valibot'
 import { AccountStatus } from '#shared/contract.ts'
 import { stateKey } from '#shared/subjects.ts'
-import { compareEpochs, type Epoch } from '../base/model.ts'
+import { compareEpochs, type Epoch, isFolderLane } from '../base/model.ts'
 import { type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
 import { parseRecord } from './parse.ts'
@@ -114,18 +114,22 @@ export class Checkpoints {
   }
 }
 
-/** A missing link is walked again from the start, and the known set keeps it silent: so leaving it out is safe. */
+/**
+ * The lane of a folder that is left out is made again by the lane of the folders, and walked from the start; what is known
+ * keeps it silent. No other lane comes again by itself.
+ */
 function fit(record: CheckpointRecord): string {
   let text = JSON.stringify(record)
   const oldestFirst = Object.values(record.lanes)
     .flat()
+    .filter(({ lane }) => isFolderLane(lane))
     .toSorted((a, b) => a.syncedMs - b.syncedMs)
   for (let drop = 1; Buffer.byteLength(text) > MAX_BYTES && drop < 2 * oldestFirst.length; drop *= 2) {
-    const left = new Set(oldestFirst.slice(drop))
+    const dropped = new Set(oldestFirst.slice(0, drop))
     const copy = {
       ...record,
       lanes: Object.fromEntries(
-        Object.entries(record.lanes).map(([key, lanes]) => [key, lanes.filter((lane) => left.has(lane))]),
+        Object.entries(record.lanes).map(([key, lanes]) => [key, lanes.filter((lane) => !dropped.has(lane))]),
       ),
     }
     text = JSON.stringify(copy)

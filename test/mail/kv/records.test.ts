@@ -130,6 +130,19 @@ test('a checkpoint always fits into 512 KiB; the positions changed longest ago a
   }
 })
 
+test('of a checkpoint that is too large only lanes are left out that come again by themselves', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  const gmail = ['history', 'enum', 'drain'].map((lane) => newLane(lane))
+  const record = checkpoint([newLane('folders'), newLane('drain'), ...folders(300, 3_000)])
+  await checkpoints.write('ada', { ...record, lanes: { ...record.lanes, 'google.primary': gmail } }, null)
+  const lanes = (await checkpoints.read('ada'))?.record.lanes ?? {}
+  assert.deepEqual(lanes['google.primary'], gmail)
+  const names = lanes['microsoft.primary']?.map(({ lane }) => lane) ?? []
+  assert.deepEqual([names.includes('folders'), names.includes('drain'), names.length < 302], [true, true, true])
+})
+
 test('a checkpoint that cannot be read counts as none and can be replaced', async () => {
   await using box = await kvBox()
   const bucket = await Bucket.open(box.nc, BUCKET_STATE)

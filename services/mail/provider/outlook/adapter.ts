@@ -1,14 +1,14 @@
 /** Outlook (Microsoft Graph) behind the contract of a provider adapter. Wiring only. */
 import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
-import { isRefill } from '../../base/model.ts'
+import { isFolderLane, isRefill } from '../../base/model.ts'
 import { DRAIN, drainPage, type Fetcher } from '../drain.ts'
 import { type Call, type Identity, type MailProvider, type PageRequest, ProviderError } from '../provider.ts'
 import { createGraphClient, type GraphClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { isIncluded, labelOf } from './folders.ts'
 import { graphMeta } from './normalize.ts'
-import { FOLDERS, inTurn, isFolderLane, storedTree, walkPage } from './pages.ts'
+import { FOLDERS, inTurn, storedTree, walkPage } from './pages.ts'
 import { refillLanes, refillPage } from './refill.ts'
 import { Message } from './schemas.ts'
 

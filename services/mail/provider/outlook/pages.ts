@@ -3,6 +3,7 @@
  * answers so. A move is a removal here and an arrival there under the same id: neither says "new mail". It stores nothing.
  */
 import * as v from 'valibot'
+import { FOLDER_LANE, isFolderLane } from '../../base/model.ts'
 import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type LaneUpdate, type Page, type PageRequest, ProviderError } from '../provider.ts'
@@ -25,10 +26,8 @@ import { graphMeta } from './normalize.ts'
 import { Folder, type GraphMessage, Item, Message } from './schemas.ts'
 
 export const FOLDERS = 'folders'
-const FOLDER = 'folder:'
-export const isFolderLane = (lane: string): boolean => lane.startsWith(FOLDER)
 /** Id of the folder that the lane walks. */
-export const folderOf = (lane: string): string => lane.slice(FOLDER.length)
+export const folderOf = (lane: string): string => lane.slice(FOLDER_LANE.length)
 
 /** Every Graph request costs the same. */
 const ONE = 1
@@ -69,13 +68,13 @@ async function nameWellKnown(client: GraphClient, tree: Tree, call: Call): Promi
 /** Lanes that come and go with a finished walk. */
 function laneChanges(before: Tree, after: Tree, request: PageRequest): Pick<Page, 'lanes' | 'dropLanes'> {
   const lanes: LaneUpdate[] = includedFolders(after)
-    .map((id) => FOLDER + id)
+    .map((id) => FOLDER_LANE + id)
     .filter((lane) => request.cursorOf(lane) === undefined)
     .map((lane) => ({ lane, cursor: null, done: false }))
   if (request.cursorOf(DRAIN) === undefined) lanes.push({ lane: DRAIN, cursor: null, done: true })
   const dropLanes = [...new Set([...before.keys(), ...after.keys()])]
     .filter((id) => !isIncluded(after, id))
-    .map((id) => FOLDER + id)
+    .map((id) => FOLDER_LANE + id)
     .filter((lane) => request.cursorOf(lane) !== undefined)
   return { lanes, dropLanes }
 }

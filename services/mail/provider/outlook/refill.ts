@@ -3,14 +3,14 @@
  * moves from page to page meanwhile may be passed over, so the list is gone through until it brings nothing.
  */
 import * as v from 'valibot'
-import { refillLane } from '../../base/model.ts'
+import { isFolderLane, refillLane } from '../../base/model.ts'
 import { refuseUnreadablePage, token } from '../answer.ts'
 import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import type { GraphClient } from './client.ts'
 import { isNotFound } from './errors.ts'
 import { labelOf } from './folders.ts'
 import { graphMeta } from './normalize.ts'
-import { folderOf, inTurn, isFolderLane, readItems, storedTree } from './pages.ts'
+import { folderOf, inTurn, readItems, storedTree } from './pages.ts'
 
 const MAX_PASSES = 5
 const PREFIX = refillLane('')
