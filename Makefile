@@ -38,7 +38,7 @@ check: setup ## Types, lint and format, dead code, shell syntax
 	knip
 	@for script in scripts/*.sh .ci/run; do bash -n $$script || exit 1; done
 
-test: setup check ## Every check, then unit, contract and integration tests (under five minutes)
+test: setup check ## Every check, then unit, contract and integration tests (five to fifteen minutes on two cores)
 	$(NODE_TEST) 'test/*.test.ts' 'test/!(system)/**/*.test.ts'
 
 test-system: setup ## The long tests: many processes, killed, paused, cut off
