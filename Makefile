@@ -42,7 +42,7 @@ test: setup check ## Every check, then unit, contract and integration tests (fiv
 	$(NODE_TEST) 'test/*.test.ts' 'test/!(system)/**/*.test.ts'
 
 test-system: setup ## The long tests: many processes, killed, paused, cut off
-	$(NODE_TEST) --test-timeout=1200000 'test/system/**/*.test.ts'
+	$(NODE_TEST) $(if $(CLUSTER),--test-concurrency=1) --test-timeout=1200000 'test/system/**/*.test.ts'
 
 bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, INTERVAL)
 	@INSTANCES='$(if $(filter file,$(origin INSTANCES)),,$(INSTANCES))' node test/bench/fleet/main.ts
