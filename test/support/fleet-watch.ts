@@ -1,17 +1,16 @@
 /**
- * A fleet seen from outside: who owns whom by the lease log, and since when the owner itself answers for the user. It
- * asks each owner about few users at a time, so that watching costs the fleet little. It changes nothing.
+ * A fleet seen from outside: who owns whom by the lease log, and whether each owner answers for its users. It changes
+ * nothing, but that asking starts users who are at rest.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type KV, Kvm } from '@nats-io/kv'
+import PQueue from 'p-queue'
 import type { NatsConnection } from '#shared/nats.ts'
 import { atStatusSubject, BUCKET_LEASES, parseLeaseKey } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { until } from './until.ts'
 
-const ASKED_AT_ONCE = 4
-const ASK_AGAIN_MS = 50
-const ANSWER_MS = 2_000
+const ASKED_AT_ONCE = 8
+const ANSWER_MS = 5_000
 
 type Session = { sid: string; name: string; address: string; state: 'live' | 'draining' | 'dead'; seenMs: number }
 type Ownership = {
@@ -19,8 +18,6 @@ type Ownership = {
   owner: string | null
   /** Monotonic time at which the lease was seen to name this owner. */
   ownedMs: number
-  /** Monotonic time at which the owner answered for the user; null before. */
-  workingMs: number | null
 }
 
 export class FleetWatch implements AsyncDisposable {
@@ -30,7 +27,6 @@ export class FleetWatch implements AsyncDisposable {
   leaseWrites = 0
   readonly #nc: NatsConnection
   readonly #stop = new AbortController()
-  readonly #asking = new Map<string, { queue: string[]; running: number }>()
   #following: Promise<void> = Promise.resolve()
 
   private constructor(nc: NatsConnection) {
@@ -67,14 +63,13 @@ export class FleetWatch implements AsyncDisposable {
     const sid = this.sidOf(name)
     return [...this.users].filter(([, { owner }]) => owner === sid).map(([user]) => user)
   }
-  /** Name of the live instance that owns the user and answers for it; null while there is none. */
-  workerOf(user: string): string | null {
-    const found = this.users.get(user)
-    if (found?.owner == null || found.workingMs === null) return null
-    const session = this.sessions.get(found.owner)
+  /** Name of the live instance that owns the user; null while there is none. */
+  ownerOf(user: string): string | null {
+    const owner = this.users.get(user)?.owner ?? null
+    const session = owner === null ? undefined : this.sessions.get(owner)
     return session === undefined || session.state === 'dead' ? null : session.name
   }
-  /** Waits until somebody works for each of the users, and `fits` holds for who it is. Counts only, so it may be asked often. */
+  /** Waits until somebody owns each of the users, and `fits` holds for who it is. Counts only, so it may be asked often. */
   async settled(
     users: readonly string[],
     fits: (name: string, user: string) => boolean,
@@ -82,11 +77,11 @@ export class FleetWatch implements AsyncDisposable {
   ): Promise<void> {
     const misses = (): string[] =>
       users.filter((user) => {
-        const name = this.workerOf(user)
+        const name = this.ownerOf(user)
         return name === null || !fits(name, user)
       })
     await until(
-      'each user is worked for',
+      'each user is owned',
       () => {
         const left = misses()
         if (left.length > 0) throw new Error(`${left.length} users are left, ${left.slice(0, 3).join(', ')} among them`)
@@ -94,6 +89,12 @@ export class FleetWatch implements AsyncDisposable {
       },
       { timeoutMs, everyMs: 20 },
     )
+  }
+  /** The users whose owner does not answer for them itself. */
+  async silent(users: readonly string[]): Promise<string[]> {
+    const queue = new PQueue({ concurrency: ASKED_AT_ONCE })
+    const answers = await queue.addAll(users.map((user) => () => this.#answers(user)))
+    return users.filter((_user, i) => answers[i] !== true)
   }
 
   async #follow(kv: KV): Promise<void> {
@@ -118,35 +119,14 @@ export class FleetWatch implements AsyncDisposable {
 
   #lease(user: string, owner: string | null): void {
     this.leaseWrites += 1
-    this.users.set(user, { owner, ownedMs: performance.now(), workingMs: null })
-    if (owner === null) return
-    const asking = this.#asking.get(owner) ?? { queue: [], running: 0 }
-    this.#asking.set(owner, asking)
-    asking.queue.push(user)
-    if (asking.running >= ASKED_AT_ONCE) return
-    asking.running += 1
-    void this.#ask(owner, asking)
+    this.users.set(user, { owner, ownedMs: performance.now() })
   }
 
-  /** Asks the owner about one user after the other until none is left to ask about. */
-  async #ask(sid: string, asking: { queue: string[]; running: number }): Promise<void> {
-    for (let user = asking.queue.shift(); user !== undefined; user = asking.queue.shift()) {
-      const ownership = this.users.get(user)
-      const session = this.sessions.get(sid)
-      if (this.#stop.signal.aborted || session === undefined || session.state === 'dead') break
-      if (ownership?.owner !== sid || ownership.workingMs !== null) continue
-      if (await this.#answers(session.address, user)) ownership.workingMs = performance.now()
-      else {
-        asking.queue.push(user)
-        await sleep(ASK_AGAIN_MS)
-      }
-    }
-    asking.running -= 1
-  }
-
-  async #answers(address: string, user: string): Promise<boolean> {
+  async #answers(user: string): Promise<boolean> {
+    const session = this.sessions.get(this.users.get(user)?.owner ?? '')
+    if (session === undefined) return false
     try {
-      const reply = await this.#nc.request(atStatusSubject(address), encodeUser(user), { timeout: ANSWER_MS })
+      const reply = await this.#nc.request(atStatusSubject(session.address), encodeUser(user), { timeout: ANSWER_MS })
       return (reply.json<{ accounts: unknown[] | null }>().accounts ?? []).length > 0
     } catch {
       // A dead owner does not answer, one that stops no longer listens.

@@ -32,7 +32,7 @@ async function claimants(ops: NatsConnection, fleet: Fleet, user: string): Promi
 async function eachHasOneOwner(fleet: Fleet): Promise<void> {
   await balanced(fleet)
   for (const user of fleet.users)
-    assert.deepEqual(await claimants(fleet.ops, fleet, user), [fleet.watch.workerOf(user)], `the owners of ${user}`)
+    assert.deepEqual(await claimants(fleet.ops, fleet, user), [fleet.watch.ownerOf(user)], `the owners of ${user}`)
 }
 
 /** Writes to all buckets that are no heartbeat, while the instances beat a number of times. */
@@ -74,12 +74,12 @@ test('three instances and 300 users: a kill, a stop and a join leave each user w
   await eachHasOneOwner(fleet)
   await comeBack(fleet, 'a')
 
-  const before = new Map(fleet.users.map((user) => [user, fleet.watch.workerOf(user)]))
+  const before = new Map(fleet.users.map((user) => [user, fleet.watch.ownerOf(user)]))
   await comeBack(fleet, 'd')
   await eachHasOneOwner(fleet)
-  const moved = fleet.users.filter((user) => fleet.watch.workerOf(user) !== before.get(user))
+  const moved = fleet.users.filter((user) => fleet.watch.ownerOf(user) !== before.get(user))
   assert.ok(
-    moved.every((user) => fleet.watch.workerOf(user) === 'd'),
+    moved.every((user) => fleet.watch.ownerOf(user) === 'd'),
     'users move to the one that has joined only',
   )
   assert.ok(moved.length / USERS <= 0.25 + 0.05 + CHANCE, `${moved.length} of ${USERS} users have moved`)

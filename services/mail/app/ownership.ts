@@ -40,6 +40,7 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
   return {
     ...work,
     intervalMs: config.syncIntervalMs,
+    silenceMs: config.silenceMs,
     snapshots: broker.snapshots,
     streamFacts: broker.streamFacts,
     streamHolds: broker.streamHolds,
@@ -66,7 +67,7 @@ export function levelsOf(supervisor: Supervisor): {
   let outboxPending = 0
   for (const tenure of supervisor.tenures.values()) {
     outboxPending += tenure.pending
-    for (const { state } of tenure.statuses() ?? []) accounts[state] = (accounts[state] ?? 0) + 1
+    for (const { state } of tenure.statuses() ?? tenure.rest.known) accounts[state] = (accounts[state] ?? 0) + 1
   }
   return { accounts, outboxPending, users: supervisor.tenures.size }
 }

@@ -4,6 +4,7 @@ import type { Log } from '#shared/log.ts'
 import type { Secret } from '#shared/secret.ts'
 import type { Config } from '../base/config.ts'
 import { type AccountRef, type Epoch, toSeconds } from '../base/model.ts'
+import { slotOf } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
@@ -27,7 +28,7 @@ export type WorkerParts = {
   telemetry: Telemetry
 }
 
-type Hooks = Pick<WorkerDeps, 'owns' | 'committed' | 'calm'>
+type Hooks = Pick<WorkerDeps, 'owns' | 'committed'>
 
 export function createWorker(
   parts: WorkerParts,
@@ -47,6 +48,7 @@ export function createWorker(
     log: parts.log,
     telemetry: parts.telemetry,
     intervalMs: config.syncIntervalMs,
+    slot: slotOf(account.userId),
     ...hooks,
     sharers: () => sharersOf(accounts, account),
     bind: (identity, accessToken) => bind(parts, account, identity, accessToken),

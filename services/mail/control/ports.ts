@@ -20,7 +20,7 @@ export type ControlPorts = {
   identify(account: AccountRef, mailbox: string | null, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
   seal(account: AccountRef, tokens: HandedTokens): Promise<string>
   /** Status from the owner, when this instance is it. */
-  ownStatus(userId: string): AccountStatus[] | null
+  ownStatus(userId: string): Promise<AccountStatus[] | null>
   /** Address of the user's owner for `mail.at.<address>.status`; null when nobody owns the user. */
   ownerAddress(userId: string): string | null
   /** The last checkpoint's statuses; empty when there is none. */

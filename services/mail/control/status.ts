@@ -41,10 +41,12 @@ export async function status(userId: string, deps: StatusDeps): Promise<StatusRe
 }
 
 /** What this instance knows as the owner; answers `mail.at.<address>.status` of the others. */
-export const ownerReply = (userId: string, ports: ControlPorts): OwnerReply => ({ accounts: ports.ownStatus(userId) })
+export const ownerReply = async (userId: string, ports: ControlPorts): Promise<OwnerReply> => ({
+  accounts: await ports.ownStatus(userId),
+})
 
 async function statuses(userId: string, deps: StatusDeps): Promise<AccountStatus[]> {
-  return deps.ports.ownStatus(userId) ?? (await askOwner(userId, deps)) ?? (await lastStatuses(userId, deps))
+  return (await deps.ports.ownStatus(userId)) ?? (await askOwner(userId, deps)) ?? (await lastStatuses(userId, deps))
 }
 
 /** The checkpoint's word, but for `live`: nobody has looked for so long that it is not known to be true any more. */

@@ -11,6 +11,8 @@ import { type EraRecord, LeaseLogRecord, type LeaseRecord, type SessionRecord } 
 import { parseRecord } from './parse.ts'
 import { Replica } from './replica.ts'
 
+/** `seenMonoMs`: when it was seen to come. */
+export type SeenLease = Revised<LeaseRecord> & { seenMonoMs: number }
 export type SeenSession = Revised<SessionRecord> & { sid: string; changedMonoMs: number }
 
 const CAS_ROUNDS = 5
@@ -19,7 +21,7 @@ const parse = parseRecord(LeaseLogRecord)
 export class LeaseLog {
   readonly replica: Replica<LeaseLogRecord>
   readonly sessions = new Map<string, SeenSession>()
-  readonly leases = new Map<string, Revised<LeaseRecord>>()
+  readonly leases = new Map<string, SeenLease>()
   /** Called after a session changed its state or what its disk can keep, came or went. */
   onMembers: () => void = () => undefined
   /** Called after a lease changed. */
@@ -78,6 +80,19 @@ export class LeaseLog {
         if (!(error instanceof RevisionConflict) || round === CAS_ROUNDS) throw error
       }
     }
+  }
+
+  /** sid of the user's owner, as far as this instance has seen; null when nobody owns the user. */
+  ownerOf(userId: string): string | null {
+    return this.leases.get(userId)?.record.owner ?? null
+  }
+
+  /** Monotonic time at which the user was seen to be given back, or its owner to be dead; null when neither was seen. */
+  leftAloneMs(userId: string): number | null {
+    const lease = this.leases.get(userId)
+    if (lease === undefined) return null
+    if (lease.record.owner === null) return lease.seenMonoMs
+    return this.sessions.get(lease.record.owner)?.changedMonoMs ?? null
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -154,7 +169,12 @@ export class LeaseLog {
 
   #indexLease(userId: string, entry: Revised<LeaseLogRecord> | null): void {
     if (entry === null || entry.record.kind !== 'lease') this.leases.delete(userId)
-    else this.leases.set(userId, { record: entry.record, revision: entry.revision })
+    else
+      this.leases.set(userId, {
+        record: entry.record,
+        revision: entry.revision,
+        seenMonoMs: this.#clock.monoMs(),
+      })
     this.onLease(userId)
   }
 }

@@ -8,17 +8,21 @@ import type { LeaseLog } from '../kv/lease-log.ts'
 import type { LeaseRecord } from '../kv/lease-records.ts'
 import type { StaleEpochError } from '../store/user-store.ts'
 
-/** The epoch under which the session owns the user. @throws RevisionConflict when another writer was first. */
+/**
+ * @returns the epoch under which the session owns the user, and the lease before.
+ * @throws RevisionConflict when another writer was first.
+ */
 export async function winLease(
   userId: string,
   { sid, name }: { sid: string; name: string },
   leases: LeaseLog,
-): Promise<Epoch> {
+): Promise<{ epoch: Epoch; before: LeaseRecord | null }> {
   const { era } = leases
   const before = leases.leases.get(userId) ?? (await leases.readLease(userId))
   try {
     const record: LeaseRecord = { v: 1, kind: 'lease', owner: sid, name }
-    return { era, rev: await leases.writeLease(userId, record, before?.revision ?? null) }
+    const rev = await leases.writeLease(userId, record, before?.revision ?? null)
+    return { epoch: { era, rev }, before: before?.record ?? null }
   } catch (error) {
     if (error instanceof RevisionConflict && before !== null) await believeLeader(userId, before, leases)
     throw error

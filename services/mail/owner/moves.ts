@@ -4,10 +4,10 @@
  */
 import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
-import { type Clock, pause } from '../base/time.ts'
 
 const STEPS_MAX = 16
-const CALM_WITHIN_MS = 2_000
+/** Who owns whom is settled for all users before work for one begins. */
+const PRIORITY = { lease: 1, work: 0 } as const
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
@@ -38,16 +38,8 @@ export class Moves {
   }
 
   /** Runs a part of a move as soon as there is room for it. */
-  step<T>(work: () => Promise<T>): Promise<T> {
-    return this.#steps.add(work)
-  }
-
-  /** Resolves when no step is under way or waits, after two seconds at the latest, or when the signal aborts. */
-  async calm(clock: Clock, signal: AbortSignal): Promise<void> {
-    if (this.#steps.size + this.#steps.pending === 0) return
-    const patience = new AbortController()
-    await Promise.race([this.#steps.onIdle(), pause(clock, CALM_WITHIN_MS, AbortSignal.any([signal, patience.signal]))])
-    patience.abort()
+  step<T>(kind: keyof typeof PRIORITY, work: () => Promise<T>): Promise<T> {
+    return this.#steps.add(work, { priority: PRIORITY[kind] })
   }
 
   /** Resolves when no move is under way. */

@@ -6,23 +6,27 @@ import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
 import { parseAccountKey } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
-import { type Clock, endsWithin, pause } from '../base/time.ts'
+import { type Clock, pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
 import { DiskWatch } from './disk-watch.ts'
+import { closeSession, handOver } from './hand-over.ts'
 import { outrank, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
 import { Members } from './members.ts'
 import { Moves } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
+import { type StartTimeDeps, startTime } from './start-time.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
 /** A user whose take-over failed is tried again after this long. */
 const RETRY_MS = 1_000
+/** How long a status waits for the start of a user: less than who asks for it. */
+const START_MS = 700
 const OTHER_TERM: unknown = new Error('the user belongs to another term')
 
 export type SupervisorDeps = {
@@ -32,7 +36,7 @@ export type SupervisorDeps = {
   identity: SessionIdentity
   clock: Clock
   log: Log
-  tenure: Omit<TenureDeps, 'calm'>
+  tenure: TenureDeps & StartTimeDeps
 }
 
 export class Supervisor {
@@ -41,7 +45,6 @@ export class Supervisor {
   readonly #observer: Observer
   readonly #tenures = new Map<string, Tenure>()
   readonly #moves: Moves
-  readonly #calm = (signal: AbortSignal): Promise<void> => this.#moves.calm(this.#deps.clock, signal)
   readonly #disk: DiskWatch
   readonly #dirty = new Set<string>()
   readonly #wake = new Wake()
@@ -81,11 +84,15 @@ export class Supervisor {
         this.#evaluate()
         await this.#wake.rest(times.scanMs, clock, signal)
       }
-      await this.#handOver()
+      this.#draining = true
+      this.#stopping.abort(new Error('draining'))
+      const release = (userId: string, tenure: Tenure): Promise<void> => this.#release(userId, tenure)
+      const { session, tenures } = this
+      await handOver({ session, tenures, moves: this.#moves, release, drainMs: times.drainMs, clock, log })
     } finally {
       beating.abort(new Error('supervisor stopped'))
       await beats
-      await this.#closeSession()
+      await closeSession(this.session, log)
     }
   }
 
@@ -96,19 +103,17 @@ export class Supervisor {
   owns(userId: string): boolean {
     return this.#tenures.has(userId) && this.session.valid
   }
-  /** Status of the user's accounts if this instance owns the user, else null. */
-  statuses(userId: string): AccountStatus[] | null {
-    return this.owns(userId) ? (this.#tenures.get(userId)?.statuses() ?? null) : null
+  /** Status of the user's accounts if this instance owns the user, else null. A user at rest is started for it. */
+  async statuses(userId: string): Promise<AccountStatus[] | null> {
+    const tenure = this.owns(userId) ? this.#tenures.get(userId) : undefined
+    if (tenure?.statuses() === null) await tenure.rest.awake(START_MS)
+    return tenure?.statuses() ?? null
   }
   /** Address of the user's owner, as far as this instance has seen; null when nobody owns the user. */
   ownerAddress(userId: string): string | null {
-    const owner = this.ownerOf(userId)
+    const owner = this.#deps.leases.ownerOf(userId)
     const session = owner === null ? undefined : this.#deps.leases.sessions.get(owner)
     return session === undefined || session.record.state === 'dead' ? null : session.record.address
-  }
-  /** sid of the user's owner; null when nobody owns the user. */
-  ownerOf(userId: string): string | null {
-    return this.#deps.leases.leases.get(userId)?.record.owner ?? null
   }
 
   #mark(userId: string): void {
@@ -144,14 +149,9 @@ export class Supervisor {
     if (tenure !== undefined) {
       if (tenure.lost.aborted || this.#overtaken(userId, tenure))
         this.#moves.start(userId, () => this.#bury(userId, tenure))
-      else if (!this.#deps.accounts.needsOwner(userId)) {
-        if (tenure.idle) this.#moves.start(userId, () => this.#release(userId, tenure))
-        else this.#recheck(userId)
-      } else if (!mine) {
-        // A member that has just joined gets a moment to show that it stays.
-        if (this.#deps.clock.monoMs() - this.#joinedMs < this.#deps.times.joinDebounceMs) this.#recheck(userId)
-        else this.#moves.start(userId, () => this.#release(userId, tenure))
-      }
+      else if (this.#isToGo(userId, tenure, mine)) this.#moves.start(userId, () => this.#release(userId, tenure))
+      else if (tenure.rest.isDue) this.#moves.start(userId, () => this.#start(userId, tenure))
+      else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#recheck(userId)
       return
     }
     if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) {
@@ -160,6 +160,12 @@ export class Supervisor {
     }
     if (this.#isFree(userId) && this.session.acquiring) this.#moves.start(userId, () => this.#acquire(userId))
     else this.#recheck(userId)
+  }
+
+  #isToGo(userId: string, tenure: Tenure, mine: boolean): boolean {
+    if (!this.#deps.accounts.needsOwner(userId)) return tenure.idle
+    // A member that has just joined gets a moment to show that it stays.
+    return !mine && this.#deps.clock.monoMs() - this.#joinedMs >= this.#deps.times.joinDebounceMs
   }
 
   /** Of two sessions with this instance's name the later counts; the older one gives its users away. */
@@ -172,7 +178,7 @@ export class Supervisor {
     const lease = this.#deps.leases.leases.get(userId)
     if (lease === undefined || lease.record.owner !== this.session.sid) return
     const epoch = { era: this.#deps.leases.era, rev: lease.revision }
-    this.#moves.start(userId, () => this.#moves.step(() => this.#giveBack(userId, epoch)))
+    this.#moves.start(userId, () => this.#moves.step('lease', () => this.#giveBack(userId, epoch)))
   }
 
   /** Looks at the user again at the next scan. */
@@ -182,7 +188,7 @@ export class Supervisor {
 
   /** Absent, released, or of a session that is dead or gone: the snapshot is complete, so gone means gone. */
   #isFree(userId: string): boolean {
-    const owner = this.ownerOf(userId)
+    const owner = this.#deps.leases.ownerOf(userId)
     if (owner === null) return true
     // Own lease without a tenure: a take-over that failed and could not give it back.
     if (owner === this.session.sid) return !this.#tenures.has(userId)
@@ -196,41 +202,56 @@ export class Supervisor {
     return lease?.record.owner !== this.session.sid || !this.#holds(userId, tenure.epoch)
   }
 
-  async #acquire(userId: string): Promise<void> {
-    const done = await this.#moves.step(() => this.#tryAcquire(userId))
-    if (!done) await this.#rest()
-  }
-
-  /** False when it failed and may be tried again. */
-  async #tryAcquire(userId: string): Promise<boolean> {
-    const { leases, log } = this.#deps
-    if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return true
-    const sid = this.session.sid
-    try {
-      const epoch = await winLease(userId, this.session, leases)
+  #acquire(userId: string): Promise<void> {
+    return this.#attempt(userId, 'lease', async () => {
+      const { leases, log, clock } = this.#deps
+      if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return
+      const sid = this.session.sid
+      const aloneSinceMs = leases.leftAloneMs(userId)
+      const { epoch, before } = await winLease(userId, this.session, leases)
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
-      const tenure = new Tenure(userId, epoch, sid, owns, { ...this.#deps.tenure, calm: this.#calm })
+      const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
       this.#tenures.set(userId, tenure)
       tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
-      log.debug({ user: userId, epoch, sid, nowMs: this.#deps.clock.monoMs() }, 'user owned')
-      await tenure.start()
-      return true
-    } catch (error) {
-      const tenure = this.#tenures.get(userId)
-      if (error instanceof StaleEpochError)
-        await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
-      this.#disk.suspect(error, this.#stopping.signal)
-      await tenure?.drop(error)
-      if (tenure !== undefined) await this.#end(userId, tenure)
-      if (error instanceof RevisionConflict || error instanceof StaleEpochError)
-        log.debug({ err: error }, 'somebody else was first')
-      else log.warn({ err: error }, 'take-over failed; it is tried again')
-      return false
-    }
+      log.debug({ user: userId, epoch, sid, nowMs: clock.monoMs() }, 'user owned')
+      const aloneMs = aloneSinceMs === null ? null : clock.monoMs() - aloneSinceMs
+      const { restMs, known } = await startTime(userId, before, aloneMs, this.#deps.tenure)
+      tenure.rest.begin(restMs, known, () => this.#mark(userId))
+    })
+  }
+
+  #start(userId: string, tenure: Tenure): Promise<void> {
+    return this.#attempt(userId, 'work', async () => {
+      if (!this.#draining && !tenure.lost.aborted) await tenure.start()
+    })
+  }
+
+  /** What fails is tried again, by whoever has the user then. */
+  async #attempt(userId: string, kind: 'lease' | 'work', work: () => Promise<void>): Promise<void> {
+    const isDone = await this.#moves.step(kind, () =>
+      work().then(
+        () => true,
+        (error) => this.#failed(userId, error).then(() => false),
+      ),
+    )
+    if (!isDone) await this.#pause()
+  }
+
+  async #failed(userId: string, error: unknown): Promise<void> {
+    const { leases, log } = this.#deps
+    const tenure = this.#tenures.get(userId)
+    if (error instanceof StaleEpochError)
+      await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
+    this.#disk.suspect(error, this.#stopping.signal)
+    await tenure?.drop(error)
+    if (tenure !== undefined) await this.#end(userId, tenure)
+    if (error instanceof RevisionConflict || error instanceof StaleEpochError)
+      log.debug({ err: error }, 'somebody else was first')
+    else log.warn({ err: error }, 'take-over failed; it is tried again')
   }
 
   /** What made a user fail is probably still there: not at once again. */
-  #rest(): Promise<void> {
+  #pause(): Promise<void> {
     return pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
   }
 
@@ -242,13 +263,13 @@ export class Supervisor {
 
   async #bury(userId: string, tenure: Tenure): Promise<void> {
     const failed = tenure.lost.aborted && !(tenure.lost.reason instanceof StaleEpochError)
-    await this.#moves.step(() => tenure.drop(OTHER_TERM))
-    if (failed) await this.#rest()
-    await this.#moves.step(() => this.#end(userId, tenure))
+    await this.#moves.step('lease', () => tenure.drop(OTHER_TERM))
+    if (failed) await this.#pause()
+    await this.#moves.step('lease', () => this.#end(userId, tenure))
   }
 
   #release(userId: string, tenure: Tenure): Promise<void> {
-    return this.#moves.step(async () => {
+    return this.#moves.step('lease', async () => {
       await tenure.release()
       await this.#end(userId, tenure)
     })
@@ -267,30 +288,5 @@ export class Supervisor {
   #dropAll(): void {
     for (const [userId, tenure] of this.#tenures) this.#moves.start(userId, () => this.#bury(userId, tenure))
     this.#allDirty = true
-  }
-
-  /** SIGTERM: tell the others, then give back one user after another as its work ends. */
-  async #handOver(): Promise<void> {
-    const { clock, times, log } = this.#deps
-    this.#draining = true
-    this.#stopping.abort(new Error('draining'))
-    if (await endsWithin(clock, times.drainMs, this.#releaseAll())) return
-    log.error({ users: this.#tenures.size }, 'drain limit reached; the rest is taken over after the silence')
-    await Promise.allSettled([...this.#tenures.values()].map((tenure) => tenure.drop(new Error('drain limit'))))
-  }
-
-  async #releaseAll(): Promise<void> {
-    await this.session.drain().catch((error) => this.#deps.log.warn({ err: error }, 'the others could not be told'))
-    await this.#moves.settled()
-    for (const [userId, tenure] of this.#tenures) this.#moves.start(userId, () => this.#release(userId, tenure))
-    await this.#moves.settled()
-  }
-
-  async #closeSession(): Promise<void> {
-    try {
-      await this.session.close()
-    } catch (error) {
-      this.#deps.log.warn({ err: error }, 'the session could not be deleted; others wait for its silence')
-    }
   }
 }

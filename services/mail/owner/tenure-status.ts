@@ -1,12 +1,13 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
 import { stateName } from '../base/model.ts'
+import { slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
 import { AccountState } from '../sync/account-state.ts'
 import { accountStatus, errorText } from '../sync/status.ts'
 
-type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state' | 'outbox'> & {
+type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state' | 'outbox' | 'slot'> & {
   outbox: RelayStatus
 }
 
@@ -19,6 +20,7 @@ export function statusOf(
   const base = accountStatus({
     provider: account.provider,
     inboxId: account.inboxId,
+    slot: slotOf(account.userId),
     state: state ?? new AccountState(),
     ...context,
     outbox: { ...context.outbox, gapBefore: context.outbox.gaps[stateName(account)] ?? null },

@@ -1,9 +1,9 @@
 /**
- * One user under one epoch: take-over, relay, a worker per connected account, checkpoints, revocations; and the end of
+ * One user under one epoch: rest, take-over, relay, a worker per connected account, checkpoints, revocations; and the end of
  * it all, in order. It never acquires or releases the lease itself.
  *
- *   taking over → running → released (workers, relay and last checkpoint have ended in that order)
- *                        ↘ lost (everything is aborted at once; the stores refuse what comes late)
+ *   resting → taking over → running → released (workers, relay and last checkpoint have ended in that order)
+ *                                  ↘ lost (everything is aborted at once; the stores refuse what comes late)
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
@@ -15,9 +15,11 @@ import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Relay, RelayRun } from '../outbox/relay.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
+import type { AccountState } from '../sync/account-state.ts'
 import type { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
 import { Checkpointer } from './checkpointer.ts'
+import { Rest } from './rest.ts'
 import { type RevocationDeps, revokeGrantOf } from './revocation.ts'
 import { type TakeoverDeps, takeOver } from './takeover.ts'
 import { statusOf } from './tenure-status.ts'
@@ -25,7 +27,7 @@ import { statusOf } from './tenure-status.ts'
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
 
-export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed' | 'calm'>
+export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
 export type TenureDeps = TakeoverDeps &
   RevocationDeps & {
     accounts: Accounts
@@ -40,8 +42,6 @@ export type TenureDeps = TakeoverDeps &
     polled(account: AccountRef, lane: string): boolean
     /** Builds the worker of a connected account. */
     worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
-    /** Resolves when no user is being moved, or after a while. Take-overs of many users come before polls of a few. */
-    calm(signal: AbortSignal): Promise<void>
     earlyCheckpoint?: boolean
   }
 
@@ -59,6 +59,8 @@ type Revoking = { sealed: string; stop: AbortController; ended: Promise<void> }
 export class Tenure {
   readonly userId: string
   readonly epoch: Epoch
+  /** What happens before `start`. */
+  readonly rest: Rest
   readonly #owner: string
   readonly #deps: TenureDeps
   readonly #owns: () => boolean
@@ -70,11 +72,13 @@ export class Tenure {
   #stopCheckpoints = new AbortController()
   #checkpoints: Promise<void> = Promise.resolve()
   #releasing = false
-  #lastStatuses: AccountStatus[] | null = null
+  /** Of workers that the release has ended: status and the last checkpoint are about them. */
+  readonly #lastStates = new Map<string, AccountState>()
 
   constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps) {
     this.userId = userId
     this.epoch = epoch
+    this.rest = new Rest(deps.clock)
     this.#owner = owner
     this.#deps = deps
     this.#owns = () => !this.#lost.signal.aborted && owns()
@@ -82,6 +86,15 @@ export class Tenure {
 
   /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
   async start(): Promise<void> {
+    this.rest.end()
+    try {
+      await this.#start()
+    } finally {
+      this.rest.settled()
+    }
+  }
+
+  async #start(): Promise<void> {
     const { base, checkpoint, isNews } = await takeOver(this.userId, this.epoch, this.#owner, this.#deps)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
@@ -94,7 +107,7 @@ export class Tenure {
       ...this.#deps,
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
-      statuses: () => this.#lastStatuses ?? this.statuses() ?? [],
+      statuses: () => this.statuses() ?? [],
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     if (isNews) this.#checkpointer.changed(false)
@@ -108,6 +121,7 @@ export class Tenure {
 
   /** Starts and stops workers so that they are what the records ask for. */
   accountsChanged(): void {
+    this.rest.wake()
     if (this.#releasing || this.#relay === null || this.#lost.signal.aborted) return
     for (const entry of this.#deps.accounts.ofUser(this.userId)) {
       const { record } = entry
@@ -152,7 +166,8 @@ export class Tenure {
       .ofUser(this.userId)
       .filter(({ record }) => record.desired === 'connected')
       .map((entry) => {
-        const state = this.#workers.get(accountName(entry.account))?.worker.state
+        const name = accountName(entry.account)
+        const state = this.#workers.get(name)?.worker.state ?? this.#lastStates.get(name)
         return statusOf(entry, state, {
           outbox: relay.status(),
           polled: (lane) => polled(entry.account, lane),
@@ -171,6 +186,7 @@ export class Tenure {
   }
 
   async #abort(reason: unknown): Promise<void> {
+    this.rest.end()
     this.#lost.abort(reason)
     for (const { stop } of this.#workers.values()) stop.abort(reason)
     await Promise.allSettled([
@@ -184,9 +200,10 @@ export class Tenure {
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back. */
   async release(): Promise<void> {
     this.#releasing = true
-    // Without workers there would be nothing left to say in the last checkpoint.
-    this.#lastStatuses = this.statuses()
-    for (const { stop } of this.#workers.values()) stop.abort(new Error('released'))
+    for (const [name, { worker, stop }] of this.#workers) {
+      this.#lastStates.set(name, worker.state)
+      stop.abort(new Error('released'))
+    }
     await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
     if (this.#relay !== null && !this.#lost.signal.aborted) {
       await this.#relay.drained(AbortSignal.any([this.#lost.signal, AbortSignal.timeout(FLUSH_MS)])).catch((error) => {
@@ -206,7 +223,6 @@ export class Tenure {
     const name = accountName(entry.account)
     const worker = this.#deps.worker(entry, this.epoch, {
       owns: this.#owns,
-      calm: this.#deps.calm,
       committed: (cursorOnly) => {
         if (!cursorOnly) this.#relay?.wake()
         this.#checkpointer?.changed(cursorOnly)

@@ -4,7 +4,7 @@ import type { AccountStatus, AccountState as State } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode, ERRORS } from '#shared/errors.ts'
 import { isRefill, type ProviderName, toSeconds } from '../base/model.ts'
 import type { AccountState, Fault } from './account-state.ts'
-import { backfillDone } from './plan.ts'
+import { backfillDone, nextPollMs } from './plan.ts'
 
 export type OutboxStatus = {
   pending: number
@@ -21,6 +21,8 @@ export type StatusInput = {
   polled(lane: string): boolean
   nowMs: number
   intervalMs: number
+  /** The user's part of each interval. */
+  slot: number
   instance: string
 }
 
@@ -59,7 +61,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
     state: stateOf(input, fault, done),
     progress: progressOf(input, done),
     last_synced_at: lastMs === 0 ? null : toSeconds(lastMs),
-    next_sync_at: polls.length === 0 ? null : toSeconds(Math.max(nowMs, Math.min(...polls) + input.intervalMs)),
+    next_sync_at: polls.length === 0 ? null : toSeconds(Math.max(nowMs, nextPollMs(Math.min(...polls), 1, input))),
     outbox: {
       pending: outbox.pending,
       oldest_age_s: outbox.oldestTsMs === null ? null : Math.max(0, toSeconds(nowMs - outbox.oldestTsMs)),

@@ -20,10 +20,10 @@ export type WorkerDeps = {
   log: Log
   telemetry: Telemetry
   intervalMs: number
+  /** The user's part of each interval, see `slotOf`. */
+  slot: number
   /** Asked before every effect; politeness, not safety. */
   owns(): boolean
-  /** Awaited before the first page: whatever is more urgent than this mailbox at the moment. */
-  calm(signal: AbortSignal): Promise<void>
   /** How many connected accounts share the mailbox, this one included. */
   sharers(): number
   /**

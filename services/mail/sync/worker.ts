@@ -57,7 +57,6 @@ export class Worker implements LaneHost {
     const both = AbortSignal.any([signal, stop.signal])
     try {
       this.#load()
-      await this.deps.calm(both)
       while (!both.aborted && this.state.ended === null) {
         if (this.#crash !== null) throw this.#crash
         await this.#step(both)
@@ -118,6 +117,7 @@ export class Worker implements LaneHost {
       more: this.state.more,
       nowMs,
       intervalMs: this.deps.intervalMs,
+      slot: this.deps.slot,
       maxParallel: PARALLEL_MAX,
       queue: {
         due: dueNow(this.state.queue, nowMs),

@@ -22,12 +22,14 @@ export class Fleet implements AsyncDisposable {
   readonly ops: NatsConnection
   readonly users: string[] = []
   readonly instances = new Map<string, InstanceProcess>()
+  readonly syncMs: number
   #watch: FleetWatch | null = null
   #sent = 0
   readonly #nc: NatsConnection
 
-  private constructor(box: Sandbox, ops: NatsConnection, nc: NatsConnection) {
+  private constructor(box: Sandbox, ops: NatsConnection, nc: NatsConnection, syncMs: number) {
     this.box = box
+    this.syncMs = syncMs
     this.ops = ops
     this.#nc = nc
   }
@@ -38,7 +40,7 @@ export class Fleet implements AsyncDisposable {
       env: { MAIL_SYNC_INTERVAL_MS: String(syncMs), MAIL_LEASE_SILENCE_MS: String(SILENCE_MS), ...env },
     })
     try {
-      const fleet = new Fleet(box, await box.connection('ops'), await box.connection('service'))
+      const fleet = new Fleet(box, await box.connection('ops'), await box.connection('service'), syncMs)
       for (const name of names) await fleet.spawn(name)
       fleet.#watch = await FleetWatch.start(fleet.ops)
       return fleet

@@ -6,7 +6,7 @@
 import { cpus } from 'node:os'
 import { type Figure, lineOf, seconds, verdictOf } from './figures.ts'
 import { Fleet, SILENCE_MS } from './fleet.ts'
-import { balanced, idleFigure, idleWrites, joined, killed, ledgerFigures, terminated } from './story.ts'
+import { balanced, idleFigure, idleWrites, joined, killed, ledgerFigures, polled, terminated } from './story.ts'
 
 const FEW_USERS = 300
 
@@ -46,10 +46,11 @@ async function run(): Promise<void> {
   const fewWrites = await idleWrites(fleet)
   await fleet.connectUpTo(users)
   await balanced(fleet)
+  await polled(fleet, fleet.users)
   step(`${users} users are connected`)
   report(idleFigure(fewWrites, few, await idleWrites(fleet), users))
   step('kill -9')
-  report(await killed(fleet, names.at(-1) ?? ''))
+  report(...(await killed(fleet, names.at(-1) ?? '')))
   step('SIGTERM')
   report(...(await terminated(fleet, names.at(0) ?? '')))
   step('one more joins')

@@ -27,7 +27,7 @@ async function depsOf(world: World, tokens: TokenProvider) {
     clock: systemClock,
     tokens,
   }
-  const hooks = { owns: () => true, committed: () => undefined, calm: async () => undefined }
+  const hooks = { owns: () => true, committed: () => undefined }
   return createWorker(parts as WorkerParts, { account: world.account, ...found }, { era: 1, rev: 1 }, hooks).deps
 }
 const reauthOf = async (world: World): Promise<string | null> =>

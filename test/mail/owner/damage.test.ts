@@ -63,7 +63,7 @@ test("damage of another database than the user's, as auth.db, ends no term and s
   }
   node.run()
   await box.put(node, USER)
-  const fault = () => node.supervisor.statuses(USER)?.[0]?.last_error?.code
+  const fault = () => node.supervisor.tenures.get(USER)?.statuses()?.[0]?.last_error?.code
   await until('the fault shows', () => fault() !== undefined)
   assert.equal(fault(), 'INTERNAL')
   assert.equal(node.supervisor.tenures.get(USER)?.lost.aborted, false)

@@ -71,7 +71,7 @@ describe('who owns whom', { concurrency: 3 }, () => {
     await ownedBy(a, 1)
     await eachOnce(box, ['user0'])
     await box.put(a, 'user0', { desired: 'disconnected', credential: null })
-    await until('it is given back', () => a.supervisor.tenures.size === 0 && a.supervisor.ownerOf('user0') === null)
+    await until('it is given back', () => a.supervisor.tenures.size === 0 && a.leases.ownerOf('user0') === null)
   })
 
   test('a lease whose return was lost on the way is returned again: its user is not left to nobody', async () => {
@@ -111,7 +111,7 @@ describe('who owns whom', { concurrency: 3 }, () => {
     await until('there is a new session', () => a.supervisor.session.valid && a.supervisor.session.sid !== sid)
     gate.resolve()
     await eachOnce(box, ['user0'])
-    assert.equal(a.supervisor.ownerOf('user0'), a.supervisor.session.sid)
+    assert.equal(a.leases.ownerOf('user0'), a.supervisor.session.sid)
   })
 
   test('of two instances with one name the later gets the users', async () => {

@@ -19,6 +19,7 @@ import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { Relay } from '../../../services/mail/outbox/relay.ts'
 import { ensureEventStream } from '../../../services/mail/outbox/stream.ts'
 import { leaseTimes } from '../../../services/mail/owner/lease-times.ts'
+import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
 import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
@@ -42,7 +43,7 @@ export type NodeOptions = {
   name?: string
   silenceMs?: number
   drainMs?: number
-  tenure?: Partial<TenureDeps>
+  tenure?: Partial<TenureDeps & StartTimeDeps>
   /** Switches a protection off. */
   compareEpochs?: false
 }
@@ -79,7 +80,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
   twentyMails(provider)
   const workers: Worker[] = []
   const config = { onNewStream: 'skip', retentionMs: 30 * 86_400_000, keepMs: 86_400_000 } as const
-  const tenure: TenureDeps = {
+  const tenure: TenureDeps & StartTimeDeps = {
     ...(await takeoverParts(nc)),
     accounts,
     checkpoints,
@@ -90,7 +91,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     telemetry,
     instance: name,
     intervalMs: 200,
-    calm: async () => undefined,
+    silenceMs: options.silenceMs ?? SILENCE_MS,
     polled: (_account, lane) => provider.polled(lane),
     revoke: async () => undefined,
     worker: ({ account, record }, epoch, hooks) => {
@@ -103,6 +104,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
         log,
         telemetry,
         intervalMs: 200,
+        slot: 0,
         sharers: () => 1,
         bind: async () => true,
         bound: { mailbox: record.mailbox, address: record.address },

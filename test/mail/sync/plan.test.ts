@@ -18,6 +18,7 @@ const gmail = (lanes: LaneState[], more: Partial<PlanInput> = {}): PlanInput => 
   more: new Set(),
   nowMs: NOW,
   intervalMs: EVERY,
+  slot: (NOW % EVERY) / EVERY,
   maxParallel: 3,
   queue: { due: 0, urgent: 0, nextAtMs: null, nextUrgentAtMs: null },
   polled: (name) => name === 'history' || name.startsWith('folder'),
@@ -35,9 +36,9 @@ const CASES: [what: string, input: PlanInput, expected: Plan][] = [
   ['nothing to do is nothing to wait for', gmail([]), { start: [], waitUntilMs: null }],
   ['a new lane is walked at once', gmail([lane('history')]), { start: ['history'], waitUntilMs: null }],
   [
-    'a polled lane is asked one interval after its last page',
-    gmail([done('history', NOW - 1_000)]),
-    { start: [], waitUntilMs: NOW - 1_000 + EVERY },
+    'a polled lane is asked at the next moment of the user',
+    gmail([done('history', NOW + 1_000)], { nowMs: NOW + 2_000 }),
+    { start: [], waitUntilMs: NOW + EVERY },
   ],
   [
     'a poll that is due goes before the backfill',

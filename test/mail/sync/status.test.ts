@@ -39,6 +39,7 @@ function statusOf(state: AccountState, more: Partial<StatusInput> = {}): Account
     polled: (lane) => lane === 'history',
     nowMs: NOW,
     intervalMs: 30_000,
+    slot: ((NOW - 1_000) % 30_000) / 30_000,
     instance: 'a',
     ...more,
   })

@@ -34,6 +34,7 @@ const stateOf = (box: WorkerBox, worker: Worker): string =>
     polled: (lane) => box.provider.polled(lane),
     nowMs: box.clock.wallMs(),
     intervalMs: 30_000,
+    slot: 0,
     instance: 'a',
   }).state
 

@@ -1,0 +1,55 @@
+/** A user that is owned and for whom nothing is done yet: until its time has come, or somebody wants more of it before. */
+import type { AccountStatus } from '#shared/contract.ts'
+import { type Clock, endsWithin, pause } from '../base/time.ts'
+
+export class Rest {
+  readonly #clock: Clock
+  readonly #waking = new AbortController()
+  readonly #started = Promise.withResolvers<void>()
+  #known: AccountStatus[] = []
+  #stage: 'resting' | 'due' | 'over' = 'resting'
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /**
+   * @param ms how long at most
+   * @param known what the owner before has said last
+   * @param due called once, when the user is to be started
+   */
+  begin(ms: number, known: AccountStatus[], due: () => void): void {
+    this.#known = known
+    void pause(this.#clock, ms, this.#waking.signal).then(() => {
+      if (this.#stage !== 'resting') return
+      this.#stage = 'due'
+      due()
+    })
+  }
+
+  get isDue(): boolean {
+    return this.#stage === 'due'
+  }
+  /** Empty when nothing is known, or when the user was started. */
+  get known(): readonly AccountStatus[] {
+    return this.#stage === 'over' ? [] : this.#known
+  }
+
+  wake(): void {
+    this.#waking.abort()
+  }
+  /** The user is being started, or will not be. */
+  end(): void {
+    this.#stage = 'over'
+    this.wake()
+  }
+  /** The start has come to its end. */
+  settled(): void {
+    this.#started.resolve()
+  }
+  /** Wakes the user and waits until it was started, but not longer than `ms`. */
+  async awake(ms: number): Promise<void> {
+    this.wake()
+    await endsWithin(this.#clock, ms, this.#started.promise)
+  }
+}

@@ -1,0 +1,101 @@
+/** A user in whose mailbox nothing is left to do but polls rests with its new owner until the next poll is due. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { slotOf } from '../../../services/mail/base/slot.ts'
+import { systemClock } from '../../../services/mail/base/time.ts'
+import type { LeaseRecord } from '../../../services/mail/kv/lease-records.ts'
+import { startTime } from '../../../services/mail/owner/start-time.ts'
+import { until } from '../../support/until.ts'
+import { type Node, type OwnerBox, ownerBox } from './support.ts'
+
+const USER = 'ada'
+/** Nobody waits so long here: whoever starts does so because of something else. */
+const LONG_MS = 30 * 86_400_000
+const MINUTE_MS = 60_000
+const LEASE = { v: 1, kind: 'lease' } as const
+
+const isLive = (node: Node) =>
+  until('the mailbox is live', () => node.supervisor.tenures.get(USER)?.statuses()?.[0]?.state === 'live')
+const owns = (node: Node) => until(`${node.name} owns the user`, () => node.supervisor.owns(USER))
+
+/** The user was worked for by `a`, which has ended; `b` owns it now. */
+async function movedTo(box: OwnerBox, intervalMs: number): Promise<Node> {
+  const a = await box.node('a', { tenure: { intervalMs } })
+  a.run()
+  await box.put(a, USER)
+  await isLive(a)
+  await a.end()
+  const b = await box.node('b', { tenure: { intervalMs } })
+  b.run()
+  await owns(b)
+  return b
+}
+
+test('it is owned, counts as what it was, and is started by a question for its status', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  await until('what was known is there', () => b.supervisor.tenures.get(USER)?.rest.known[0]?.state === 'live')
+  assert.deepEqual([b.supervisor.tenures.get(USER)?.statuses(), b.provider.asked.length], [null, 0])
+  const [status] = (await b.supervisor.statuses(USER)) ?? []
+  assert.deepEqual([status?.state, status?.live, status?.instance], ['live', true, 'b'])
+})
+
+test('it is started when its next poll is due, and at once when one came due while it had no owner', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  // Midway between two polls of the user.
+  const clock = { ...systemClock, wallMs: () => 1_700_000_040_000 + Math.floor(slotOf(USER) * MINUTE_MS) + 30_000 }
+  const restMs = async (before: LeaseRecord, aloneMs: number | null) =>
+    (await startTime(USER, before, aloneMs, { ...b.tenure, clock, intervalMs: MINUTE_MS, silenceMs: 6_000 })).restMs
+  const [released, dead] = [
+    { ...LEASE, owner: null },
+    { ...LEASE, owner: 'gone', name: 'a' },
+  ]
+  assert.deepEqual([await restMs(released, 0), await restMs(dead, 0)], [30_000, 30_000])
+  assert.deepEqual([await restMs(released, 25_000), await restMs(dead, 19_000)], [30_000, 30_000])
+  assert.deepEqual([await restMs(released, 27_000), await restMs(dead, 21_000)], [0, 0])
+  assert.equal(await restMs(released, null), 0)
+})
+
+test('it is started by a change of its account', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  await box.put(b, USER, { desired: 'disconnected', credential: null })
+  await until('it is released', () => !b.supervisor.owns(USER))
+  assert.equal(b.leases.ownerOf(USER), null)
+})
+
+test('it is handed on without having been started', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  await b.end()
+  const c = await box.node('c', { tenure: { intervalMs: 200 } })
+  c.run()
+  await owns(c)
+  await until('it is polled', () => c.provider.asked.length > 2)
+  assert.deepEqual([b.provider.asked.length, b.workers.length], [0, 0])
+})
+
+test('a mailbox that is not live is started at once', async () => {
+  await using box = await ownerBox()
+  const a = await box.node('a')
+  a.provider.answer = (_call, { signal }) =>
+    new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  a.run()
+  await box.put(a, USER)
+  await until('it is walked', () => a.provider.asked.length > 0)
+  await a.end()
+  const b = await box.node('b', { tenure: { intervalMs: LONG_MS } })
+  b.run()
+  await isLive(b)
+})
+
+test('one that was cut off in the middle of its work rests nowhere but where its database is not', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  const restMs = async (before: LeaseRecord | null) => (await startTime(USER, before, 0, b.tenure)).restMs
+  assert.equal(await restMs({ ...LEASE, owner: 'a process that is gone', name: 'b' }), 0)
+  assert.ok((await restMs({ ...LEASE, owner: 'a process that is gone', name: 'a' })) > 0)
+  assert.ok((await restMs({ ...LEASE, owner: null })) > 0, 'given back')
+  assert.equal(await restMs(null), 0)
+})
