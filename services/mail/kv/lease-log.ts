@@ -87,14 +87,6 @@ export class LeaseLog {
     return this.leases.get(userId)?.record.owner ?? null
   }
 
-  /** Monotonic time at which the user was seen to be given back, or its owner to be dead; null when neither was seen. */
-  leftAloneMs(userId: string): number | null {
-    const lease = this.leases.get(userId)
-    if (lease === undefined) return null
-    if (lease.record.owner === null) return lease.seenMonoMs
-    return this.sessions.get(lease.record.owner)?.changedMonoMs ?? null
-  }
-
   run(signal: AbortSignal): Promise<void> {
     return this.replica.run(this.#bucket, signal)
   }
@@ -122,8 +114,11 @@ export class LeaseLog {
     return { era: Math.max(createdMs, era), revision: found.revision }
   }
 
-  writeSession(sid: string, record: SessionRecord, revision: number | null, timeoutMs: number): Promise<number> {
-    return this.#bucket().write(sessionKey(sid), JSON.stringify(record), revision, timeoutMs)
+  async writeSession(sid: string, record: SessionRecord, revision: number | null, timeoutMs: number): Promise<number> {
+    const written = await this.#bucket().write(sessionKey(sid), JSON.stringify(record), revision, timeoutMs)
+    // That a heartbeat comes back is for the watch to show; that somebody leaves is acted on at once.
+    if (record.state !== 'live') this.replica.note(sessionKey(sid), record, written)
+    return written
   }
 
   removeSession(sid: string, revision: number): Promise<void> {

@@ -30,6 +30,8 @@ export const LeaseRecord = v.object({
   /** sid of the owner; null = released. */
   owner: v.nullable(v.string()),
   name: v.optional(v.string()),
+  /** sid of the owner before, when it has handed the user over to this one. */
+  from: v.optional(v.string()),
 })
 export type LeaseRecord = v.InferOutput<typeof LeaseRecord>
 

@@ -8,32 +8,38 @@ import type { LeaseLog } from '../kv/lease-log.ts'
 import type { LeaseRecord } from '../kv/lease-records.ts'
 import type { StaleEpochError } from '../store/user-store.ts'
 
+type Holder = { sid: string; name: string }
+
 /**
- * @returns the epoch under which the session owns the user, and the lease before.
+ * The epoch under which the session owns the user; who was handed the user has won already.
  * @throws RevisionConflict when another writer was first.
  */
-export async function winLease(
-  userId: string,
-  { sid, name }: { sid: string; name: string },
-  leases: LeaseLog,
-): Promise<{ epoch: Epoch; before: LeaseRecord | null }> {
+export async function winLease(userId: string, { sid, name }: Holder, leases: LeaseLog): Promise<Epoch> {
   const { era } = leases
+  const handed = leases.leases.get(userId)
+  if (handed?.record.owner === sid && handed.record.from !== undefined) return { era, rev: handed.revision }
   const before = leases.leases.get(userId) ?? (await leases.readLease(userId))
   try {
     const record: LeaseRecord = { v: 1, kind: 'lease', owner: sid, name }
-    const rev = await leases.writeLease(userId, record, before?.revision ?? null)
-    return { epoch: { era, rev }, before: before?.record ?? null }
+    return { era, rev: await leases.writeLease(userId, record, before?.revision ?? null) }
   } catch (error) {
     if (error instanceof RevisionConflict && before !== null) await believeLeader(userId, before, leases)
     throw error
   }
 }
 
-/** To nobody; whoever holds a later lease keeps it. */
-export async function returnLease(userId: string, epoch: Epoch, leases: LeaseLog): Promise<void> {
+/** To the one given, or to nobody; whoever holds a later lease keeps it. */
+export async function returnLease(
+  userId: string,
+  epoch: Epoch,
+  from: string,
+  to: Holder | null,
+  leases: LeaseLog,
+): Promise<void> {
   if (leases.era !== epoch.era) return
+  const handed = to === null ? { owner: null } : { owner: to.sid, name: to.name, from }
   try {
-    await leases.writeLease(userId, { v: 1, kind: 'lease', owner: null }, epoch.rev)
+    await leases.writeLease(userId, { v: 1, kind: 'lease', ...handed }, epoch.rev)
   } catch (error) {
     if (!(error instanceof RevisionConflict)) throw error
   }

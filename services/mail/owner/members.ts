@@ -23,11 +23,12 @@ export class Members {
     return come.length > 0
   }
 
-  /** The session under which the user should be owned; null when nobody lives. */
-  desiredSid(userId: string): string | null {
+  /** The session under which the user should be owned, and the name of its instance; null when nobody lives. */
+  desired(userId: string): { sid: string; name: string } | null {
     const best = this.#best.get(userId) ?? bestOf(userId, this.#sids.keys())
     if (best === null) return null
     this.#best.set(userId, best)
-    return this.#sids.get(best.name) ?? null
+    const sid = this.#sids.get(best.name)
+    return sid === undefined ? null : { sid, name: best.name }
   }
 }

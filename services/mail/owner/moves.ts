@@ -6,8 +6,8 @@ import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
 
 const STEPS_MAX = 16
-/** Who owns whom is settled for all users before work for one begins. */
-const PRIORITY = { lease: 1, work: 0 } as const
+/** Who owns whom is settled for all users before anybody looks at what there is to do, and that before any of it is done. */
+const PRIORITY = { lease: 2, look: 1, work: 0 } as const
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()

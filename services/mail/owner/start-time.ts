@@ -7,41 +7,47 @@ import { nextSlotMs, slotOf } from '../base/slot.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Checkpoints } from '../kv/checkpoint.ts'
-import type { LeaseRecord } from '../kv/lease-records.ts'
+import type { LeaseLog } from '../kv/lease-log.ts'
 
 /** From the last poll to the end of a release at most, or to the last sign of life of an owner that dies. */
-const RELEASE_MS = 4_000
+const SLACK_MS = 4_000
 
 export type StartTimeDeps = {
   checkpoints: Pick<Checkpoints, 'read'>
   accounts: Pick<Accounts, 'ofUser'>
   clock: Clock
-  /** Name of this instance. */
-  instance: string
   intervalMs: number
   silenceMs: number
 }
 
-/**
- * @param before the lease before
- * @param aloneMs how long ago it was seen that nobody worked for the user any more; null when that was not seen
- * @returns how long the user may rest, ms, 0 = not at all; and what was last known of it.
- */
+/** How the term before has ended. `cut off` = on this very disk, or in a way that nobody has seen. */
+export type End = { how: 'released' | 'died'; seenMonoMs: number } | { how: 'cut off' }
+
+/** @param sid of the session that is about to own the user, on the instance of this name */
+export function endBefore(userId: string, { sid, name }: { sid: string; name: string }, leases: LeaseLog): End {
+  const lease = leases.leases.get(userId)
+  if (lease === undefined) return { how: 'cut off' }
+  const { owner } = lease.record
+  if (owner === null || owner === sid) return { how: 'released', seenMonoMs: lease.seenMonoMs }
+  const session = leases.sessions.get(owner)
+  // A process that ended on this disk in the middle of its work may have left events in it.
+  if (session === undefined || lease.record.name === name) return { how: 'cut off' }
+  return { how: 'died', seenMonoMs: session.changedMonoMs }
+}
+
+/** @returns how long the user may rest, ms, 0 = not at all; and what was last known of it. */
 export async function startTime(
   userId: string,
-  before: LeaseRecord | null,
-  aloneMs: number | null,
-  { checkpoints, accounts, clock, instance, intervalMs, silenceMs }: StartTimeDeps,
+  end: End,
+  { checkpoints, accounts, clock, intervalMs, silenceMs }: StartTimeDeps,
 ): Promise<{ restMs: number; known: AccountStatus[] }> {
-  // A process that ended on this disk in the middle of its work may have left events in it.
-  const wasCutOff = before !== null && before.owner !== null && before.name === instance
-  const known = wasCutOff ? [] : ((await checkpoints.read(userId))?.record.accounts ?? [])
+  const known = (await checkpoints.read(userId))?.record.accounts ?? []
   const rests = accounts.ofUser(userId).every((entry) => isQuiet(entry, known))
-  if (!rests || before === null || aloneMs === null) return { restMs: 0, known }
-  const nowMs = clock.wallMs()
+  if (!rests || end.how === 'cut off') return { restMs: 0, known }
   // A poll that came due while nobody worked for the user is made up for.
-  const unpolledMs = aloneMs + (before.owner === null ? RELEASE_MS : silenceMs + RELEASE_MS)
-  return { restMs: Math.max(0, nextSlotMs(nowMs - unpolledMs, intervalMs, slotOf(userId)) - nowMs), known }
+  const aloneMs = clock.monoMs() - end.seenMonoMs + SLACK_MS + (end.how === 'died' ? silenceMs : 0)
+  const nowMs = clock.wallMs()
+  return { restMs: Math.max(0, nextSlotMs(nowMs - aloneMs, intervalMs, slotOf(userId)) - nowMs), known }
 }
 
 /** Nothing to do for the account but to poll it, as far as its last owner has said. */

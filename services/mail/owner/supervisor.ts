@@ -20,7 +20,7 @@ import { Members } from './members.ts'
 import { Moves } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
-import { type StartTimeDeps, startTime } from './start-time.ts'
+import { type End, endBefore, type StartTimeDeps, startTime } from './start-time.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
 /** A user whose take-over failed is tried again after this long. */
@@ -170,7 +170,7 @@ export class Supervisor {
 
   /** Of two sessions with this instance's name the later counts; the older one gives its users away. */
   #isMine(userId: string): boolean {
-    return this.#members.desiredSid(userId) === this.session.sid
+    return this.#members.desired(userId)?.sid === this.session.sid
   }
 
   /** A return of the lease was lost on the way: as long as it names this session nobody else may take the user. */
@@ -202,20 +202,24 @@ export class Supervisor {
     return lease?.record.owner !== this.session.sid || !this.#holds(userId, tenure.epoch)
   }
 
-  #acquire(userId: string): Promise<void> {
-    return this.#attempt(userId, 'lease', async () => {
+  async #acquire(userId: string): Promise<void> {
+    let end: End = { how: 'cut off' }
+    await this.#attempt(userId, 'lease', async () => {
       const { leases, log, clock } = this.#deps
       if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return
       const sid = this.session.sid
-      const aloneSinceMs = leases.leftAloneMs(userId)
-      const { epoch, before } = await winLease(userId, this.session, leases)
+      end = endBefore(userId, this.session, leases)
+      const epoch = await winLease(userId, this.session, leases)
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
       const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
       this.#tenures.set(userId, tenure)
       tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
       log.debug({ user: userId, epoch, sid, nowMs: clock.monoMs() }, 'user owned')
-      const aloneMs = aloneSinceMs === null ? null : clock.monoMs() - aloneSinceMs
-      const { restMs, known } = await startTime(userId, before, aloneMs, this.#deps.tenure)
+    })
+    const tenure = this.#tenures.get(userId)
+    if (tenure === undefined) return
+    await this.#attempt(userId, 'look', async () => {
+      const { restMs, known } = await startTime(userId, end, this.#deps.tenure)
       tenure.rest.begin(restMs, known, () => this.#mark(userId))
     })
   }
@@ -227,7 +231,7 @@ export class Supervisor {
   }
 
   /** What fails is tried again, by whoever has the user then. */
-  async #attempt(userId: string, kind: 'lease' | 'work', work: () => Promise<void>): Promise<void> {
+  async #attempt(userId: string, kind: 'lease' | 'look' | 'work', work: () => Promise<void>): Promise<void> {
     const isDone = await this.#moves.step(kind, () =>
       work().then(
         () => true,
@@ -281,8 +285,12 @@ export class Supervisor {
     await this.#giveBack(userId, tenure.epoch)
   }
 
+  /** To whoever should have the user; to nobody when that is this instance, or when there is nothing to do for the user. */
   async #giveBack(userId: string, epoch: Epoch): Promise<void> {
-    if (this.session.valid) await returnLease(userId, epoch, this.#deps.leases)
+    if (!this.session.valid) return
+    const next = this.#deps.accounts.needsOwner(userId) ? this.#members.desired(userId) : null
+    const to = next?.sid === this.session.sid ? null : next
+    await returnLease(userId, epoch, this.session.sid, to, this.#deps.leases)
   }
 
   #dropAll(): void {

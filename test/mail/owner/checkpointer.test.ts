@@ -54,7 +54,7 @@ async function checkpointBox(
     running,
     /** What a release does when something was committed. */
     flush: async () => {
-      checkpointer.changed(true)
+      checkpointer.changed(false)
       await checkpointer.flush()
     },
     store,

@@ -28,7 +28,7 @@ test('whoever comes and goes, what is remembered of a user is what the hash says
         members.update(sessions)
         const live = membersOf(sessions)
         for (const user of USERS)
-          assert.equal(members.desiredSid(user), live.get(desiredOwner(user, live.keys()) ?? '') ?? null)
+          assert.equal(members.desired(user)?.sid ?? null, live.get(desiredOwner(user, live.keys()) ?? '') ?? null)
       }
     }),
   )
@@ -38,8 +38,8 @@ test('a name that was not there before is told of, a later session of one that w
   const members = new Members()
   assert.equal(members.update([session('a-1', 'a', 'live')]), true)
   assert.equal(members.update([session('a-2', 'a', 'live')]), false)
-  assert.equal(members.desiredSid('ada'), 'a-2')
+  assert.equal(members.desired('ada')?.sid, 'a-2')
   assert.equal(members.update([session('a-2', 'a', 'live'), session('b-1', 'b', 'live')]), true)
   assert.equal(members.update([]), false)
-  assert.equal(members.desiredSid('ada'), null)
+  assert.equal(members.desired('ada'), null)
 })

@@ -1,10 +1,10 @@
 /** A user in whose mailbox nothing is left to do but polls rests with its new owner until the next poll is due. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { leaseKey, sessionKey } from '#shared/subjects.ts'
 import { slotOf } from '../../../services/mail/base/slot.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
-import type { LeaseRecord } from '../../../services/mail/kv/lease-records.ts'
-import { startTime } from '../../../services/mail/owner/start-time.ts'
+import { endBefore, startTime } from '../../../services/mail/owner/start-time.ts'
 import { until } from '../../support/until.ts'
 import { type Node, type OwnerBox, ownerBox } from './support.ts'
 
@@ -12,7 +12,6 @@ const USER = 'ada'
 /** Nobody waits so long here: whoever starts does so because of something else. */
 const LONG_MS = 30 * 86_400_000
 const MINUTE_MS = 60_000
-const LEASE = { v: 1, kind: 'lease' } as const
 
 const isLive = (node: Node) =>
   until('the mailbox is live', () => node.supervisor.tenures.get(USER)?.statuses()?.[0]?.state === 'live')
@@ -44,17 +43,15 @@ test('it is started when its next poll is due, and at once when one came due whi
   await using box = await ownerBox()
   const b = await movedTo(box, LONG_MS)
   // Midway between two polls of the user.
-  const clock = { ...systemClock, wallMs: () => 1_700_000_040_000 + Math.floor(slotOf(USER) * MINUTE_MS) + 30_000 }
-  const restMs = async (before: LeaseRecord, aloneMs: number | null) =>
-    (await startTime(USER, before, aloneMs, { ...b.tenure, clock, intervalMs: MINUTE_MS, silenceMs: 6_000 })).restMs
-  const [released, dead] = [
-    { ...LEASE, owner: null },
-    { ...LEASE, owner: 'gone', name: 'a' },
-  ]
-  assert.deepEqual([await restMs(released, 0), await restMs(dead, 0)], [30_000, 30_000])
-  assert.deepEqual([await restMs(released, 25_000), await restMs(dead, 19_000)], [30_000, 30_000])
-  assert.deepEqual([await restMs(released, 27_000), await restMs(dead, 21_000)], [0, 0])
-  assert.equal(await restMs(released, null), 0)
+  const wallMs = (): number => 1_700_000_040_000 + Math.floor(slotOf(USER) * MINUTE_MS) + 30_000
+  const clock = { ...systemClock, wallMs, monoMs: () => 100_000 }
+  const deps = { ...b.tenure, clock, intervalMs: MINUTE_MS, silenceMs: 6_000 }
+  const restMs = async (how: 'released' | 'died', agoMs: number) =>
+    (await startTime(USER, { how, seenMonoMs: 100_000 - agoMs }, deps)).restMs
+  assert.deepEqual([await restMs('released', 0), await restMs('died', 0)], [30_000, 30_000])
+  assert.deepEqual([await restMs('released', 25_000), await restMs('died', 19_000)], [30_000, 30_000])
+  assert.deepEqual([await restMs('released', 27_000), await restMs('died', 21_000)], [0, 0])
+  assert.equal((await startTime(USER, { how: 'cut off' }, deps)).restMs, 0)
 })
 
 test('it is started by a change of its account', async () => {
@@ -90,12 +87,19 @@ test('a mailbox that is not live is started at once', async () => {
   await isLive(b)
 })
 
-test('one that was cut off in the middle of its work rests nowhere but where its database is not', async () => {
+test('how the term before has ended: cut off where its database is, and where nobody has seen its end', async () => {
   await using box = await ownerBox()
-  const b = await movedTo(box, LONG_MS)
-  const restMs = async (before: LeaseRecord | null) => (await startTime(USER, before, 0, b.tenure)).restMs
-  assert.equal(await restMs({ ...LEASE, owner: 'a process that is gone', name: 'b' }), 0)
-  assert.ok((await restMs({ ...LEASE, owner: 'a process that is gone', name: 'a' })) > 0)
-  assert.ok((await restMs({ ...LEASE, owner: null })) > 0, 'given back')
-  assert.equal(await restMs(null), 0)
+  const node = await box.node('b')
+  const { leases } = node
+  const lease = { v: 1, kind: 'lease' } as const
+  const session = { v: 1, kind: 'session', name: 'a', address: 'x', directory: 'd', n: 0, version: '0.0.0' } as const
+  const write = (owner: string | null, name: string) => {
+    const revision = (leases.leases.get(USER)?.revision ?? 1) + 1
+    leases.replica.note(leaseKey(USER), { ...lease, owner, name }, revision)
+    return endBefore(USER, { sid: 'mine', name: 'b' }, leases).how
+  }
+  leases.replica.note(sessionKey('gone'), { ...session, state: 'dead' }, 1)
+  assert.equal(endBefore(USER, { sid: 'mine', name: 'b' }, leases).how, 'cut off')
+  assert.deepEqual([write('gone', 'b'), write('gone', 'a'), write('unseen', 'a')], ['cut off', 'died', 'cut off'])
+  assert.deepEqual([write(null, 'a'), write('mine', 'b')], ['released', 'released'])
 })

@@ -83,7 +83,7 @@ describe('who owns whom', { concurrency: 3 }, () => {
     assert.ok(user !== undefined)
     await box.put(a, user)
     await ownedBy(a, 1)
-    const lost = proxy.dropNext('toServer', (chunk) => chunk.includes('"owner":null'))
+    const lost = proxy.dropNext('toServer', (chunk) => chunk.includes('"from":'))
     const b = await box.node('b')
     b.run()
     await lost
