@@ -1,23 +1,34 @@
 /**
  * Take-overs and hand-overs under way: at most one per user, and a bounded number of steps at the same time. A move that
  * rests between its steps holds nobody up. What a move does is not its business.
+ *
+ * Who owns whom is settled for all users before anybody looks at what there is to do, and that before any of it is done.
  */
 import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
+import { type Clock, pause } from '../base/time.ts'
 
 const STEPS_MAX = 16
-/** Who owns whom is settled for all users before anybody looks at what there is to do, and that before any of it is done. */
-const PRIORITY = { lease: 2, look: 1, work: 0 } as const
+const PRIORITY = { look: 1, work: 0 } as const
+/** While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever. */
+const QUIET_MS = 100
+const HOLD_MAX_MS = 2_000
+
+export type Step = 'lease' | keyof typeof PRIORITY
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
-  readonly #steps = new PQueue({ concurrency: STEPS_MAX })
+  readonly #leases = new PQueue({ concurrency: STEPS_MAX })
+  readonly #work = new PQueue({ concurrency: STEPS_MAX })
+  #lastLeaseMs = 0
   readonly #ended: (userId: string) => void
+  readonly #clock: Clock
   readonly #log: Log
 
   /** @param ended called after each move, however it ended. */
-  constructor(ended: (userId: string) => void, log: Log) {
+  constructor(ended: (userId: string) => void, clock: Clock, log: Log) {
     this.#ended = ended
+    this.#clock = clock
     this.#log = log
   }
 
@@ -38,8 +49,21 @@ export class Moves {
   }
 
   /** Runs a part of a move as soon as there is room for it. */
-  step<T>(kind: keyof typeof PRIORITY, work: () => Promise<T>): Promise<T> {
-    return this.#steps.add(work, { priority: PRIORITY[kind] })
+  step<T>(kind: Step, work: () => Promise<T>): Promise<T> {
+    if (kind !== 'lease') return this.#work.add(work, { priority: PRIORITY[kind] })
+    this.#lastLeaseMs = this.#clock.monoMs()
+    return this.#leases.add(work)
+  }
+
+  /** Instances came or went: work waits until the leases of the users that move for it are written. */
+  async hold(signal: AbortSignal): Promise<void> {
+    if (this.#work.isPaused) return
+    this.#work.pause()
+    const [clock, sinceMs] = [this.#clock, this.#clock.monoMs()]
+    this.#lastLeaseMs = sinceMs
+    const isMoving = (): boolean => this.#leases.pending > 0 || clock.monoMs() - this.#lastLeaseMs < QUIET_MS
+    while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted) await pause(clock, QUIET_MS, signal)
+    this.#work.start()
   }
 
   /** Resolves when no move is under way. */

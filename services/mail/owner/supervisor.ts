@@ -17,7 +17,7 @@ import { closeSession, handOver } from './hand-over.ts'
 import { outrank, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
 import { Members } from './members.ts'
-import { Moves } from './moves.ts'
+import { Moves, type Step } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
 import { type End, endBefore, type StartTimeDeps, startTime } from './start-time.ts'
@@ -57,7 +57,7 @@ export class Supervisor {
   constructor(deps: SupervisorDeps) {
     this.#deps = deps
     const { leases, times, identity, clock, log, accounts } = deps
-    this.#moves = new Moves((userId) => this.#mark(userId), log)
+    this.#moves = new Moves((userId) => this.#mark(userId), clock, log)
     this.session = new Session(leases, times, identity, clock, log)
     this.session.onLost = () => this.#dropAll()
     this.#disk = new DiskWatch(() => deps.tenure.store.probe(), this.session, clock, log)
@@ -128,6 +128,7 @@ export class Supervisor {
 
   #membersChanged(): void {
     if (this.#members.update(this.#deps.leases.sessions.values())) this.#joinedMs = this.#deps.clock.monoMs()
+    void this.#moves.hold(this.#stopping.signal)
     this.#markAll()
   }
 
@@ -231,14 +232,9 @@ export class Supervisor {
   }
 
   /** What fails is tried again, by whoever has the user then. */
-  async #attempt(userId: string, kind: 'lease' | 'look' | 'work', work: () => Promise<void>): Promise<void> {
-    const isDone = await this.#moves.step(kind, () =>
-      work().then(
-        () => true,
-        (error) => this.#failed(userId, error).then(() => false),
-      ),
-    )
-    if (!isDone) await this.#pause()
+  async #attempt(userId: string, kind: Step, work: () => Promise<void>): Promise<void> {
+    const failed = (error: unknown): Promise<boolean> => this.#failed(userId, error).then(() => false)
+    if (!(await this.#moves.step(kind, () => work().then(() => true, failed)))) await this.#pause()
   }
 
   async #failed(userId: string, error: unknown): Promise<void> {

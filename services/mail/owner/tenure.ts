@@ -27,6 +27,9 @@ import { statusOf } from './tenure-status.ts'
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
 
+/** One for all: an error per user costs more than the rest of a release. */
+const RELEASED: unknown = new Error('released')
+
 export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
 export type TenureDeps = TakeoverDeps &
   RevocationDeps & {
@@ -202,7 +205,7 @@ export class Tenure {
     this.#releasing = true
     for (const [name, { worker, stop }] of this.#workers) {
       this.#lastStates.set(name, worker.state)
-      stop.abort(new Error('released'))
+      stop.abort(RELEASED)
     }
     await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
     if (this.#relay !== null && !this.#lost.signal.aborted) {
@@ -210,11 +213,11 @@ export class Tenure {
         this.#deps.log.debug({ err: error }, 'released before the outbox was empty; the next owner publishes the rest')
       })
     }
-    this.#stopCheckpoints.abort(new Error('released'))
+    this.#stopCheckpoints.abort(RELEASED)
     await this.#checkpoints
     await this.#checkpointer?.flush().catch((error) => this.#failed(error))
     // The database stays open while the cache has room: closing waits for the disk, and the other users for it.
-    await this.#abort(new Error('released'))
+    await this.#abort(RELEASED)
     this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
   }
 

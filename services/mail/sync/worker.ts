@@ -29,6 +29,7 @@ const PARALLEL_MAX = 3
 /** A worker that nothing wakes looks again after this long. */
 const IDLE_MS = 60_000
 const REAUTH_RETRY_MS = 2_000
+const STOPPED: unknown = new Error('worker stopped')
 
 export class Worker implements LaneHost {
   readonly state = new AccountState()
@@ -64,7 +65,7 @@ export class Worker implements LaneHost {
     } catch (error) {
       if (!signal.aborted) throw error
     } finally {
-      stop.abort(new Error('worker stopped'))
+      stop.abort(STOPPED)
       await Promise.allSettled(this.#running.values())
     }
     if (this.#crash !== null && !signal.aborted) throw this.#crash

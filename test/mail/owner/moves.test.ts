@@ -1,0 +1,56 @@
+/** Which part of which move has its turn. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Moves } from '../../../services/mail/owner/moves.ts'
+import { ManualClock } from '../base/manual-clock.ts'
+import { log } from '../kv/support.ts'
+
+const NEVER = new AbortController().signal
+const box = () => {
+  const clock = new ManualClock()
+  const ended: string[] = []
+  const done: string[] = []
+  const moves = new Moves((userId) => ended.push(userId), clock, log)
+  const note = (name: string) => async (): Promise<void> => void done.push(name)
+  return { clock, moves, ended, done, note }
+}
+
+test('a user has one move at a time, and its end is told, also after a fault', async () => {
+  const { moves, ended, done, note } = box()
+  moves.start('ada', () => moves.step('work', note('first')))
+  moves.start('ada', () => moves.step('work', note('second')))
+  assert.ok(moves.has('ada'))
+  await moves.settled()
+  moves.start('ada', () => Promise.reject(new Error('a fault')))
+  await moves.settled()
+  assert.deepEqual([done, ended, moves.has('ada')], [['first'], ['ada', 'ada'], false])
+})
+
+test('work waits while leases come and go, and goes on when none has for a moment: first a look at all users', async () => {
+  const { clock, moves, done, note } = box()
+  const held = moves.hold(NEVER)
+  const all = [moves.step('work', note('work')), moves.step('look', note('look'))]
+  for (let i = 0; i < 5; i++) {
+    await moves.step('lease', note('lease'))
+    await clock.advance(90)
+  }
+  assert.deepEqual(done, Array(5).fill('lease'))
+  await clock.advance(200)
+  await Promise.all([held, ...all])
+  assert.deepEqual(done.slice(5), ['look', 'work'])
+})
+
+test('work waits two seconds at most, and not at all for an instance that stops', async () => {
+  const { clock, moves, done, note } = box()
+  const held = moves.hold(NEVER)
+  const work = moves.step('work', note('work'))
+  for (let i = 0; i < 25; i++) {
+    void moves.step('lease', note('lease'))
+    await clock.advance(90)
+  }
+  await Promise.all([held, work])
+  assert.ok(done.indexOf('work') < 25)
+  await moves.hold(AbortSignal.abort(new Error('stopping')))
+  await moves.step('work', note('last'))
+  assert.equal(done.at(-1), 'last')
+})
