@@ -8,7 +8,8 @@ import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
 import { type Clock, pause } from '../base/time.ts'
 
-const STEPS_MAX = 16
+const LEASES_MAX = 64
+const WORK_MAX = 16
 const PRIORITY = { look: 1, work: 0 } as const
 /** While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever. */
 const QUIET_MS = 100
@@ -18,8 +19,8 @@ export type Step = 'lease' | keyof typeof PRIORITY
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
-  readonly #leases = new PQueue({ concurrency: STEPS_MAX })
-  readonly #work = new PQueue({ concurrency: STEPS_MAX })
+  readonly #leases = new PQueue({ concurrency: LEASES_MAX })
+  readonly #work = new PQueue({ concurrency: WORK_MAX })
   #lastLeaseMs = 0
   readonly #ended: (userId: string) => void
   readonly #clock: Clock
