@@ -115,7 +115,7 @@ export async function recordOf(
   provider: ProviderName,
   inboxId = 'primary',
 ): Promise<{ desired: string; mailbox: string | null; credential: string | null; revoke: string | null }> {
-  const kv = await new Kvm(ops).open(BUCKET_ACCOUNTS)
+  const kv = await answered(() => new Kvm(ops).open(BUCKET_ACCOUNTS))
   const entry = await answered(() => kv.get(accountKey(userId, provider, inboxId)))
   if (entry === null) throw new Error(`no record of ${userId} ${provider} ${inboxId}`)
   return entry.json()
@@ -123,7 +123,7 @@ export async function recordOf(
 
 /** Name of the instance that the user's lease names; null while nobody alive owns the user. */
 export async function leaseOwner(ops: NatsConnection, userId: string): Promise<string | null> {
-  const kv = await new Kvm(ops).open(BUCKET_LEASES)
+  const kv = await answered(() => new Kvm(ops).open(BUCKET_LEASES))
   const lease = await answered(() => kv.get(leaseKey(userId)))
   const owner = lease?.json<{ owner: string | null }>().owner ?? null
   const session = owner === null ? null : await answered(() => kv.get(sessionKey(owner)))
@@ -134,7 +134,7 @@ export async function leaseOwner(ops: NatsConnection, userId: string): Promise<s
 
 /** Revision of the user's lease: the epoch of the owner. */
 export async function leaseRevision(ops: NatsConnection, userId: string): Promise<number | null> {
-  const kv = await new Kvm(ops).open(BUCKET_LEASES)
+  const kv = await answered(() => new Kvm(ops).open(BUCKET_LEASES))
   return (await answered(() => kv.get(leaseKey(userId))))?.revision ?? null
 }
 
