@@ -75,10 +75,11 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
   for (;;) {
     signal.throwIfAborted()
     try {
-      const nc = await connect(connectOptions(options))
+      const nc = await connectUnlessAborted(options, signal)
       await refuseOldServer(nc, options.url)
       return nc
     } catch (error) {
+      signal.throwIfAborted()
       if (error instanceof ExitError) throw error
       if (error instanceof Error && /authorization|authentication/i.test(`${error.name} ${error.message}`))
         throw new ExitError(
@@ -96,6 +97,23 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
       told = true
       await sleep(500, undefined, { signal })
     }
+  }
+}
+
+/** A server that accepts connections and never says a word keeps nobody waiting who was told to stop. */
+async function connectUnlessAborted(options: NatsOptions, signal: AbortSignal): Promise<NatsConnection> {
+  const connecting = connect(connectOptions(options))
+  const unwanted = Promise.withResolvers<never>()
+  const onAbort = (): void => unwanted.reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([connecting, unwanted.promise])
+  } catch (error) {
+    // It may still succeed.
+    if (signal.aborted) connecting.then((nc) => nc.close()).catch(() => undefined)
+    throw error
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }
 
@@ -184,7 +202,9 @@ export async function drainNats(nc: NatsConnection, log: Log): Promise<void> {
   if (nc.isClosed()) return
   const deadline = new AbortController()
   try {
-    await Promise.race([nc.drain(), sleep(DRAIN_DEADLINE_MS, undefined, { signal: deadline.signal })])
+    // The client knows no version of a server while the link is down.
+    if (nc.info !== undefined)
+      await Promise.race([nc.drain(), nc.closed(), sleep(DRAIN_DEADLINE_MS, undefined, { signal: deadline.signal })])
   } catch (error) {
     log.warn({ err: error }, 'NATS connection could not be drained; closing it')
   } finally {

@@ -17,6 +17,10 @@ import { watchNats } from './app/watch.ts'
 import { readConfig } from './base/config.ts'
 import { createTelemetry } from './base/telemetry.ts'
 import { systemClock } from './base/time.ts'
+import { leaseTimes } from './owner/lease-times.ts'
+
+/** After the drain limit: to delete the session, so that the others need not wait for its silence. */
+const CLOSING_MS = 1_000
 
 export type AppOptions = Pick<Ground, 'config' | 'log'> &
   Partial<Pick<Ground, 'clock' | 'controls'>> & { ready?: (info: { instance: string }) => void }
@@ -36,33 +40,17 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     await using stack = new AsyncDisposableStack()
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
-    const ground = await openGround({ config, log, clock, controls }, stack, stop)
-    const telemetry = createTelemetry(log, () => levelsOf(supervisor), clock)
-    countRefusals({ ...ground, telemetry })
-    const credentials = await openCredentials(ground, telemetry, stack, stop)
-    const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()
-    const relay = createRelay({ ...ground, telemetry, learned })
-    const work: Work = { ...ground, ...credentials, telemetry, relay }
-    const supervisor = createSupervisor(work)
-
-    for (const missing of config.missingClients) log.warn(missing)
-    const { background, mirror, leases } = work
-    await mirror.restore(stop)
-    background.run(mirror.run(background.signal))
-    followProjectShare(work)
-    background.run(leases.run(background.signal))
-    const service = await serveRequests(work, supervisor)
-    void service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))
-    const watching = watchNats(work, stop)
-    watching.catch((error) => fatal.abort(error))
-    if (config.metrics !== null)
-      await serveMetrics({
-        ...config.metrics,
-        registry: telemetry.registry,
-        state: () => supervisor.session.state,
-        // Until the users are handed over: that it is draining is to be seen.
-        signal: background.signal,
-      })
+    const { work, supervisor, service, watching } = await begin(
+      { config, log, clock, controls },
+      stack,
+      fatal,
+      stop,
+    ).catch((error) => {
+      // Whatever the end of the connection broke: it was told to stop.
+      stop.throwIfAborted()
+      throw error
+    })
+    work.broker.patience.afterStopMs = leaseTimes(config.silenceMs).drainMs + CLOSING_MS
     log.info(factsOf(work), 'mail-sync runs')
     ready?.({ instance: work.instance })
 
@@ -71,6 +59,38 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
     await watching.catch((error) => log.debug({ err: error }, 'watching NATS ended'))
     if (fatal.signal.aborted) throw fatal.signal.reason
   }
+}
+
+async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortController, stop: AbortSignal) {
+  const { config, log, clock } = options
+  const ground = await openGround(options, stack, stop)
+  const telemetry = createTelemetry(log, () => levelsOf(supervisor), clock)
+  countRefusals({ ...ground, telemetry })
+  const credentials = await openCredentials(ground, telemetry, stack, stop)
+  const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()
+  const relay = createRelay({ ...ground, telemetry, learned })
+  const work: Work = { ...ground, ...credentials, telemetry, relay }
+  const supervisor = createSupervisor(work)
+
+  for (const missing of config.missingClients) log.warn(missing)
+  const { background, mirror, leases } = work
+  await mirror.restore(stop)
+  background.run(mirror.run(background.signal))
+  followProjectShare(work)
+  background.run(leases.run(background.signal))
+  const service = await serveRequests(work, supervisor)
+  void service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))
+  const watching = watchNats(work, stop)
+  watching.catch((error) => fatal.abort(error))
+  if (config.metrics !== null)
+    await serveMetrics({
+      ...config.metrics,
+      registry: telemetry.registry,
+      state: () => supervisor.session.state,
+      // Until the users are handed over: that it is draining is to be seen.
+      signal: background.signal,
+    })
+  return { work, supervisor, service, watching }
 }
 
 /** What an operator wants to see of a start. */

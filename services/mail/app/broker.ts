@@ -24,6 +24,7 @@ import { openJetStream } from '../outbox/jetstream.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
+import { Patience } from './patience.ts'
 
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
@@ -42,6 +43,8 @@ export type Broker = AsyncDisposable & {
   streamHolds: ReturnType<typeof streamHolds>
   /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
   trusted: boolean
+  /** How long a stop may take until the connection is closed. */
+  patience: Patience
   /**
    * Keeps looking until the signal aborts. `noticed` hears of each bucket that is not what it was,
    * `connected` of every reconnect after everything was found or made.
@@ -75,6 +78,11 @@ export async function openBroker(
     log,
     signal,
   )
+  const patience = new Patience(nc, clock, log, signal)
+  const close = async (): Promise<void> => {
+    await drainNats(nc, log)
+    patience[Symbol.dispose]()
+  }
   try {
     const { js, jsm } = await openJetStream(nc)
     const open = async () => {
@@ -96,6 +104,7 @@ export async function openBroker(
       streamFacts: streamFacts(jsm, clock),
       streamHolds: streamHolds(jsm),
       trusted,
+      patience,
       async watch(on, stop) {
         const verify = async (): Promise<void> => {
           await refuseOldServer(nc, url)
@@ -110,10 +119,10 @@ export async function openBroker(
         }
         await watchBroker(nc, verify, on, clock, log, stop)
       },
-      [Symbol.asyncDispose]: () => drainNats(nc, log),
+      [Symbol.asyncDispose]: close,
     }
   } catch (error) {
-    await drainNats(nc, log)
+    await close()
     const refused = forbidden(error)
     if (refused === null) throw error
     throw new ExitError(
@@ -136,6 +145,7 @@ async function patiently<T>(
     try {
       return await open()
     } catch (error) {
+      signal.throwIfAborted()
       if (!isNatsFault(error) || forbidden(error) !== null) throw error
       if (clock.monoMs() > endsMs)
         throw new ExitError(

@@ -53,10 +53,12 @@ type LiveEndpoint = Endpoint & {
 }
 
 export class ControlService implements AsyncDisposable {
+  readonly #nc: NatsConnection
   readonly #service: Service
   readonly #inFlight: Set<Promise<void>>
 
-  private constructor(service: Service, inFlight: Set<Promise<void>>) {
+  private constructor(nc: NatsConnection, service: Service, inFlight: Set<Promise<void>>) {
+    this.#nc = nc
     this.#service = service
     this.#inFlight = inFlight
   }
@@ -122,8 +124,8 @@ export class ControlService implements AsyncDisposable {
       metadata: { description: FLEET_DESCRIPTION, response_schema: compact(FleetReply), errors: 'INTERNAL', http: '' },
     })
     // Until the server has the subscriptions, a request finds nobody.
-    await options.nc.flush()
-    return new ControlService(service, inFlight)
+    await Promise.race([options.nc.flush(), options.nc.closed().then(refuse)])
+    return new ControlService(options.nc, service, inFlight)
   }
 
   /** Resolves, with a fault or null, when the service has stopped. */
@@ -131,11 +133,16 @@ export class ControlService implements AsyncDisposable {
     return this.#service.stopped
   }
 
-  /** Takes no more requests and answers those in flight. */
+  /** Takes no more requests and answers those in flight, unless the connection is closed meanwhile. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#service.stop()
+    // It waits until the server has heard of it, and knows no end of that.
+    await Promise.race([this.#service.stop(), this.#nc.closed()])
     await Promise.allSettled([...this.#inFlight])
   }
+}
+
+const refuse = (cause: unknown): never => {
+  throw new Error('the connection to NATS was closed', { cause })
 }
 
 async function userOfJwt(jwt: JwtVerifier, authorization: string | undefined): Promise<string> {
