@@ -90,8 +90,11 @@ export class Fleet {
       await until(`${wanted} owns ${user}`, async () => (await leaseOwner(this.ops, user)) === wanted, DEADLINE)
     }
   }
-  async moreEvents(count: number): Promise<void> {
+  /** New mail for everybody; waits until `count` events more than before are on the stream. */
+  async deliverUntil(count: number): Promise<void> {
+    // Counted first: where NATS answers late, all of them may be there when it does.
     const before = await eventsStored(this.ops)
+    this.deliver()
     await until(`${count} more events`, async () => (await eventsStored(this.ops)) >= before + count, DEADLINE)
   }
   /** New mail for everybody; waits until an event of each user has followed. */

@@ -31,8 +31,7 @@ export async function pausedOwners({ rounds, mails, silenceMs }: Story): Promise
   await fleet.connectAll(mails, BOTH)
   for (let round = 0; round < rounds; round++) {
     const [paused, other] = round % 2 === 0 ? (['a', 'b'] as const) : (['b', 'a'] as const)
-    fleet.deliver()
-    await fleet.moreEvents(throwOf(0, BURST - 1))
+    await fleet.deliverUntil(throwOf(0, BURST - 1))
     process.kill(instances[paused].pid, 'SIGSTOP')
     try {
       await fleet.ownedBy([other])
