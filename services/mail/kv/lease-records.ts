@@ -14,6 +14,8 @@ export const SessionRecord = v.object({
   state: v.picklist(['live', 'draining', 'dead']),
   /** Why it can keep no users now: a fault of its disk. */
   full: v.optional(v.string()),
+  /** Its own T: how long it may be silent. Absent in records of older versions; then that of whoever judges counts. */
+  silence_ms: v.optional(v.number()),
   /** Counts heartbeats. */
   n: v.number(),
   /** Who declared it dead. */

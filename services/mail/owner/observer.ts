@@ -1,7 +1,7 @@
 /**
  * Declares silent sessions dead, and those of an earlier process on the own data directory at once: a restart waits for
- * nothing. Silence is only counted while this instance is live itself and its watch is fresh; death is decided in the
- * log, by a compare-and-set at the very revision that was seen.
+ * nothing. Each is given the silence that its record names. Silence is only counted while this instance is live itself
+ * and its watch is fresh; death is decided in the log, by a compare-and-set at the very revision that was seen.
  */
 import type { Log } from '#shared/log.ts'
 import type { Clock } from '../base/time.ts'
@@ -67,7 +67,7 @@ export class Observer {
       if (record.state === 'dead') {
         // Nothing is judged here, so it does not matter whether this instance was sure of itself all the time.
         if (nowMs - changedMonoMs > DEAD_KEPT_MS) await this.#leases.removeSession(sid, revision)
-      } else if (silentMs > this.#times.silenceMs || this.#session.succeeds(sid, record)) {
+      } else if (silentMs > (record.silence_ms ?? this.#times.silenceMs) || this.#session.succeeds(sid, record)) {
         await this.#leases.writeSession(
           sid,
           { ...record, state: 'dead', by: this.#session.sid },

@@ -200,6 +200,7 @@ export class Session {
   #record(state: 'live' | 'draining'): SessionRecord {
     const { name, directory, address, version } = this.#identity
     const full = this.#full === null ? {} : { full: this.#full }
-    return { v: 1, kind: 'session', name, directory, address, state, ...full, n: this.#beats, version }
+    const silence_ms = this.#times.silenceMs
+    return { v: 1, kind: 'session', name, directory, address, state, ...full, silence_ms, n: this.#beats, version }
   }
 }

@@ -20,8 +20,11 @@ export type StartTimeDeps = {
   silenceMs: number
 }
 
-/** How the term before has ended. `cut off` = on this very disk, or in a way that nobody has seen. */
-export type End = { how: 'released' | 'died'; seenMonoMs: number } | { how: 'cut off' }
+/**
+ * How the term before has ended. `cut off` = on this very disk, or in a way that nobody has seen.
+ * `silenceMs`: what who died was given, if it has said so.
+ */
+export type End = { how: 'released' | 'died'; seenMonoMs: number; silenceMs?: number | undefined } | { how: 'cut off' }
 
 /** @param sid of the session that is about to own the user, on the instance of this name */
 export function endBefore(userId: string, { sid, name }: { sid: string; name: string }, leases: LeaseLog): End {
@@ -32,7 +35,7 @@ export function endBefore(userId: string, { sid, name }: { sid: string; name: st
   const session = leases.sessions.get(owner)
   // A process that ended on this disk in the middle of its work may have left events in it.
   if (session === undefined || lease.record.name === name) return { how: 'cut off' }
-  return { how: 'died', seenMonoMs: session.changedMonoMs }
+  return { how: 'died', seenMonoMs: session.changedMonoMs, silenceMs: session.record.silence_ms }
 }
 
 /** @returns how long the user may rest, ms, 0 = not at all; and what was last known of it. */
@@ -45,7 +48,7 @@ export async function startTime(
   const rests = accounts.ofUser(userId).every((entry) => isQuiet(entry, known))
   if (!rests || end.how === 'cut off') return { restMs: 0, known }
   // A poll that came due while nobody worked for the user is made up for.
-  const aloneMs = clock.monoMs() - end.seenMonoMs + SLACK_MS + (end.how === 'died' ? silenceMs : 0)
+  const aloneMs = clock.monoMs() - end.seenMonoMs + SLACK_MS + (end.how === 'died' ? (end.silenceMs ?? silenceMs) : 0)
   const nowMs = clock.wallMs()
   return { restMs: Math.max(0, nextSlotMs(nowMs - aloneMs, intervalMs, slotOf(userId)) - nowMs), known }
 }

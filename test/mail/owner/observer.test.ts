@@ -47,3 +47,29 @@ for (const [what, unsureEveryMs] of [
     assert.deepEqual(removed, ['dead'])
     assert.ok(clock.monoMs() - startMs < 2 * HOUR_MS)
   })
+
+test('each session is judged by the silence that it has said of itself, and by the own one where it has said none', async () => {
+  const clock = new ManualClock()
+  const dead: string[] = []
+  const silences = { quick: { silence_ms: 2_000 }, slow: { silence_ms: 20_000 }, silentOnThat: {} }
+  const sessions = new Map<string, SeenSession>()
+  for (const [sid, more] of Object.entries(silences)) {
+    const session = seen(sid, 'live', clock.monoMs())
+    sessions.set(sid, { ...session, record: { ...session.record, ...more } })
+  }
+  const leases = {
+    replica: { fresh: true, renew: () => undefined },
+    sessions,
+    writeSession: async (sid: string) => void (sessions.delete(sid) && dead.push(sid)),
+  }
+  const own = { sid: 'own', valid: true, succeeds: () => false }
+  const observer = new Observer(leases as unknown as LeaseLog, own as unknown as Session, TIMES, clock, log)
+  const deadAt: Record<string, number> = {}
+  for (let second = 0; second <= 21; second++) {
+    sessions.set('own', seen('own', 'live', clock.monoMs()))
+    await observer.scan()
+    for (const sid of dead) deadAt[sid] ??= second
+    await clock.advance(1_000)
+  }
+  assert.deepEqual(deadAt, { quick: 3, silentOnThat: 7, slow: 21 })
+})

@@ -18,6 +18,7 @@ describe('the session of an instance', { concurrency: 3 }, () => {
     await until('it is valid', () => a.session.valid && a.session.acquiring)
     const { sid } = a.session
     await until('it beats', async () => ((await others.readSession(sid))?.record.n ?? 0) >= 2)
+    assert.equal((await others.readSession(sid))?.record.silence_ms, TIMES.silenceMs, 'what it is to be judged by')
     await a.session.drain()
     assert.deepEqual([a.session.valid, a.session.acquiring], [true, false])
     assert.equal((await others.readSession(sid))?.record.state, 'draining')
