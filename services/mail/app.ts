@@ -18,6 +18,7 @@ import { readConfig } from './base/config.ts'
 import { createTelemetry } from './base/telemetry.ts'
 import { systemClock } from './base/time.ts'
 import { leaseTimes } from './owner/lease-times.ts'
+import type { Session } from './owner/session.ts'
 
 /** After the drain limit: to delete the session, so that the others need not wait for its silence. */
 const CLOSING_MS = 1_000
@@ -86,12 +87,15 @@ async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortC
     await serveMetrics({
       ...config.metrics,
       registry: telemetry.registry,
-      state: () => supervisor.session.state,
+      state: () => readinessOf(supervisor.session),
       // Until the users are handed over: that it is draining is to be seen.
       signal: background.signal,
     })
   return { work, supervisor, service, watching }
 }
+
+/** Who is live and sees nothing answers, but its users are with others. */
+const readinessOf = ({ state, blind }: Session): string => (state === 'live' && blind ? 'blind' : state)
 
 /** What an operator wants to see of a start. */
 const factsOf = ({ instance, config, providers }: Work) => ({

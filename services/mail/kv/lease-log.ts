@@ -87,6 +87,12 @@ export class LeaseLog {
     return this.leases.get(userId)?.record.owner ?? null
   }
 
+  /** The session with this sid as this instance has seen it; null when it is dead or gone. */
+  living(sid: string | null): SessionRecord | null {
+    const record = sid === null ? undefined : this.sessions.get(sid)?.record
+    return record === undefined || record.state === 'dead' ? null : record
+  }
+
   run(signal: AbortSignal): Promise<void> {
     return this.replica.run(this.#bucket, signal)
   }

@@ -12,7 +12,7 @@ export const SessionRecord = v.object({
   /** Id of the data directory, so that a restarted instance may declare its own old session dead. */
   directory: v.string(),
   state: v.picklist(['live', 'draining', 'dead']),
-  /** Why it can keep no users now: a fault of its disk. */
+  /** Why it can keep no users now: a fault of its disk, or `BLIND`: its watches fail. */
   full: v.optional(v.string()),
   /** Its own T: how long it may be silent. Absent in records of older versions; then that of whoever judges counts. */
   silence_ms: v.optional(v.number()),

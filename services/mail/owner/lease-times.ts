@@ -10,6 +10,8 @@ export type LeaseTimes = {
   scanMs: number
   drainMs: number
   joinDebounceMs: number
+  /** How long a watch may not be complete before the instance says that it can keep no users. */
+  blindMs: number
 }
 
 /** However long the silence: a hand-over whose first request is never answered still fits into the drain limit. */
@@ -24,4 +26,5 @@ export const leaseTimes = (silenceMs: number): LeaseTimes => ({
   scanMs: Math.min(250, Math.round(silenceMs / 24)),
   drainMs: 10_000,
   joinDebounceMs: Math.round(silenceMs / 3),
+  blindMs: silenceMs,
 })

@@ -36,6 +36,7 @@ export class Session {
   #wallOffsetMs = 0
   #leaving = false
   #full: DiskFault | null = null
+  #blind = false
   /** One write of the own session at a time. */
   #writing: Promise<void> = Promise.resolve()
   /** Called when the session was declared dead, went missing or went back: everything owned under it is lost. */
@@ -64,9 +65,13 @@ export class Session {
   get name(): string {
     return this.#identity.name
   }
-  /** Why this instance can keep no users; null = it can. */
+  /** Why the disk can keep no users; null = it can. */
   get full(): DiskFault | null {
     return this.#full
+  }
+  /** The watches fail: it does not see what it should do, and can keep no users. */
+  get blind(): boolean {
+    return this.#blind
   }
   /** The own term is trusted now. Asked before every effect, never remembered. */
   get valid(): boolean {
@@ -99,6 +104,8 @@ export class Session {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
+        // The others hand users to whoever has a session, and who sees nothing cannot even give them back.
+        if (this.#state === 'closed' && !this.#leaving) await this.#log.replica.whenFresh(signal)
         await this.#exclusive(() => this.#keep())
       } catch (error) {
         if (!signal.aborted) this.#logger.warn({ err: error }, 'heartbeat failed')
@@ -115,9 +122,17 @@ export class Session {
     await this.#exclusive(() => this.#beat())
   }
 
-  /** Tells the others that this instance can keep no users, or that it can again. */
-  async setFull(fault: DiskFault | null): Promise<void> {
+  /** Tells the others that this disk can keep no users, or that it can again. */
+  setFull(fault: DiskFault | null): Promise<void> {
     this.#full = fault
+    return this.#tell()
+  }
+  setBlind(isBlind: boolean): Promise<void> {
+    this.#blind = isBlind
+    return this.#tell()
+  }
+
+  async #tell(): Promise<void> {
     if (this.#state === 'closed') return
     await this.#exclusive(() => this.#beat()).catch((error) =>
       this.#logger.debug({ err: error }, 'the next heartbeat tells it'),
@@ -199,7 +214,8 @@ export class Session {
 
   #record(state: 'live' | 'draining'): SessionRecord {
     const { name, directory, address, version } = this.#identity
-    const full = this.#full === null ? {} : { full: this.#full }
+    const why = this.#full ?? (this.#blind ? 'BLIND' : null)
+    const full = why === null ? {} : { full: why }
     const silence_ms = this.#times.silenceMs
     return { v: 1, kind: 'session', name, directory, address, state, ...full, silence_ms, n: this.#beats, version }
   }

@@ -20,6 +20,7 @@ import { Members } from './members.ts'
 import { Moves, type Step } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
+import { Sight } from './sight.ts'
 import { type End, endBefore, type StartTimeDeps, startTime } from './start-time.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
@@ -60,7 +61,8 @@ export class Supervisor {
     this.#moves = new Moves((userId) => this.#mark(userId), clock, log)
     this.session = new Session(leases, times, identity, clock, log)
     this.session.onLost = () => this.#dropAll()
-    this.#disk = new DiskWatch(() => deps.tenure.store.probe(), this.session, clock, log)
+    this.#disk = new DiskWatch(deps.tenure.store, this.session, clock, log)
+    deps.tenure.store.onDiskFault = (fault) => this.#disk.suspect(fault, this.#stopping.signal)
     this.#observer = new Observer(leases, this.session, times, clock, log)
     leases.onMembers = () => this.#membersChanged()
     leases.onLease = (userId) => this.#mark(userId)
@@ -78,17 +80,19 @@ export class Supervisor {
     const { clock, times, log } = this.#deps
     const beating = new AbortController()
     const beats = this.session.run(beating.signal)
+    const release = (userId: string, tenure: Tenure): Promise<void> => this.#release(userId, tenure)
+    const held = { session: this.session, tenures: this.#tenures, moves: this.#moves, release }
+    const sight = new Sight(this.#deps, held)
     try {
       while (!signal.aborted) {
         await this.#observer.scan().catch((error) => log.debug({ err: error }, 'scan failed'))
+        sight.look()
         this.#evaluate()
         await this.#wake.rest(times.scanMs, clock, signal)
       }
       this.#draining = true
       this.#stopping.abort(new Error('draining'))
-      const release = (userId: string, tenure: Tenure): Promise<void> => this.#release(userId, tenure)
-      const { session, tenures } = this
-      await handOver({ session, tenures, moves: this.#moves, release, drainMs: times.drainMs, clock, log })
+      await handOver({ ...held, drainMs: times.drainMs, clock, log })
     } finally {
       beating.abort(new Error('supervisor stopped'))
       await beats
@@ -111,9 +115,8 @@ export class Supervisor {
   }
   /** Address of the user's owner, as far as this instance has seen; null when nobody owns the user. */
   ownerAddress(userId: string): string | null {
-    const owner = this.#deps.leases.ownerOf(userId)
-    const session = owner === null ? undefined : this.#deps.leases.sessions.get(owner)
-    return session === undefined || session.record.state === 'dead' ? null : session.record.address
+    const { leases } = this.#deps
+    return leases.living(leases.ownerOf(userId))?.address ?? null
   }
 
   #mark(userId: string): void {
@@ -152,7 +155,7 @@ export class Supervisor {
         this.#moves.start(userId, () => this.#bury(userId, tenure))
       else if (this.#isToGo(userId, tenure, mine)) this.#moves.start(userId, () => this.#release(userId, tenure))
       else if (tenure.rest.isDue) this.#moves.start(userId, () => this.#start(userId, tenure))
-      else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#recheck(userId)
+      else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#dirty.add(userId)
       return
     }
     if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) {
@@ -160,7 +163,7 @@ export class Supervisor {
       return
     }
     if (this.#isFree(userId) && this.session.acquiring) this.#moves.start(userId, () => this.#acquire(userId))
-    else this.#recheck(userId)
+    else this.#dirty.add(userId)
   }
 
   #isToGo(userId: string, tenure: Tenure, mine: boolean): boolean {
@@ -182,19 +185,13 @@ export class Supervisor {
     this.#moves.start(userId, () => this.#moves.step('lease', () => this.#giveBack(userId, epoch)))
   }
 
-  /** Looks at the user again at the next scan. */
-  #recheck(userId: string): void {
-    this.#dirty.add(userId)
-  }
-
   /** Absent, released, or of a session that is dead or gone: the snapshot is complete, so gone means gone. */
   #isFree(userId: string): boolean {
     const owner = this.#deps.leases.ownerOf(userId)
     if (owner === null) return true
     // Own lease without a tenure: a take-over that failed and could not give it back.
     if (owner === this.session.sid) return !this.#tenures.has(userId)
-    const session = this.#deps.leases.sessions.get(owner)
-    return session === undefined || session.record.state === 'dead'
+    return this.#deps.leases.living(owner) === null
   }
 
   /** Another has the lease, or this instance had it in a session that is over. */
@@ -242,7 +239,6 @@ export class Supervisor {
     const tenure = this.#tenures.get(userId)
     if (error instanceof StaleEpochError)
       await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
-    this.#disk.suspect(error, this.#stopping.signal)
     await tenure?.drop(error)
     if (tenure !== undefined) await this.#end(userId, tenure)
     if (error instanceof RevisionConflict || error instanceof StaleEpochError)

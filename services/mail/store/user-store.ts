@@ -44,6 +44,8 @@ export class UserStore {
   readonly #compares: boolean
   /** Called for each write that is refused because a later term has the database. */
   onRefused: () => void = () => undefined
+  /** Called for each fault of the disk that a user meets, besides being thrown. */
+  onDiskFault: (fault: DiskError) => void = () => undefined
 
   /** @param options `compareEpochs: false` is a control arm of tests: what a past term writes is not refused. */
   constructor(options: { dataDir: string; log: Log; maxHandles?: number; compareEpochs?: false }) {
@@ -64,7 +66,7 @@ export class UserStore {
   /** What is on the disk; creates nothing. @throws DiskError when it is no regular file, cannot be opened, or is another user's. */
   inspect(userId: string): FileState {
     const file = this.fileOf(userId)
-    const status = onDisk(file, () => lstatSync(file, { throwIfNoEntry: false }))
+    const status = this.#onDisk(file, () => lstatSync(file, { throwIfNoEntry: false }))
     if (status === undefined) {
       this.release(userId)
       return 'absent'
@@ -88,7 +90,7 @@ export class UserStore {
   setAside(userId: string): string | null {
     this.release(userId)
     const file = this.fileOf(userId)
-    return onDisk(file, () => {
+    return this.#onDisk(file, () => {
       if (!exists(file)) return null
       let stamp = systemClock.wallMs()
       while (exists(`${file}.corrupt-${stamp}`)) stamp++
@@ -117,7 +119,7 @@ export class UserStore {
    */
   adopt(userId: string, epoch: Epoch, rebuilding = false): { previous: Epoch | null; fresh: boolean } {
     const { tx, database } = this.#open(userId, 'create')
-    return onDisk(database.file, () =>
+    return this.#onDisk(database.file, () =>
       database.sqlite
         .transaction(() => {
           const previous = this.#metaOf(tx)?.epoch ?? null
@@ -132,7 +134,7 @@ export class UserStore {
   /** Runs `fn` on one snapshot of the user's database. @throws CorruptError, DiskError. */
   read<T>(userId: string, fn: (db: UserReader) => T): T {
     const { reader, database } = this.#open(userId)
-    return onDisk(database.file, () => database.sqlite.transaction(() => fn(reader)).deferred())
+    return this.#onDisk(database.file, () => database.sqlite.transaction(() => fn(reader)).deferred())
   }
 
   /**
@@ -141,7 +143,7 @@ export class UserStore {
    */
   commit<T>(userId: string, epoch: Epoch, fn: (tx: UserTx) => T): T {
     const { tx, database } = this.#open(userId)
-    return onDisk(database.file, () =>
+    return this.#onDisk(database.file, () =>
       database.sqlite
         .transaction(() => {
           const found = this.#metaOf(tx)?.epoch ?? null
@@ -152,9 +154,9 @@ export class UserStore {
     )
   }
 
-  /** @throws DiskError while nothing can be kept in the data folder, whoever the user is. */
-  probe(): Promise<void> {
-    return probeDataDir(this.#dataDir)
+  /** @throws DiskError while nothing can be kept in the data folder, whoever the user is; @param roomBytes to be left. */
+  probe(roomBytes: number): Promise<void> {
+    return probeDataDir(this.#dataDir, roomBytes)
   }
 
   /** Closes the user's handle, which writes the WAL back. Later calls open it again. */
@@ -172,17 +174,26 @@ export class UserStore {
     throw new StaleEpochError(mine, found)
   }
 
+  #onDisk<T>(file: string, work: () => T): T {
+    try {
+      return onDisk(file, work)
+    } catch (error) {
+      if (error instanceof DiskError) this.onDiskFault(error)
+      throw error
+    }
+  }
+
   #open(userId: string, missing: 'create' | 'refuse' = 'refuse'): Handle {
     const known = this.#handles.get(userId)
     if (known !== undefined) return known
     const file = this.fileOf(userId)
     // Only a term makes a file: one that a mere look had made would pass for a lost disk.
-    if (missing === 'refuse' && !onDisk(file, () => exists(file)))
+    if (missing === 'refuse' && !this.#onDisk(file, () => exists(file)))
       throw new DiskError('CANNOT_OPEN', `${file} is not there`)
-    const database = openDatabase({ file, kind: 'user', synchronous: 'NORMAL' })
+    const database = this.#onDisk(file, () => openDatabase({ file, kind: 'user', synchronous: 'NORMAL' }))
     const handle: Handle = { database, tx: { userId, db: database.db }, reader: { userId, db: database.db } }
     try {
-      onDisk(database.file, () => this.#metaOf(handle.reader))
+      this.#onDisk(database.file, () => this.#metaOf(handle.reader))
     } catch (error) {
       database.close()
       throw error

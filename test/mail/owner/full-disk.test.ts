@@ -1,6 +1,6 @@
 /** An instance whose disk can keep nothing: others own its users meanwhile, if there are others. */
 import assert from 'node:assert/strict'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
@@ -8,8 +8,10 @@ import { DiskError } from '../../../services/mail/store/disk-errors.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { until } from '../../support/until.ts'
 import { log } from '../kv/support.ts'
+import { mail } from '../store/support.ts'
 import { tinyDisk } from '../store/tiny-disk.ts'
-import { type Node, type OwnerBox, ownerBox } from './support.ts'
+import type { ScriptedProvider } from '../sync/worker-box.ts'
+import { type Node, type OwnerBox, ownerBox, TWENTY, twentyMails } from './support.ts'
 
 /** Room for the databases of all users, when nothing else is there. */
 const DISK_MIB = 32
@@ -20,6 +22,7 @@ const owned = (node: Node): string[] => USERS.filter((user) => node.supervisor.o
 const owns = (node: Node, users: readonly string[]): Promise<unknown> =>
   until(`${node.name} owns ${users.join(' ')}`, () => owned(node).join() === users.join())
 
+const NO_ROOM = new DiskError('DISK_FULL', 'no room')
 /** A disk that refuses on demand. */
 class FillingStore extends UserStore {
   isFull = false
@@ -27,16 +30,35 @@ class FillingStore extends UserStore {
   adoptions = 0
   override adopt(...args: Parameters<UserStore['adopt']>): ReturnType<UserStore['adopt']> {
     this.adoptions += 1
-    if (this.isFull) throw new DiskError('DISK_FULL', 'no room')
+    if (this.isFull) {
+      this.onDiskFault(NO_ROOM)
+      throw NO_ROOM
+    }
     return super.adopt(...args)
   }
   override async probe(): Promise<void> {
-    if (this.isFull && this.isProbed) throw new DiskError('DISK_FULL', 'no room')
+    if (this.isFull && this.isProbed) throw NO_ROOM
   }
 }
 function fillingNode(box: OwnerBox, name: string): { store: FillingStore; node: Promise<Node> } {
   const store = new FillingStore({ dataDir: join(box.dataDir, name), log })
   return { store, node: box.node(name, { tenure: { store } }) }
+}
+
+/** To the last byte. */
+function fill(dir: string): void {
+  const { bavail, bsize } = statfsSync(dir)
+  writeFileSync(join(dir, 'ballast'), Buffer.alloc(bavail * bsize))
+}
+
+/** At each poll fifty mails that nobody has seen. */
+function newMails(): ScriptedProvider['answer'] {
+  let asked = 0
+  return ({ lane, cursor }) => {
+    const poll = asked++
+    const messages = Array.from({ length: 50 }, (_, i) => mail(`new${poll}-${i}`))
+    return { messages, lanes: [{ lane, cursor, done: true }], more: false }
+  }
 }
 
 // Each has a server of its own, and most of their time is waiting.
@@ -58,6 +80,26 @@ describe('an instance whose disk is full', { concurrency: 3 }, () => {
     await owns(a, AS)
     await until('a says that there is room', () => a.supervisor.session.full === null)
     await a.end()
+  })
+
+  test('a disk that fills up while its users run: another takes them, and they go on there', async (t) => {
+    await using box = await ownerBox()
+    const dir = join(box.dataDir, 'a')
+    using disk = tinyDisk(dir, DISK_MIB)
+    if (disk === null) return t.diagnostic('only root can mount the tiny disk that this needs')
+    const [a, b] = [await box.node('a'), await box.node('b')]
+    a.run()
+    b.run()
+    for (const user of USERS) await box.put(a, user)
+    await owns(a, AS)
+    await until('all have been read', () => a.workers.every(({ state }) => state.stored === TWENTY))
+    fill(dir)
+    a.provider.answer = newMails()
+    await until('a says that its disk is full', () => a.supervisor.session.full === 'DISK_FULL')
+    await owns(b, USERS)
+    twentyMails(a.provider)
+    rmSync(join(dir, 'ballast'))
+    await owns(a, AS)
   })
 
   test('users that it owned before are handed over too', async () => {

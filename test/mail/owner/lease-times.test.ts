@@ -22,6 +22,7 @@ test('the times of leases at the default silence', () => {
     scanMs: 250,
     drainMs: 10_000,
     joinDebounceMs: 2_000,
+    blindMs: 6_000,
   })
 })
 

@@ -25,6 +25,8 @@ test('a full disk loses nothing that was stored, says so, and the same handle go
   writeFileSync(join(dir, 'ballast'), Buffer.alloc(1024 * 1024))
   await using store = new UserStore({ dataDir: dir, log: createLog('test', 'silent') })
   store.adopt('ada', EPOCH)
+  const faults: string[] = []
+  store.onDiskFault = ({ code }) => faults.push(code)
   let stored = 0
   const page = (): number => {
     store.commit('ada', EPOCH, (tx) => storeNew(tx, ACCOUNT, mails(`p${stored}-`, 50), 1))
@@ -35,7 +37,9 @@ test('a full disk loses nothing that was stored, says so, and the same handle go
   assert.throws(() => {
     while (page() < 100_000);
   }, full)
+  assert.deepEqual(faults, ['DISK_FULL'], 'also of a user that runs')
   assert.throws(() => store.adopt('eve', EPOCH), full)
+  assert.deepEqual(new Set(faults.slice(1)), new Set(['DISK_FULL']))
   assert.equal(
     store.read('ada', (db) => countStored(db, ACCOUNT)),
     stored,
@@ -57,7 +61,8 @@ test('a data folder that can keep something is told from one that is full, and i
   await assert.rejects(probeDataDir(join(dir, 'gone')), { name: 'DiskError', code: 'CANNOT_OPEN' })
   using disk = tinyDisk(dir)
   if (disk === null) return t.diagnostic(NO_DISK)
-  await probeDataDir(dir)
+  await probeDataDir(dir, 2 * 1024 * 1024)
+  await assert.rejects(probeDataDir(dir, 2 * 1024 * 1024 + 1), { name: 'DiskError', code: 'DISK_FULL' })
   writeFileSync(join(dir, 'ballast'), Buffer.alloc(1024 * 1024 + 1))
   await assert.rejects(probeDataDir(dir), { name: 'DiskError', code: 'DISK_FULL' })
   assert.deepEqual(readdirSync(dir), ['ballast'])
