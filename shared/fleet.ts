@@ -16,6 +16,9 @@ const SeenSession = v.object({
 })
 export type SeenSession = v.InferOutput<typeof SeenSession>
 
+/** A reply has to fit into a message, however many instances have come and gone within the last hour. */
+export const FLEET_SESSIONS_MAX = 1_000
+
 export const FleetReply = v.object({
   instance: v.pipe(v.string(), v.description('stable name')),
   sid: v.nullable(v.pipe(v.string(), v.description('its present session, or the last one; null before the first'))),
@@ -24,6 +27,7 @@ export const FleetReply = v.object({
     v.description('suspended: open, but without an acknowledged heartbeat it does not trust its own term'),
   ),
   disk_fault: v.pipe(v.nullable(v.string()), v.description('why its disk can keep no users now; null: it can')),
+  blind: v.optional(v.pipe(v.boolean(), v.description('true: its watches fail, so it can keep no users'))),
   address: v.pipe(v.string(), v.description('where the other instances ask this process')),
   directory: v.pipe(v.string(), v.description('id of the data directory')),
   version: v.string(),
@@ -43,7 +47,11 @@ export const FleetReply = v.object({
   ),
   zombie_writes_refused: v.pipe(counts, v.description('by store, since the start')),
   takeovers: v.pipe(counts, v.description('by base, since the start')),
-  sessions: v.pipe(v.array(SeenSession), v.description('every session that it sees in NATS, its own as well')),
+  sessions: v.pipe(
+    v.array(SeenSession),
+    v.description(`sessions that it sees in NATS, its own as well; the ${FLEET_SESSIONS_MAX} newest`),
+  ),
+  sessions_left_out: v.optional(v.pipe(count, v.description('older sessions that it sees besides'))),
 })
 export type FleetReply = v.InferOutput<typeof FleetReply>
 
@@ -55,6 +63,7 @@ export const FLEET_EXAMPLE: FleetReply = {
   sid: '018bcfe5-6800-7000-8000-000000000001',
   state: 'live',
   disk_fault: null,
+  blind: false,
   address: '018bcfe5-6800-7000-8000-000000000000',
   directory: '7f0c3f0e-5a0b-4f5e-9d0c-0d6b3c1f2a11',
   version: '0.1.0',
@@ -72,4 +81,5 @@ export const FLEET_EXAMPLE: FleetReply = {
     { sid: '018bcfe5-6800-7000-8000-000000000001', instance: 'mail-1', state: 'live', silent_ms: 400 },
     { sid: '018bcfe5-6800-7000-8000-000000000002', instance: 'mail-2', state: 'live', silent_ms: 900 },
   ],
+  sessions_left_out: 0,
 }

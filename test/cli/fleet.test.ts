@@ -72,12 +72,17 @@ test('fleet shows what is wrong with an instance, adds up, and leaves out what i
     sid: null,
     state: 'suspended',
     disk_fault: 'DISK_FULL',
+    blind: true,
     users: 3,
     accounts: { backfilling: 1, retrying: 2 },
     zombie_writes_refused: { sqlite: 4, state: 0, stream: 1 },
     takeovers: { local: 2, gap: 1 },
     event_loop_lag_ms: { p50: 0, p99: 1_200.4, max: 5_000 },
-    sessions: [{ sid: 's2', instance: 'mail-2', state: 'dead', silent_ms: 90_000 }],
+    sessions: [
+      { sid: 's2', instance: 'mail-2', state: 'dead', silent_ms: 90_000 },
+      { sid: 's4', instance: 'mail-4', state: 'draining', silent_ms: 2_000 },
+    ],
+    sessions_left_out: 7,
   }
   const replies: unknown[] = [{ ...sick, users: -1 }, sick, { ...FLEET_EXAMPLE, sid: 's1', sessions: [] }]
   nc.subscribe(FLEET_SUBJECT, {
@@ -88,13 +93,15 @@ test('fleet shows what is wrong with an instance, adds up, and leaves out what i
   await nc.flush()
   const lines = (await run(box, ['fleet'])).out.split('\n').map((line) => line.replace(/ {2,}/g, ' | '))
   assert.deepEqual(lines, [
-    '2 instance(s) answer; sessions that do not: 0 silent, 1 dead',
+    '2 instance(s) answer; sessions that do not: 0 silent, 1 draining, 1 dead',
+    ' | 7 older session(s) are not shown',
     ' | instance | state | up | users | accounts | outbox | stored/s | events/s | refused | take-overs | lag p50 | p99 | max | version | node | commit',
-    ' | mail [2J-3 | suspended DISK_FULL | 1h00m | 3 | backfilling 1, retrying 2 | 3 | 48.2 | 48.1 | sqlite 4, stream 1 | local 2, gap 1 | 0.0 ms | 1200 ms | 5000 ms | 0.1.0 | 24.0.0 | 0123456789ab',
+    ' | mail [2J-3 | suspended DISK_FULL blind | 1h00m | 3 | backfilling 1, retrying 2 | 3 | 48.2 | 48.1 | sqlite 4, stream 1 | local 2, gap 1 | 0.0 ms | 1200 ms | 5000 ms | 0.1.0 | 24.0.0 | 0123456789ab',
     ' | mail-1 | live | 1h00m | 1200 | backfilling 10, live 1190 | 3 | 48.2 | 48.1 | - | local 1150, new 50 | 0.1 ms | 3.2 ms | 13 ms | 0.1.0 | 24.0.0 | 0123456789ab',
     ' | all | 1203 | backfilling 11, live 1190, retrying 2 | 6 | 96.4 | 96.2 | sqlite 4, stream 1 | local 1152, gap 1, new 50',
     ' | silent or dead | session | state | for | seen by',
     ' | mail-2 | s2 | dead | 1m30s | mail [2J-3',
+    ' | mail-4 | s4 | draining | 2s | mail [2J-3',
     '',
   ])
 })

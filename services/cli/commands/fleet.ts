@@ -37,7 +37,10 @@ export function addFleet(program: Command, start: Start): void {
     )
 }
 
-/** Of what the instances say of one session the worst is believed: dead, and the longest silence. */
+/** How far gone a session is. */
+const GONE = { live: 0, draining: 1, dead: 2 } as const
+
+/** Of what the instances say of one session the worst is believed: the most gone, and the longest silence. */
 function absentOf(instances: FleetReply[]): Absent[] {
   const answering = new Set(instances.map(({ sid }) => sid))
   const names = new Set(instances.map(({ instance }) => instance))
@@ -48,7 +51,7 @@ function absentOf(instances: FleetReply[]): Absent[] {
       const known = absent.get(session.sid)
       absent.set(session.sid, {
         ...session,
-        state: known?.state === 'dead' ? 'dead' : session.state,
+        state: known !== undefined && GONE[known.state] > GONE[session.state] ? known.state : session.state,
         silent_ms: Math.max(session.silent_ms, known?.silent_ms ?? 0),
         seen_by: [...(known?.seen_by ?? []), one.instance],
         runs_again: names.has(session.instance),
@@ -77,15 +80,15 @@ function totalsOf(instances: FleetReply[]): Totals {
 }
 
 function linesOf(instances: FleetReply[], absent: Absent[], totals: Totals): string[] {
-  const dead = absent.filter(({ state }) => state === 'dead').length
-  const silent = absent.length - dead
+  const leftOut = Math.max(...instances.map((one) => one.sessions_left_out ?? 0))
   return [
-    `${instances.length} instance(s) answer; sessions that do not: ${silent} silent, ${dead} dead`,
+    `${instances.length} instance(s) answer; sessions that do not: ${absentCounts(absent)}`,
+    ...(leftOut === 0 ? [] : [`  ${leftOut} older session(s) are not shown`]),
     ...table([
       ['  instance', 'state', 'up', ...WORK, 'lag p50', 'p99', 'max', 'version', 'node', 'commit'],
       ...instances.map((one) => [
         `  ${plain(one.instance)}`,
-        one.disk_fault === null ? one.state : plain(`${one.state} ${one.disk_fault}`),
+        plain([one.state, one.disk_fault, one.blind === true ? 'blind' : null].filter(Boolean).join(' ')),
         duration(one.uptime_s),
         ...workOf(one),
         ...[one.event_loop_lag_ms.p50, one.event_loop_lag_ms.p99, one.event_loop_lag_ms.max].map(milliseconds),
@@ -110,13 +113,22 @@ const workOf = (of: Totals): string[] => [
   listOf(of.takeovers),
 ]
 
+/** One that drains answers no more, and that is right. */
+const shownState = ({ state }: Absent): string => (state === 'live' ? 'silent' : state)
+
+function absentCounts(absent: Absent[]): string {
+  const count = (shown: string): number => absent.filter((one) => shownState(one) === shown).length
+  const draining = count('draining')
+  return `${count('silent')} silent, ${draining === 0 ? '' : `${draining} draining, `}${count('dead')} dead`
+}
+
 const absentLines = (absent: Absent[]): string[] =>
   table([
     ['  silent or dead', 'session', 'state', 'for', 'seen by', ''],
     ...absent.map((one) => [
       `  ${plain(one.instance)}`,
       plain(one.sid),
-      one.state === 'dead' ? 'dead' : 'silent',
+      shownState(one),
       duration(one.silent_ms / 1000),
       plain(one.seen_by.join(', ')),
       one.runs_again ? 'runs again' : '',

@@ -3,14 +3,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
 import * as v from 'valibot'
-import { FLEET_EXAMPLE, FleetReply } from '#shared/fleet.ts'
+import { FLEET_EXAMPLE, FLEET_SESSIONS_MAX, FleetReply } from '#shared/fleet.ts'
 import { type NatsConnection, PermissionViolationError, RequestError } from '#shared/nats.ts'
 import { fleetOf } from '#shared/service-view.ts'
 import { BUCKET_LEASES, bucketStream, FLEET_SUBJECT, requestSubject } from '#shared/subjects.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
+import { sessionsOf } from '../../../services/mail/app/fleet.ts'
 import { type NatsRole, startNatsServer } from '../../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
+import { ManualClock } from '../base/manual-clock.ts'
 
 const WAIT_MS = 5_000
 const USERS = ['ada', 'grace', 'joan', 'mary', 'radia', 'barbara']
@@ -149,4 +151,23 @@ test('on a server without users everybody may ask: there is nothing of a user in
     (await fleetOf(nc, WAIT_MS)).map(({ instance }) => instance),
     ['a'],
   )
+})
+
+test('of the sessions that an instance sees the newest are told, and how many were left out', () => {
+  const clock = new ManualClock()
+  const record = {
+    v: 1,
+    kind: 'session',
+    name: 'a',
+    address: 'a',
+    directory: 'a',
+    state: 'dead',
+    n: 1,
+    version: '0',
+  } as const
+  const sids = Array.from({ length: FLEET_SESSIONS_MAX + 3 }, (_, i) => `s${String(i).padStart(5, '0')}`)
+  const sessions = new Map(sids.map((sid) => [sid, { sid, record, revision: 1, changedMonoMs: 0 }]))
+  const told = sessionsOf({ leases: { sessions }, clock })
+  assert.deepEqual([told.sessions.length, told.sessions_left_out], [FLEET_SESSIONS_MAX, 3])
+  assert.deepEqual([told.sessions[0]?.sid, told.sessions.at(-1)?.sid], [sids.at(-1), 's00003'])
 })
