@@ -5,13 +5,14 @@ import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
 import { DiskError } from '../../../services/mail/store/disk-errors.ts'
+import { countStored } from '../../../services/mail/store/messages.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { until } from '../../support/until.ts'
 import { log } from '../kv/support.ts'
 import { mail } from '../store/support.ts'
 import { tinyDisk } from '../store/tiny-disk.ts'
 import type { ScriptedProvider } from '../sync/worker-box.ts'
-import { type Node, type OwnerBox, ownerBox, TWENTY, twentyMails } from './support.ts'
+import { accountOf, type Node, type OwnerBox, ownerBox, TWENTY, twentyMails } from './support.ts'
 
 /** Room for the databases of all users, when nothing else is there. */
 const DISK_MIB = 32
@@ -92,7 +93,8 @@ describe('an instance whose disk is full', { concurrency: 3 }, () => {
     b.run()
     for (const user of USERS) await box.put(a, user)
     await owns(a, AS)
-    await until('all have been read', () => a.workers.every(({ state }) => state.stored === TWENTY))
+    const stored = (user: string): number => a.store.read(user, (db) => countStored(db, accountOf(user)))
+    await until('all have been read', () => AS.every((user) => stored(user) === TWENTY))
     fill(dir)
     a.provider.answer = newMails()
     await until('a says that its disk is full', () => a.supervisor.session.full === 'DISK_FULL')
