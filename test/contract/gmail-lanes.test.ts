@@ -143,6 +143,58 @@ describe('the lanes of Gmail', () => {
     }
   })
 
+  it('doubt an empty list in a refill as well: rows that are missing come once the list is whole', async () => {
+    for (const [n, pages, doubtMs] of [
+      [60, 0, 86_400_000],
+      [620, 21, 1_800_000],
+    ] as const) {
+      const time = clockAt(1_000_000)
+      await using box = await bench(clocked(time), n)
+      await box.driver.run()
+      const lost = box.driver.loseRows()
+      for (let page = 0; page < pages; page++) await box.driver.step('refill')
+      box.sim.faults.add({ match: { route: 'gmail.messages.list' }, fault: { type: 'dropField', field: 'messages' } })
+      await box.driver.step('refill')
+      time.pass(doubtMs - 1)
+      await assert.rejects(box.driver.step('refill'), { kind: 'transient', facts: CUT })
+      box.sim.faults.clear()
+      await box.driver.run()
+      assert.deepEqual(box.driver.state().stored.toSorted(), lost.toSorted())
+      assert.equal(box.driver.state().lanes.refill, undefined)
+    }
+  })
+
+  it('believe after a day that there is nothing to refill; an old doubt of a page that is listed anew does not count', async () => {
+    const time = clockAt(200_000_000)
+    await using box = await bench(clocked(time), 60)
+    await box.driver.run()
+    box.driver.loseRows()
+    const cursor = JSON.stringify({ pass: 1, fresh: 0, at: 3, page: 'old', atMs: 1, emptyMs: 1 })
+    box.driver.state().lanes.refill = { cursor, done: false }
+    box.sim.faults.add({ match: { route: 'gmail.messages.list' }, fault: { type: 'dropField', field: 'messages' } })
+    await box.driver.step('refill')
+    time.pass(86_399_999)
+    await assert.rejects(box.driver.step('refill'), { kind: 'transient', facts: CUT })
+    time.pass(1)
+    await box.driver.step('refill')
+    assert.equal(box.driver.state().lanes.refill, undefined)
+  })
+
+  it('count what a throttled take of a refill has brought: the list is gone through again', async () => {
+    await using box = await bench(GMAIL, 20)
+    await box.driver.run()
+    box.driver.loseRows()
+    box.sim.faults.add({ match: { route: 'gmail.messages.get', nth: 10 }, fault: { type: '429', retryAfter: 1 } })
+    await box.driver.step('refill')
+    assert.equal(box.driver.seen.throttled, 1)
+    const { stored } = box.driver.state()
+    for (const id of box.sim.truth(USER, 'google').must)
+      if (!stored.includes(id)) box.sim.mutate({ type: 'delete', id, ...world })
+    const from = box.sim.log().length
+    await box.driver.run()
+    assert.equal(asked(box, from)['gmail.messages.list'], 2)
+  })
+
   it('believe after half an hour that a full page was the last one', async () => {
     const time = clockAt(1_000_000)
     await using box = await bench(clocked(time), 620)

@@ -27,7 +27,7 @@ const Enum = v.object({
 export type EnumCursor = v.InferOutput<typeof Enum>
 
 /** `at` counts the ids of the page that have been looked at; `fresh` the rows that this pass has brought. */
-const Refill = v.object({ pass: whole, fresh: whole, at: whole, page: v.optional(token()), atMs: v.optional(whole) })
+const Refill = v.object({ ...Enum.entries, at: whole })
 export type RefillCursor = v.InferOutput<typeof Refill>
 
 /** Older page tokens are not trusted: the pass starts again, which costs 5 units per 500 ids. */
@@ -49,8 +49,8 @@ export const readEnum = (cursor: string | null): EnumCursor =>
 /** A page token that is too old is left out: the pass starts again. */
 export function readRefill(cursor: string | null, nowMs: number): RefillCursor {
   if (cursor === null) return { pass: 1, fresh: 0, at: 0 }
-  const { page, atMs = 0, ...rest } = read(Refill, cursor, 'gmail.messages.list')
-  if (page === undefined) return rest
-  return nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { ...rest, at: 0 } : { ...rest, page, atMs }
+  const stored = read(Refill, cursor, 'gmail.messages.list')
+  const { pass, fresh, page, atMs = 0 } = stored
+  return page !== undefined && nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { pass, fresh, at: 0 } : stored
 }
 export const write = (cursor: HistoryCursor | EnumCursor | RefillCursor): string => JSON.stringify(cursor)

@@ -140,7 +140,15 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
  * @returns where the lane stands when the doubt begins, null when there is none (any more).
  * @throws ProviderError transient, code BAD_SHAPE, as long as it is doubted.
  */
-async function doubted(cursor: EnumCursor, nowMs: number, client: GmailClient, call: Call): Promise<EnumCursor | null> {
+export async function doubted<Cursor extends EnumCursor>(
+  { ids, next, estimate }: Listed,
+  cursor: Cursor,
+  nowMs: number,
+  client: GmailClient,
+  call: Call,
+): Promise<Cursor | null> {
+  // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
+  if (ids.length > 0 || next !== undefined || !(estimate > 0)) return null
   const { page, emptyMs } = cursor
   if (emptyMs !== undefined && nowMs - emptyMs >= (page === undefined ? DOUBT_MS.mailbox : DOUBT_MS.rest)) return null
   if (page === undefined && (await getProfile(client, call)).messagesTotal === 0) return null
@@ -186,12 +194,10 @@ export async function listIds(client: GmailClient, pageToken: string | undefined
 async function enumPage(client: GmailClient, request: PageRequest, call: Call, clock: Clock): Promise<Page> {
   const cursor = freshEnum(readEnum(request.cursor), clock.wallMs())
   const { pass, fresh, page: pageToken } = cursor
-  const { ids: all, next, skipped, estimate } = await listIds(client, pageToken, call)
-  // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
-  if (all.length === 0 && next === undefined && estimate > 0) {
-    const doubt = await doubted(cursor, clock.wallMs(), client, call)
-    if (doubt !== null) return enumAt(doubt)
-  }
+  const listed = await listIds(client, pageToken, call)
+  const doubt = await doubted(listed, cursor, clock.wallMs(), client, call)
+  if (doubt !== null) return enumAt(doubt)
+  const { ids: all, next, skipped } = listed
   const known = request.published(all)
   const queued = request.queued(all)
   const ids = all.filter((id) => !known.has(id) && !queued.has(id))
