@@ -64,3 +64,17 @@ for (const subject of SUBJECTS) {
     })
   })
 }
+
+describe('refill of microsoft', () => {
+  it('brings what a list does not show whole, one by one', async () => {
+    const [, subject] = SUBJECTS
+    if (subject === undefined) throw new Error('two providers are tested')
+    await using box = await bench(subject, 60, { pageSizeGraph: 40 })
+    await box.driver.run()
+    const lost = box.driver.loseRows()
+    box.sim.faults.add({ match: { route: 'graph.messages.list' }, fault: { type: 'dropField', field: 'toRecipients' } })
+    await box.driver.run()
+    assert.deepEqual(box.driver.state().stored.toSorted(), lost.toSorted())
+    assert.deepEqual(Object.keys(box.driver.state().lanes).filter(isRefill), [])
+  })
+})

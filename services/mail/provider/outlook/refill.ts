@@ -32,13 +32,16 @@ export async function refillPage(client: GraphClient, request: PageRequest, call
     if (isNotFound(error)) return { ...emptyPage(), dropLanes: [request.lane] }
     throw error
   }
-  const { whole, readable, skipped } = readItems(answer.value)
+  const { whole, partial, readable, skipped } = readItems(answer.value)
   refuseUnreadablePage('graph.messages.list', { readable, skipped })
-  const known = request.known([...whole.keys()])
+  const known = request.known([...whole.keys(), ...partial])
+  const queued = request.queued(partial)
   const label = labelOf(storedTree(request), folder)
   const missing = [...whole.values()].filter(({ id, isDraft }) => !isDraft && !known.has(id))
-  const page = { ...emptyPage(), messages: missing.map((message) => graphMeta(message, label)), skipped }
-  const fresh = cursor.fresh + missing.length
+  const ids = partial.filter((id) => !known.has(id) && !queued.has(id))
+  const messages = missing.map((message) => graphMeta(message, label))
+  const page: Page = { ...emptyPage(), messages, enqueue: { ids, urgent: false }, skipped }
+  const fresh = cursor.fresh + missing.length + ids.length
   if (answer.next === null && (fresh === 0 || cursor.pass >= MAX_PASSES)) return { ...page, dropLanes: [request.lane] }
   const next: Cursor =
     answer.next === null ? { pass: cursor.pass + 1, fresh: 0, link: null } : { ...cursor, fresh, link: answer.next }
