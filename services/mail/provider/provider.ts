@@ -55,7 +55,10 @@ export type PageRequest = {
   take: readonly string[]
   /** Which of these are stored already and need not be fetched. */
   known(ids: readonly string[]): Set<string>
-  /** Which of these are stored, or were published from another disk: what is missing of those is a refill's to fetch. */
+  /**
+   * Which of these are stored, or were published from another disk and will be fetched by a refill that is still there.
+   * Without one nobody else brings their rows.
+   */
   published(ids: readonly string[]): Set<string>
   /** Which of these wait in the fetch queue. */
   queued(ids: readonly string[]): Set<string>

@@ -16,12 +16,14 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   const asked = state.lanes.get(lane) ?? newLane(lane)
   refuseFullDisk(worker)
   const taken = takeIds(worker, lane)
+  const known: PageRequest['known'] = (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids))
+  const isRefilling = [...state.lanes.keys()].some(isRefill)
   const request: PageRequest = {
     lane,
     cursor: asked.cursor,
     take: taken.map((entry) => entry.id),
-    known: (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids)),
-    published: (ids) => deps.store.read(account.userId, (db) => publishedIds(db, account, ids)),
+    known,
+    published: isRefilling ? (ids) => deps.store.read(account.userId, (db) => publishedIds(db, account, ids)) : known,
     queued: (ids) => deps.store.read(account.userId, (db) => queuedIds(db, account, ids)),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),

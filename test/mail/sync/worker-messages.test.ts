@@ -1,10 +1,13 @@
 /** Single messages that go wrong: they are set aside, counted and tried again, and stand in nobody's way. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { eventId } from '#shared/event.ts'
 import { drainPage, type Fetcher } from '../../../services/mail/provider/drain.ts'
 import { ProviderError } from '../../../services/mail/provider/provider.ts'
 import { enqueue } from '../../../services/mail/store/fetch-queue.ts'
+import { addKnown } from '../../../services/mail/store/known.ts'
 import { putLane } from '../../../services/mail/store/lanes.ts'
+import { storeNew } from '../../../services/mail/store/messages.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { ACCOUNT, EPOCH, mail } from '../store/support.ts'
 import { WorkerBox } from './worker-box.ts'
@@ -126,4 +129,27 @@ for (const enumDone of [true, false])
       assert.ok(waitedMs >= delayMs && waitedMs < delayMs + 5_000, `${waitedMs} ms instead of ${delayMs}`)
     }
     assert.ok(box.facts().queued > 0, 'the control: old mail still waits')
+  })
+
+for (const [lanes, passes] of [
+  [['history'], []],
+  [['history', 'refill'], ['published']],
+] as const)
+  test(`what was published and has no row is passed over only while a refill fetches it (lanes ${lanes.join(' and ')})`, async () => {
+    await using box = new WorkerBox()
+    const { inboxId, userId } = ACCOUNT
+    box.store.commit(userId, EPOCH, (tx) => {
+      for (const lane of lanes) putLane(tx, ACCOUNT, { ...newLane(lane), cursor: 'c' })
+      storeNew(tx, ACCOUNT, [mail('stored')], 1)
+      addKnown(tx, eventId(userId, 'GOOGLE', inboxId, 'published'))
+    })
+    const seen: string[][] = []
+    box.provider.answer = ({ lane, published }) => {
+      if (lane === 'history') seen.push([...published(['stored', 'published', 'new'])])
+      return { lanes: [{ lane, cursor: 'c', done: true }] }
+    }
+    const { end } = box.start()
+    await box.clock.advance(1_000)
+    await end()
+    assert.deepEqual(seen[0], ['stored', ...passes])
   })
