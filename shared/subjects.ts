@@ -23,6 +23,9 @@ export const BUCKET_SNAPSHOTS = 'mail_snapshots'
 export const SNAPSHOT_STREAM = `OBJ_${BUCKET_SNAPSHOTS}`
 /** Subject of the chunks of one object of the store. */
 export const snapshotChunkSubject = (nuid: string): string => `$O.${BUCKET_SNAPSHOTS}.C.${nuid}`
+/** Subject of the record of an object, as the object store makes it out of its name. */
+export const snapshotRecordSubject = (name: string): string =>
+  `$O.${BUCKET_SNAPSHOTS}.M.${Buffer.from(name).toString('base64').replaceAll('+', '-').replaceAll('/', '_')}`
 /** `<user>/<epoch>-<seq>`: the ledger of a user as a term had it, up to a sequence of the stream. */
 export const snapshotName = (userId: string, epoch: { era: number; rev: number }, seq: number): string =>
   `${encodeUser(userId)}/${epoch.era}.${epoch.rev}-${seq}`

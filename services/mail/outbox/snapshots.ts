@@ -7,7 +7,7 @@ import { type JetStreamClient, type JetStreamManager, StorageType } from '@nats-
 import { type ObjectStore, Objm } from '@nats-io/obj'
 import PQueue from 'p-queue'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
-import { BUCKET_SNAPSHOTS, SNAPSHOT_STREAM, snapshotChunkSubject } from '#shared/subjects.ts'
+import { BUCKET_SNAPSHOTS, SNAPSHOT_STREAM, snapshotChunkSubject, snapshotRecordSubject } from '#shared/subjects.ts'
 
 /** Snapshots that are on their way at the same time: each is held in memory as a whole. */
 const PARALLEL = 4
@@ -86,9 +86,16 @@ export class Snapshots {
     })
   }
 
-  /** Deletes the object; nothing happens when it is not there. */
+  /**
+   * Deletes the object; nothing happens when it is not there. The library's own `delete` leaves the record of it for
+   * ever, one for each snapshot that any user has ever had.
+   */
   async remove(name: string): Promise<void> {
-    await this.#store.delete(name)
+    const info = await this.#store.info(name)
+    if (info === null) return
+    // The record last: without it nobody would find the chunks.
+    await this.#jsm.streams.purge(SNAPSHOT_STREAM, { filter: snapshotChunkSubject(info.nuid) })
+    await this.#jsm.streams.purge(SNAPSHOT_STREAM, { filter: snapshotRecordSubject(name) })
   }
 }
 

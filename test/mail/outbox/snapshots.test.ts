@@ -41,6 +41,8 @@ test('what was put comes back byte by byte, in the place of what had its name; w
   assert.equal(await box.snapshots.get('ada/1.2-3', second), null)
   const empty = await putAt(box, 'ada/empty', new Uint8Array())
   assert.equal((await box.snapshots.get('ada/empty', empty))?.length, 0)
+  await box.snapshots.remove('ada/empty')
+  assert.equal((await box.jsm.streams.info(SNAPSHOT_STREAM)).state.messages, 0, 'no trace is left')
 })
 
 test('an object that has lost a chunk, or got another one, is no snapshot, and nobody waits for it', async () => {
