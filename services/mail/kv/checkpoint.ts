@@ -57,6 +57,8 @@ export const CheckpointRecord = v.object({
   streamCreatedMs: v.optional(v.nullable(v.number()), null),
   /** The newest first. */
   snapshots: v.array(SnapshotPointer),
+  /** Objects that may be in the store and count for nobody: named before they are put, and when they are dropped. */
+  unpointed: v.optional(v.array(v.string())),
   /** Epoch seconds since which there is something that the newest snapshot does not have; null = nothing. */
   unsavedSince: v.optional(v.nullable(v.number()), null),
   /** Epoch seconds by `<provider>.<inbox>` before which mail that a walk finds is not published: see ADR 0014. */

@@ -26,7 +26,7 @@ import { readMeta, setCovered } from '../store/meta.ts'
 import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
-import { addGeneration, enoughFresh, isSnapshotDue, renewalS, takeSnapshot } from './snapshotter.ts'
+import { addGeneration, enoughFresh, isSnapshotDue, renewalS, takeSnapshot, unpoint } from './snapshotter.ts'
 
 /**
  * After new mail; after a mere move of positions, which Graph's links make at each poll: an old position costs the next
@@ -118,6 +118,7 @@ export class Checkpointer {
   /** A snapshot waits for nobody: it is taken when the positions are safe, and never by a term that is ending. */
   async #writeAndSave(signal: AbortSignal): Promise<void> {
     if (!(await this.#writeIfPublished())) return
+    await this.#sweep(signal)
     try {
       if (this.#isSnapshotDue()) await this.#save(signal)
     } catch (error) {
@@ -240,17 +241,37 @@ export class Checkpointer {
     })
   }
 
-  /** W5, W6 and W7. What is dropped and cannot be deleted now is left behind; it counts for nobody. */
+  /** W5 and W6, then W7. */
   async #save(signal: AbortSignal): Promise<void> {
-    const pointer = await takeSnapshot(this.#userId, this.#epoch, this.#deps, signal)
-    if (!this.#deps.owns()) return
+    const announce = (name: string): Promise<boolean> => this.#write(unpoint(this.#current.record, [name]))
+    const pointer = await takeSnapshot(this.#userId, this.#epoch, this.#deps, announce, signal)
+    if (pointer === null || !this.#deps.owns()) return
     const { record } = this.#current
     const { kept, dropped } = addGeneration(pointer, record.snapshots)
-    if (!(await this.#write({ ...record, snapshots: kept, unsavedSince: null }))) return
-    for (const name of dropped)
-      await this.#deps.snapshots.remove(name).catch((error) => {
-        this.#deps.log.debug({ err: error }, 'a snapshot that is dropped could not be deleted; nobody reads it')
-      })
+    const next = unpoint({ ...record, snapshots: kept, unsavedSince: null }, dropped)
+    if (await this.#write(next)) await this.#sweep(signal)
+  }
+
+  /**
+   * W7: what counts for nobody is deleted, after a write that has proved that this term is the newest. What cannot be
+   * deleted now stays in the record, and whoever writes the next checkpoint tries again.
+   */
+  async #sweep(signal: AbortSignal): Promise<void> {
+    const { unpointed = [] } = this.#current.record
+    const gone = new Set<string>()
+    for (const name of unpointed) {
+      if (signal.aborted || !this.#deps.owns()) break
+      try {
+        await this.#deps.snapshots.remove(name)
+        gone.add(name)
+      } catch (error) {
+        this.#deps.log.debug({ err: error }, 'a snapshot that counts for nobody could not be deleted yet')
+      }
+    }
+    if (gone.size === 0) return
+    const { record, revision } = this.#current
+    const left = (record.unpointed ?? []).filter((name) => !gone.has(name))
+    this.#current = { record: { ...record, unpointed: left }, revision }
   }
 
   /** Lost acknowledgement or a later owner: the key tells. */

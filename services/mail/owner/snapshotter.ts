@@ -62,13 +62,18 @@ export function isSnapshotDue(
   return newest.streamCreatedMs !== facts.streamCreatedMs || newest.storeCreatedMs !== facts.storeCreatedMs
 }
 
-/** Puts the ledger into the store, in turn with other users: each is held in memory as a whole. */
+/**
+ * Puts the ledger into the store, in turn with other users: each is held in memory as a whole.
+ * @param announce the name has to be written down before the object is there, so that it is found when nobody comes to
+ * point to it. False = it was not: nothing is put, null is answered.
+ */
 export function takeSnapshot(
   userId: string,
   epoch: Epoch,
   { store, snapshots, clock }: SnapshotterDeps,
+  announce: (name: string) => Promise<boolean>,
   signal: AbortSignal,
-): Promise<SnapshotPointer> {
+): Promise<SnapshotPointer | null> {
   return snapshots.inTurn(async () => {
     signal.throwIfAborted()
     // First the end: what is published while the ledger is read stands behind it, and may be in the snapshot or not.
@@ -79,6 +84,7 @@ export function takeSnapshot(
     const sha256 = createHash('sha256').update(bytes).digest('base64url')
     // Never in the place of one that is pointed to.
     const name = `${snapshotName(userId, epoch, end.seq)}-${sha256.slice(0, 8)}`
+    if (!(await announce(name))) return null
     await snapshots.put(name, bytes)
     return {
       name,
@@ -103,6 +109,16 @@ async function ledgerBytes(userId: string, store: UserStore, signal: AbortSignal
     after = page.end
   }
   return Buffer.concat(pages)
+}
+
+/** Names that are written down at most; each put and each dropped generation that fails in a row is one. */
+const UNPOINTED_MAX = 16
+
+/** The record with names among those that count for nobody, but for those that do. */
+export function unpoint(record: CheckpointRecord, names: readonly string[]): CheckpointRecord {
+  const counts = new Set(record.snapshots.map(({ name }) => name))
+  const all = new Set([...(record.unpointed ?? []), ...names])
+  return { ...record, unpointed: [...all].filter((name) => !counts.has(name)).slice(-UNPOINTED_MAX) }
 }
 
 /** The generations with the new one before them, and the names of those that are dropped. */

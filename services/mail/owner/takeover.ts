@@ -13,6 +13,7 @@ import { type Meta, readMeta, startRebuild } from '../store/meta.ts'
 import { StaleEpochError } from '../store/user-store.ts'
 import { fromStart, gapBefore, isSafe, type Stream, snapshotsByUse, type Times } from './base.ts'
 import { applyLanes, finishRebuild, type RebuildDeps, takeEntries } from './rebuild.ts'
+import { unpoint } from './snapshotter.ts'
 
 const CAS_ROUNDS = 5
 
@@ -76,8 +77,9 @@ export async function takeOver(
     finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gaps: { ...before?.gaps, ...gaps } }, deps)
   } else if (base === 'stale' && before !== null) applyLanes(userId, epoch, before.lanes, deps)
   const isNews = before === null || Object.keys(gaps).length > 0 || snapshots.length < before.snapshots.length
-  // What is left out here is gone from the record with the next write.
-  return { base, checkpoint: { ...checkpoint, record: { ...checkpoint.record, snapshots } }, isNews }
+  // What is left out here is gone from the record with the next write, and from the store after it.
+  const all = before?.snapshots.map(({ name }) => name) ?? []
+  return { base, checkpoint: { ...checkpoint, record: unpoint({ ...checkpoint.record, snapshots }, all) }, isNews }
 }
 
 const lanesEpoch = (record: CheckpointRecord): Epoch => record.lanesEpoch ?? record.epoch

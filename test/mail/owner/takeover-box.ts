@@ -108,7 +108,8 @@ export async function withSnapshotAt(box: TakeoverBox, term: Epoch): Promise<voi
     setStreamCreated(tx, createdMs)
   })
   const deps = { store, snapshots: box.snapshots, clock: systemClock }
-  const pointer = await takeSnapshot(USER, term, deps, AbortSignal.timeout(10_000))
+  const pointer = await takeSnapshot(USER, term, deps, async () => true, AbortSignal.timeout(10_000))
+  assert.ok(pointer !== null)
   // A user of long ago: a month and more.
   const life = { bornS: 1, firstStreamMs: createdMs }
   await rewrite(box, () => ({ snapshots: [pointer], pub: 9, streamCreatedMs: createdMs, ...life }))

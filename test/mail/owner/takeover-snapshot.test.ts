@@ -64,6 +64,7 @@ test('a snapshot that is damaged leaves the record, and without another one ther
   await rewrite(box, ({ snapshots }) => ({ snapshots: snapshots.map((pointer) => ({ ...pointer, sha256: 'x' })) }))
   const { base, checkpoint } = await box.take('b', epoch(2))
   assert.deepEqual([base, checkpoint.record.snapshots], ['gap', []])
+  assert.equal(checkpoint.record.unpointed?.length, 1, 'it is deleted after the next checkpoint')
   const gaps = box.diskOf('b').read(USER, readMeta)?.gaps ?? {}
   const before = gaps['google.primary'] ?? 0
   const monthAgoS = Date.now() / 1_000 - 30 * 86_400
@@ -198,7 +199,7 @@ test('a snapshot that is put and never pointed to leaves the one that is pointed
   const store = box.diskOf('a')
   store.commit(USER, epoch(1), (tx) => storeNew(tx, ACCOUNT, mails('old', 5), 1, () => true))
   const deps = { store, snapshots: box.snapshots, clock: systemClock }
-  await takeSnapshot(USER, epoch(1), deps, AbortSignal.timeout(5_000))
+  await takeSnapshot(USER, epoch(1), deps, async () => true, AbortSignal.timeout(5_000))
   assert.equal((await box.take('b', epoch(2))).base, 'snapshot')
 })
 
