@@ -141,14 +141,14 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
  * @throws ProviderError transient, code BAD_SHAPE, as long as it is doubted.
  */
 export async function doubted<Cursor extends EnumCursor>(
-  { ids, next, estimate }: Listed,
+  { ids, next, saysEmpty }: Listed,
   cursor: Cursor,
   nowMs: number,
   client: GmailClient,
   call: Call,
 ): Promise<Cursor | null> {
   // Gmail leaves out `messages` when there are none; the estimate says whether there should be some.
-  if (ids.length > 0 || next !== undefined || !(estimate > 0)) return null
+  if (ids.length > 0 || next !== undefined || saysEmpty) return null
   const { page, emptyMs } = cursor
   if (emptyMs !== undefined && nowMs - emptyMs >= (page === undefined ? DOUBT_MS.mailbox : DOUBT_MS.rest)) return null
   if (page === undefined && (await getProfile(client, call)).messagesTotal === 0) return null
@@ -168,7 +168,8 @@ function freshEnum(cursor: EnumCursor, nowMs: number): EnumCursor {
   return page !== undefined && nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { pass, fresh } : cursor
 }
 
-type Listed = { ids: string[]; next: string | undefined; skipped: number; estimate: number }
+/** `saysEmpty`: by its own estimate there is nothing to list. */
+type Listed = { ids: string[]; next: string | undefined; skipped: number; saysEmpty: boolean }
 
 /** One page of ids of everything. @throws ProviderError gone when Gmail does not know the page token any more. */
 export async function listIds(client: GmailClient, pageToken: string | undefined, call: Call): Promise<Listed> {
@@ -188,7 +189,7 @@ export async function listIds(client: GmailClient, pageToken: string | undefined
     else skipped++
   }
   refuseUnreadablePage('gmail.messages.list', { readable: listed.size, skipped })
-  return { ids: [...listed], next, skipped, estimate: Number(answer.resultSizeEstimate) }
+  return { ids: [...listed], next, skipped, saysEmpty: String(answer.resultSizeEstimate) === '0' }
 }
 
 async function enumPage(client: GmailClient, request: PageRequest, call: Call, clock: Clock): Promise<Page> {
