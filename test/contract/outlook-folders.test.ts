@@ -1,6 +1,7 @@
 /** What is special about Outlook: the folder tree decides which mail is an event, where it is asked for, what it is called. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { isRefill } from '../../services/mail/base/model.ts'
 import { createOutlook } from '../../services/mail/provider/outlook/adapter.ts'
 import type { SimulatorOptions } from '../simulator/simulator.ts'
 import { assertTruth, bench, type Subject, USER } from './bench.ts'
@@ -77,6 +78,20 @@ describe('the folders of Outlook', () => {
     assert.equal(lanesOf(box).length, 3)
     assert.equal(box.driver.emitted.length, before)
     assertTruth(box.sim, box.driver, 'microsoft')
+  })
+
+  it('lose their refill with it: what lies in the bin is not fetched as if it were mail', async () => {
+    await using box = await synced(40)
+    box.driver.loseRows()
+    const refills = () => Object.keys(box.driver.state().lanes).filter(isRefill).length
+    const before = refills()
+    box.sim.mutate({ type: 'deleteFolder', folder: 'Projects', ...world })
+    const binned = box.sim.mutate({ type: 'deliver', folder: 'deleteditems/Projects', ...world })
+    box.driver.interval()
+    await box.driver.step('folders')
+    assert.ok(refills() < before)
+    await box.driver.run()
+    assert.ok(!box.driver.state().stored.includes(binned))
   })
 
   it('keep their lanes and positions when the tree has to be read again', async () => {
