@@ -12,19 +12,19 @@ import type { LaneHost } from './worker-deps.ts'
 
 /** Asks the provider for one page of the lane and commits it. */
 export async function runLane(worker: LaneHost, lane: string, signal: AbortSignal): Promise<void> {
-  const { deps, account, state } = worker
+  const { deps, state } = worker
   const asked = state.lanes.get(lane) ?? newLane(lane)
   refuseFullDisk(worker)
   const taken = takeIds(worker, lane)
-  const known: PageRequest['known'] = (ids) => deps.store.read(account.userId, (db) => knownIds(db, account, ids))
+  const known = idsIn(worker, knownIds)
   const isRefilling = [...state.lanes.keys()].some(isRefill)
   const request: PageRequest = {
     lane,
     cursor: asked.cursor,
     take: taken.map((entry) => entry.id),
     known,
-    published: isRefilling ? (ids) => deps.store.read(account.userId, (db) => publishedIds(db, account, ids)) : known,
-    queued: (ids) => deps.store.read(account.userId, (db) => queuedIds(db, account, ids)),
+    published: isRefilling ? idsIn(worker, publishedIds) : known,
+    queued: idsIn(worker, queuedIds),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
   }
@@ -37,6 +37,12 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   if (!deps.owns()) return
   settle(worker, lane, page, taken)
 }
+
+/** A page without ids, as most polls are, needs no database to be open. */
+const idsIn =
+  ({ deps, account }: LaneHost, query: typeof knownIds): PageRequest['known'] =>
+  (ids) =>
+    ids.length === 0 ? new Set() : deps.store.read(account.userId, (db) => query(db, account, ids))
 
 function priorityOf({ deps }: LaneHost, { lane, done }: LaneState): Priority {
   if (isRefill(lane)) return 'refill'

@@ -1,5 +1,6 @@
 /** A worker against a scripted provider and a real store: what it asks, what it commits, what ends it. */
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import SqliteDatabase from 'better-sqlite3'
 import { type Page, type PageRequest, ProviderError } from '../../../services/mail/provider/provider.ts'
@@ -26,7 +27,7 @@ function smallMailbox({ lane, cursor, take, known, queued }: PageRequest): Parti
           ],
           syncCursor: 'h1',
         }
-      : { lanes: [{ lane: 'history', cursor, done: true }] }
+      : { enqueue: { ids: [...known([])], urgent: true }, lanes: [{ lane: 'history', cursor, done: true }] }
   if (lane === 'drain') return { messages: take.map((id) => mail(id)) }
   const from = Number(cursor ?? 0)
   const ids = Array.from({ length: Math.min(5, TOTAL - from) }, (_, i) => `m${from + i}`)
@@ -53,6 +54,20 @@ test('a mailbox is listed, fetched and then polled at each interval, and an idle
   assert.ok(box.of('history').every(({ priority, cursor }) => (priority === 'incremental') === (cursor !== null)))
   db.close()
   assert.equal(worker.state.stored, TOTAL)
+  await end()
+})
+
+test('a poll that finds nothing opens no database', async () => {
+  await using box = new WorkerBox()
+  box.provider.answer = smallMailbox
+  const { end } = box.start()
+  await box.clock.advance(10_000)
+  const isOpen = (): boolean => existsSync(`${box.store.fileOf(USER)}-shm`)
+  assert.equal(isOpen(), true)
+  box.store.release(USER)
+  const polls = box.of('history').length
+  await box.clock.advance(90_000)
+  assert.deepEqual([box.of('history').length, isOpen()], [polls + 3, false])
   await end()
 })
 
