@@ -34,6 +34,8 @@ export const LeaseRecord = v.object({
   name: v.optional(v.string()),
   /** sid of the owner before, when it has handed the user over to this one. */
   from: v.optional(v.string()),
+  /** When it last polled all of the user's mailboxes, epoch ms; absent when that is not known. */
+  polled_ms: v.optional(v.number()),
 })
 export type LeaseRecord = v.InferOutput<typeof LeaseRecord>
 

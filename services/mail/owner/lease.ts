@@ -28,18 +28,22 @@ export async function winLease(userId: string, { sid, name }: Holder, leases: Le
   }
 }
 
+export type Return = {
+  /** null = nobody. */
+  to: Holder | null
+  from: string
+  /** When the user was last polled, epoch ms; null = not known. */
+  polledMs: number | null
+}
+
 /** To the one given, or to nobody; whoever holds a later lease keeps it. */
-export async function returnLease(
-  userId: string,
-  epoch: Epoch,
-  from: string,
-  to: Holder | null,
-  leases: LeaseLog,
-): Promise<void> {
+export async function returnLease(userId: string, epoch: Epoch, back: Return, leases: LeaseLog): Promise<void> {
   if (leases.era !== epoch.era) return
+  const { to, from, polledMs } = back
   const handed = to === null ? { owner: null } : { owner: to.sid, name: to.name, from }
+  const polled = polledMs === null ? {} : { polled_ms: polledMs }
   try {
-    await leases.writeLease(userId, { v: 1, kind: 'lease', ...handed }, epoch.rev)
+    await leases.writeLease(userId, { v: 1, kind: 'lease', ...handed, ...polled }, epoch.rev)
   } catch (error) {
     if (!(error instanceof RevisionConflict)) throw error
   }

@@ -7,6 +7,7 @@ export class Rest {
   readonly #waking = new AbortController()
   readonly #started = Promise.withResolvers<void>()
   #known: AccountStatus[] = []
+  #dueMs: number | null = null
   #stage: 'resting' | 'due' | 'over' = 'resting'
 
   constructor(clock: Clock) {
@@ -20,6 +21,7 @@ export class Rest {
    */
   begin(ms: number, known: AccountStatus[], due: () => void): void {
     this.#known = known
+    this.#dueMs = this.#clock.wallMs() + ms
     void pause(this.#clock, ms, this.#waking.signal).then(() => {
       if (this.#stage !== 'resting') return
       this.#stage = 'due'
@@ -27,6 +29,10 @@ export class Rest {
     })
   }
 
+  /** When the user is to be polled, epoch ms; null before that was looked up. */
+  get dueMs(): number | null {
+    return this.#dueMs
+  }
   get isDue(): boolean {
     return this.#stage === 'due'
   }

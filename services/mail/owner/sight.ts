@@ -67,12 +67,13 @@ export class Sight {
     const { leases } = this.#deps
     const { tenures, moves, release } = this.#held
     const { sid } = this.#session
+    const nobody = { to: null, from: sid, polledMs: null }
     for (const [userId, tenure] of tenures) moves.start(userId, () => release(userId, tenure))
     for (const [userId, { record, revision }] of leases.leases) {
       if (record.owner !== sid || tenures.has(userId)) continue
       // Handed to this instance, which has not even looked at the user.
       const epoch = { era: leases.era, rev: revision }
-      moves.start(userId, () => moves.step('lease', () => returnLease(userId, epoch, sid, null, leases)))
+      moves.start(userId, () => moves.step('lease', () => returnLease(userId, epoch, nobody, leases)))
     }
     // Whom else it was handed it cannot know: with its session their leases are free.
     if (tenures.size === 0 && !leases.replica.fresh) await this.#session.close()

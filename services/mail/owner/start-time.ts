@@ -22,16 +22,20 @@ export type StartTimeDeps = {
 
 /**
  * How the term before has ended. `cut off` = on this very disk, or in a way that nobody has seen.
- * `silenceMs`: what who died was given, if it has said so.
+ * `silenceMs`: what who died was given, `polledMs`: when who released has last polled, if they have said so.
  */
-export type End = { how: 'released' | 'died'; seenMonoMs: number; silenceMs?: number | undefined } | { how: 'cut off' }
+export type End =
+  | { how: 'released'; seenMonoMs: number; polledMs?: number | undefined }
+  | { how: 'died'; seenMonoMs: number; silenceMs?: number | undefined }
+  | { how: 'cut off' }
 
 /** @param sid of the session that is about to own the user, on the instance of this name */
 export function endBefore(userId: string, { sid, name }: { sid: string; name: string }, leases: LeaseLog): End {
   const lease = leases.leases.get(userId)
   if (lease === undefined) return { how: 'cut off' }
   const { owner } = lease.record
-  if (owner === null || owner === sid) return { how: 'released', seenMonoMs: lease.seenMonoMs }
+  if (owner === null || owner === sid)
+    return { how: 'released', seenMonoMs: lease.seenMonoMs, polledMs: lease.record.polled_ms }
   const session = leases.sessions.get(owner)
   // A process that ended on this disk in the middle of its work may have left events in it.
   if (session === undefined || lease.record.name === name) return { how: 'cut off' }
@@ -47,10 +51,21 @@ export async function startTime(
   const known = (await checkpoints.read(userId))?.record.accounts ?? []
   const rests = accounts.ofUser(userId).every((entry) => isQuiet(entry, known))
   if (!rests || end.how === 'cut off') return { restMs: 0, known }
-  // A poll that came due while nobody worked for the user is made up for.
-  const aloneMs = clock.monoMs() - end.seenMonoMs + SLACK_MS + (end.how === 'died' ? (end.silenceMs ?? silenceMs) : 0)
   const nowMs = clock.wallMs()
-  return { restMs: Math.max(0, nextSlotMs(nowMs - aloneMs, intervalMs, slotOf(userId)) - nowMs), known }
+  // A poll that came due while nobody worked for the user is made up for.
+  const polledMs = Math.min(nowMs, lastPollMs(end, nowMs, { clock, silenceMs }))
+  return { restMs: Math.max(0, nextSlotMs(polledMs, intervalMs, slotOf(userId)) - nowMs), known }
+}
+
+/** Since when at the latest nobody has polled the user, epoch ms. */
+function lastPollMs(
+  end: Exclude<End, { how: 'cut off' }>,
+  nowMs: number,
+  { clock, silenceMs }: Pick<StartTimeDeps, 'clock' | 'silenceMs'>,
+): number {
+  const seenMs = nowMs - (clock.monoMs() - end.seenMonoMs)
+  if (end.how === 'died') return seenMs - (end.silenceMs ?? silenceMs) - SLACK_MS
+  return end.polledMs ?? seenMs - SLACK_MS
 }
 
 /** Nothing to do for the account but to poll it, as far as its last owner has said. */

@@ -274,15 +274,15 @@ export class Supervisor {
   async #end(userId: string, tenure: Tenure): Promise<void> {
     this.#tenures.delete(userId)
     this.#deps.log.debug({ user: userId, epoch: tenure.epoch, nowMs: this.#deps.clock.monoMs() }, 'user let go')
-    await this.#giveBack(userId, tenure.epoch)
+    await this.#giveBack(userId, tenure.epoch, tenure.polledMs)
   }
 
   /** To whoever should have the user; to nobody when that is this instance, or when there is nothing to do for the user. */
-  async #giveBack(userId: string, epoch: Epoch): Promise<void> {
+  async #giveBack(userId: string, epoch: Epoch, polledMs: number | null = null): Promise<void> {
     if (!this.session.valid) return
     const next = this.#deps.accounts.needsOwner(userId) ? this.#members.desired(userId) : null
     const to = next?.sid === this.session.sid ? null : next
-    await returnLease(userId, epoch, this.session.sid, to, this.#deps.leases)
+    await returnLease(userId, epoch, { to, from: this.session.sid, polledMs }, this.#deps.leases)
   }
 
   #dropAll(): void {

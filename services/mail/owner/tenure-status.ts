@@ -1,6 +1,6 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
-import { stateName } from '../base/model.ts'
+import { type AccountRef, stateName } from '../base/model.ts'
 import { slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
@@ -9,6 +9,19 @@ import { accountStatus, errorText } from '../sync/status.ts'
 
 type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state' | 'outbox' | 'slot'> & {
   outbox: RelayStatus
+}
+
+/** When all of the user's mailboxes had been polled, epoch ms; null when one of them was not yet. */
+export function lastPollMs(
+  entries: readonly AccountEntry[],
+  stateOf: (account: AccountRef) => AccountState | undefined,
+  polled: (account: AccountRef, lane: string) => boolean,
+): number | null {
+  const polls = entries.flatMap(({ account }) => {
+    const state = stateOf(account)
+    return state === undefined ? [] : [state.oldestPollMs((lane) => polled(account, lane))]
+  })
+  return polls.length === 0 || polls.includes(null) ? null : Math.min(...polls.map(Number))
 }
 
 /** An account without a worker waits for the user, or for its first moment. */

@@ -20,9 +20,10 @@ import type { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { Rest } from './rest.ts'
-import { type RevocationDeps, revokeGrantOf } from './revocation.ts'
+import type { RevocationDeps } from './revocation.ts'
+import { Revocations } from './revocations.ts'
 import { type TakeoverDeps, takeOver } from './takeover.ts'
-import { statusOf } from './tenure-status.ts'
+import { lastPollMs, statusOf } from './tenure-status.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -57,8 +58,6 @@ type Running = {
   verified: boolean
 }
 
-type Revoking = { sealed: string; stop: AbortController; ended: Promise<void> }
-
 export class Tenure {
   readonly userId: string
   readonly epoch: Epoch
@@ -68,7 +67,7 @@ export class Tenure {
   readonly #deps: TenureDeps
   readonly #owns: () => boolean
   readonly #workers = new Map<string, Running>()
-  readonly #revoking = new Map<string, Revoking>()
+  readonly #revocations: Revocations
   readonly #lost = new AbortController()
   #relay: RelayRun | null = null
   #checkpointer: Checkpointer | null = null
@@ -82,6 +81,7 @@ export class Tenure {
     this.userId = userId
     this.epoch = epoch
     this.rest = new Rest(deps.clock)
+    this.#revocations = new Revocations(deps, this.#lost.signal)
     this.#owner = owner
     this.#deps = deps
     this.#owns = () => !this.#lost.signal.aborted && owns()
@@ -133,7 +133,7 @@ export class Tenure {
       if (!wanted) this.#stopWorker(entry, running)
       else if (running === undefined) this.#startWorker(entry)
       else if (isOutdated(running, entry)) this.#restartWorker(entry, running)
-      this.#revoke(entry.account, record.revoke)
+      this.#revocations.follow(entry.account, record.revoke)
     }
   }
 
@@ -147,7 +147,7 @@ export class Tenure {
   get idle(): boolean {
     return (
       this.#workers.size === 0 &&
-      this.#revoking.size === 0 &&
+      this.#revocations.isEmpty &&
       this.#relay !== null &&
       this.#relay.status().pending === 0
     )
@@ -157,6 +157,19 @@ export class Tenure {
   }
   get lost(): AbortSignal {
     return this.#lost.signal
+  }
+
+  /** When the user was last polled, epoch ms; null = there may be more to do than polls. */
+  get polledMs(): number | null {
+    const { accounts, polled, intervalMs } = this.#deps
+    const { dueMs } = this.rest
+    if (this.#relay === null) return dueMs === null ? null : dueMs - intervalMs
+    return lastPollMs(accounts.ofUser(this.userId), (account) => this.#stateOf(account), polled)
+  }
+
+  #stateOf(account: AccountRef): AccountState | undefined {
+    const name = accountName(account)
+    return this.#workers.get(name)?.worker.state ?? this.#lastStates.get(name)
   }
 
   /** Status of every connected account of the user; null until the take-over is done. */
@@ -169,9 +182,7 @@ export class Tenure {
       .ofUser(this.userId)
       .filter(({ record }) => record.desired === 'connected')
       .map((entry) => {
-        const name = accountName(entry.account)
-        const state = this.#workers.get(name)?.worker.state ?? this.#lastStates.get(name)
-        return statusOf(entry, state, {
+        return statusOf(entry, this.#stateOf(entry.account), {
           outbox: relay.status(),
           polled: (lane) => polled(entry.account, lane),
           nowMs: clock.wallMs(),
@@ -196,7 +207,7 @@ export class Tenure {
       ...[...this.#workers.values()].map(({ ended }) => ended),
       this.#relay?.done,
       this.#checkpoints,
-      ...[...this.#revoking.values()].map(({ ended }) => ended),
+      this.#revocations.ended(),
     ])
   }
 
@@ -263,25 +274,6 @@ export class Tenure {
     running.stop.abort(new Error('a new credential'))
     this.#workers.delete(accountName(entry.account))
     this.#startWorker(entry)
-  }
-
-  /** Revokes what the record says now; a revocation that it no longer asks for ends. */
-  #revoke(account: AccountRef, sealed: string | null): void {
-    const name = accountName(account)
-    const current = this.#revoking.get(name)
-    if (current?.sealed === sealed) return
-    current?.stop.abort(new Error('no longer to be revoked'))
-    if (sealed === null) return
-    const stop = new AbortController()
-    const signal = AbortSignal.any([stop.signal, this.#lost.signal])
-    const ended = revokeGrantOf(account, sealed, this.#deps, signal)
-      .catch((error) => {
-        if (!signal.aborted) this.#deps.log.error({ err: error }, 'revocation ended in a fault')
-      })
-      .finally(() => {
-        if (this.#revoking.get(name)?.stop === stop) this.#revoking.delete(name)
-      })
-    this.#revoking.set(name, { sealed, stop, ended })
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -52,6 +52,10 @@ test('it is started when its next poll is due, and at once when one came due whi
   assert.deepEqual([await restMs('released', 25_000), await restMs('died', 19_000)], [30_000, 30_000])
   assert.deepEqual([await restMs('released', 27_000), await restMs('died', 21_000)], [0, 0])
   assert.equal((await startTime(USER, { how: 'cut off' }, deps)).restMs, 0)
+  // Who has said when it polled last is believed, also when it was late: a slot that it has missed is made up for.
+  const polled = async (agoMs: number) =>
+    (await startTime(USER, { how: 'released', seenMonoMs: 100_000, polledMs: wallMs() - agoMs }, deps)).restMs
+  assert.deepEqual([await polled(29_000), await polled(31_000), await polled(-5_000)], [30_000, 0, 30_000])
 })
 
 test('it is started by a change of its account', async () => {
