@@ -12,8 +12,9 @@ const LEASES_MAX = 64
 const WORK_MAX = 16
 const PRIORITY = { look: 1, work: 0 } as const
 /** While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever. */
-const QUIET_MS = 100
+const QUIET_MS = 300
 const HOLD_MAX_MS = 2_000
+const LOOK_MS = 50
 
 export type Step = 'lease' | keyof typeof PRIORITY
 
@@ -63,7 +64,7 @@ export class Moves {
     const [clock, sinceMs] = [this.#clock, this.#clock.monoMs()]
     this.#lastLeaseMs = sinceMs
     const isMoving = (): boolean => this.#leases.pending > 0 || clock.monoMs() - this.#lastLeaseMs < QUIET_MS
-    while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted) await pause(clock, QUIET_MS, signal)
+    while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted) await pause(clock, LOOK_MS, signal)
     this.#work.start()
   }
 

@@ -48,6 +48,8 @@ export class Supervisor {
   readonly #moves: Moves
   readonly #disk: DiskWatch
   readonly #dirty = new Set<string>()
+  /** Users for whom only time, or nobody but somebody else, can change something: looked at again at the next scan. */
+  readonly #later = new Set<string>()
   readonly #wake = new Wake()
   #allDirty = true
   readonly #members = new Members()
@@ -84,9 +86,14 @@ export class Supervisor {
     const held = { session: this.session, tenures: this.#tenures, moves: this.#moves, release }
     const sight = new Sight(this.#deps, held)
     try {
-      while (!signal.aborted) {
-        await this.#observer.scan().catch((error) => log.debug({ err: error }, 'scan failed'))
-        sight.look()
+      for (let scannedMs = Number.NEGATIVE_INFINITY; !signal.aborted; ) {
+        if (clock.monoMs() - scannedMs >= times.scanMs) {
+          scannedMs = clock.monoMs()
+          await this.#observer.scan().catch((error) => log.debug({ err: error }, 'scan failed'))
+          sight.look()
+          for (const userId of this.#later) this.#dirty.add(userId)
+          this.#later.clear()
+        }
         this.#evaluate()
         await this.#wake.rest(times.scanMs, clock, signal)
       }
@@ -155,7 +162,7 @@ export class Supervisor {
         this.#moves.start(userId, () => this.#bury(userId, tenure))
       else if (this.#isToGo(userId, tenure, mine)) this.#moves.start(userId, () => this.#release(userId, tenure))
       else if (tenure.rest.isDue) this.#moves.start(userId, () => this.#start(userId, tenure))
-      else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#dirty.add(userId)
+      else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#later.add(userId)
       return
     }
     if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) {
@@ -163,7 +170,7 @@ export class Supervisor {
       return
     }
     if (this.#isFree(userId) && this.session.acquiring) this.#moves.start(userId, () => this.#acquire(userId))
-    else this.#dirty.add(userId)
+    else this.#later.add(userId)
   }
 
   #isToGo(userId: string, tenure: Tenure, mine: boolean): boolean {
