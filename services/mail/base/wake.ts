@@ -1,6 +1,9 @@
 /** A bell: whoever waits goes on when it rings, at the deadline, or with the signal. A ring while nobody waits is kept. */
 import { type Clock, pause } from './time.ts'
 
+/** One for all: an error with a stack per ring is most of its cost. */
+const RUNG: unknown = new Error('rung')
+
 export class Wake {
   #rung = false
   #ring: (() => void) | null = null
@@ -14,7 +17,7 @@ export class Wake {
   async rest(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
     if (!this.#rung && !signal.aborted) {
       const rung = new AbortController()
-      this.#ring = () => rung.abort()
+      this.#ring = () => rung.abort(RUNG)
       await pause(clock, ms, AbortSignal.any([signal, rung.signal]))
       this.#ring = null
     }

@@ -2,6 +2,8 @@
 import type { AccountStatus } from '#shared/contract.ts'
 import { type Clock, endsWithin, pause } from '../base/time.ts'
 
+const AWAKE: unknown = new Error('awake')
+
 export class Rest {
   readonly #clock: Clock
   readonly #waking = new AbortController()
@@ -42,7 +44,7 @@ export class Rest {
   }
 
   wake(): void {
-    this.#waking.abort()
+    this.#waking.abort(AWAKE)
   }
   /** The user is being started, or will not be. */
   end(): void {
