@@ -97,13 +97,17 @@ export class RelayRun {
     return { ...this.#status, error: this.#error }
   }
 
+  /** Every row is on the stream and marked: nothing was stored since all was, because whoever stores a row rings. */
+  get isDrained(): boolean {
+    return this.#idle && this.status().pending === 0
+  }
+
   /** Resolves once every row is on the stream and marked. @throws the signal's reason; Error when the run has ended. */
   async drained(signal: AbortSignal): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
       this.#options.signal.throwIfAborted()
-      // Nothing was stored since all was on the stream: whoever stores a row rings.
-      if (this.#idle && this.status().pending === 0) return
+      if (this.isDrained) return
       this.#bell.ring()
       await Promise.race([this.#drainedOnce.promise, aborted(signal), this.done])
     }

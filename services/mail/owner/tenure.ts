@@ -219,7 +219,7 @@ export class Tenure {
       stop.abort(RELEASED)
     }
     await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
-    if (this.#relay !== null && !this.#lost.signal.aborted) {
+    if (this.#relay !== null && !this.#relay.isDrained && !this.#lost.signal.aborted) {
       await this.#relay.drained(AbortSignal.any([this.#lost.signal, AbortSignal.timeout(FLUSH_MS)])).catch((error) => {
         this.#deps.log.debug({ err: error }, 'released before the outbox was empty; the next owner publishes the rest')
       })
