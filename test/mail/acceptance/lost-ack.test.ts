@@ -21,6 +21,8 @@ const UNPROTECTED: Controls = { expectSequence: false, readBack: false }
 /** The acknowledgement of a publish; answers of the buckets and of the API look otherwise. */
 const isAck = (chunk: Buffer): boolean => /\{"stream":"EMAIL_EVENTS",\s*"seq":/.test(chunk.toString('latin1'))
 
+const isPublish = (chunk: Buffer): boolean => /PUB user\.\S+\.email\.received /.test(chunk.toString('latin1'))
+
 async function behindProxy() {
   const stack = new AsyncDisposableStack()
   // The sandbox ends first: its instances need the proxy to hand over.
@@ -122,8 +124,9 @@ describe('acknowledgements that are lost', { concurrency: 3 }, () => {
     const a = await box.start('a', { env: url, controls })
     await box.connect(nc, 'ada', 'google', { n: 5 })
     await box.allLive(nc, ['ada'])
-    proxy.hold('toServer')
+    const held = proxy.holdFrom('toServer', isPublish)
     const id = deliver(box)
+    await held
     await box.spawn('b')
     await until('b owns ada', async () => (await leaseOwner(ops, 'ada')) === 'b')
     await until('b has published the mail', async () => (await timesOf(ops, id)) === 1)
