@@ -63,7 +63,7 @@ export class Checkpointer {
   readonly #wake = new Wake()
   #dueMs = Number.POSITIVE_INFINITY
   #captured: Captured | null = null
-  /** Something is not in the record yet that is more than an old position. */
+  /** Something is not in the record yet. */
   #behind = false
 
   constructor(userId: string, epoch: Epoch, checkpoint: Revised<CheckpointRecord>, deps: CheckpointerDeps) {
@@ -83,7 +83,7 @@ export class Checkpointer {
 
   /** Something changed that the next owner should know. */
   changed(cursorOnly: boolean): void {
-    if (!cursorOnly) this.#behind = true
+    this.#behind = true
     this.#changedWithin(cursorOnly ? CURSOR_EVERY_MS : MAIL_EVERY_MS)
   }
 

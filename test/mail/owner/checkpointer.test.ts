@@ -54,7 +54,7 @@ async function checkpointBox(
     running,
     /** What a release does when something was committed. */
     flush: async () => {
-      checkpointer.changed(false)
+      checkpointer.changed(true)
       await checkpointer.flush()
     },
     store,
