@@ -53,6 +53,11 @@ export async function settled(
 ): Promise<void> {
   const ops = await box.connection('ops')
   await box.allLive(nc, users, 90_000)
+  // A cluster on a busy machine takes its time for thousands of events.
+  const isSent = async (user: string): Promise<boolean> =>
+    (await box.status(nc, user)).accounts.every(({ outbox }) => outbox.pending === 0)
+  for (const user of users)
+    await until(`${about}: the outbox of ${user} is empty`, () => isSent(user), { timeoutMs: 120_000, everyMs: 200 })
   const lostNothing = async (): Promise<Ledger | null> => {
     const ledger = await box.ledger(ops)
     return ledger.lost.length === 0 ? ledger : null
