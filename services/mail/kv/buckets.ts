@@ -17,7 +17,7 @@ export class Buckets {
   readonly #open: Record<Name, Bucket>
   readonly #replicas: number
   /** What is still to be done about those that were opened anew. */
-  readonly #toDo = new Map<Name, () => Promise<void>>()
+  readonly #unfinished = new Map<Name, () => Promise<void>>()
   /** Those that had fewer revisions than were seen when they were last looked at. */
   readonly #suspects = new Set<Name>()
 
@@ -52,9 +52,9 @@ export class Buckets {
    */
   async verify(noticed: Noticed): Promise<void> {
     for (const name of ORDER) await this.#look(name, noticed)
-    for (const [name, act] of [...this.#toDo]) {
+    for (const [name, act] of [...this.#unfinished]) {
       await act()
-      this.#toDo.delete(name)
+      this.#unfinished.delete(name)
     }
     if (this.#suspects.size === 0) return
     const names = [...this.#suspects].map((name) => NAMES[name]).join(', ')
@@ -75,6 +75,6 @@ export class Buckets {
       return
     }
     this.#open[name] = now
-    this.#toDo.set(name, noticed(name, isSame ? 'went backwards' : 'lost'))
+    this.#unfinished.set(name, noticed(name, isSame ? 'went backwards' : 'lost'))
   }
 }

@@ -48,7 +48,7 @@ export class Supervisor {
   readonly #moves: Moves
   readonly #disk: DiskWatch
   readonly #dirty = new Set<string>()
-  /** Users for whom only time, or nobody but somebody else, can change something: looked at again at the next scan. */
+  /** Users for whom nothing can be done yet: looked at again with the next scan, and when news of them come. */
   readonly #later = new Set<string>()
   readonly #wake = new Wake()
   #allDirty = true

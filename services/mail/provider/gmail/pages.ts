@@ -136,7 +136,7 @@ async function historyPage(client: GmailClient, request: PageRequest, call: Call
 }
 
 /**
- * An empty page that says nothing new is doubted; it is asked again with a growing pause, as any bad answer.
+ * An empty page that says nothing new is doubted; it is asked again with a growing pause, like every bad answer.
  * @returns where the lane stands when the doubt begins, null when there is none (any more).
  * @throws ProviderError transient, code BAD_SHAPE, as long as it is doubted.
  */
