@@ -17,7 +17,7 @@ import {
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
-import type { CheckpointRecord, Checkpoints, SnapshotPointer } from '../kv/checkpoint.ts'
+import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import { queueDepth } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
@@ -26,6 +26,7 @@ import { readMeta, setCovered } from '../store/meta.ts'
 import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
+import { type Known, nextRecord } from './checkpoint-record.ts'
 import { addGeneration, enoughFresh, isSnapshotDue, renewalS, takeSnapshot, unpoint } from './snapshotter.ts'
 
 /**
@@ -49,6 +50,8 @@ export type CheckpointerDeps = {
   owns(): boolean
   accounts(): AccountRef[]
   statuses(): AccountStatus[]
+  /** Lanes by account as the workers left them, if the database would say nothing else; null = ask it. */
+  lanes(): Record<string, LaneState[]> | null
   /** Test-only control arm: write lanes before their mail is published. */
   early?: boolean
 }
@@ -63,8 +66,8 @@ export class Checkpointer {
   readonly #wake = new Wake()
   #dueMs = Number.POSITIVE_INFINITY
   #captured: Captured | null = null
-  /** Something is not in the record yet. */
-  #behind = false
+  /** What is not in the record yet. */
+  #behind: 'nothing' | 'positions' | 'mail' = 'nothing'
 
   constructor(userId: string, epoch: Epoch, checkpoint: Revised<CheckpointRecord>, deps: CheckpointerDeps) {
     this.#userId = userId
@@ -83,7 +86,7 @@ export class Checkpointer {
 
   /** Something changed that the next owner should know. */
   changed(cursorOnly: boolean): void {
-    this.#behind = true
+    if (!cursorOnly || this.#behind === 'nothing') this.#behind = cursorOnly ? 'positions' : 'mail'
     this.#changedWithin(cursorOnly ? CURSOR_EVERY_MS : MAIL_EVERY_MS)
   }
 
@@ -146,14 +149,25 @@ export class Checkpointer {
 
   /** The last checkpoint of a term, after worker and relay have stopped. Positions of unpublished mail are left out. */
   async flush(): Promise<void> {
-    if (!this.#behind && this.#captured === null) return
+    if (this.#behind === 'nothing' && this.#captured === null) return
+    if (this.#behind === 'positions' && (await this.#flushPositions())) return
     this.#captured = this.#capture()
     await this.#writeIfPublished()
   }
 
+  /** All mail is in the record and on the stream: many users are released at a time, and a look at the disk costs most of it. */
+  async #flushPositions(): Promise<boolean> {
+    const moved = this.#captured === null ? this.#deps.lanes() : null
+    if (moved === null || !this.#deps.owns()) return false
+    const { record } = this.#current
+    this.#behind = 'nothing'
+    await this.#write(this.#recordOf({ ...record.lanes, ...moved }, record))
+    return true
+  }
+
   /** Lanes and the newest outbox row in one read transaction. */
   #capture(): Captured {
-    this.#behind = false
+    this.#behind = 'nothing'
     return this.#deps.store.read(this.#userId, (db) => ({
       lanes: Object.fromEntries(
         this.#deps.accounts().map((account) => {
@@ -182,7 +196,7 @@ export class Checkpointer {
     if (captured === null || !this.#deps.owns()) return false
     const published = this.#deps.store.read(this.#userId, (db) => allPublishedUpTo(db, captured.lastId))
     if (!published && this.#deps.early !== true) return false
-    const record = this.#recordOf(captured)
+    const record = this.#recordOf(captured.lanes, this.#known())
     const isWritten = await this.#write(record)
     this.#captured = null
     // No later owner had claimed the user: nobody else can have published anything.
@@ -190,29 +204,16 @@ export class Checkpointer {
     return isWritten
   }
 
-  #recordOf({ lanes }: Captured): CheckpointRecord {
-    const { store, clock } = this.#deps
-    const [meta, end] = store.read(this.#userId, (db) => [readMeta(db), ledgerEnd(db)])
-    const { record } = this.#current
-    const nowS = toSeconds(clock.wallMs())
-    const streamCreatedMs = meta?.streamCreatedMs ?? null
-    const covers = (pointer: SnapshotPointer): boolean =>
-      pointer.streamCreatedMs === streamCreatedMs && pointer.last >= end.seq
-    const snapshots = record.snapshots.map((pointer) => (covers(pointer) ? { ...pointer, coveredS: nowS } : pointer))
-    return {
-      ...record,
-      lanes,
-      lanesEpoch: this.#epoch,
-      pub: end.seq,
-      pubEventId: end.eventId,
-      streamCreatedMs,
-      firstStreamMs: record.firstStreamMs ?? (record.bornS === null ? null : streamCreatedMs),
-      snapshots,
-      unsavedSince: end.seq === 0 || snapshots.some(covers) ? null : (record.unsavedSince ?? nowS),
-      gaps: meta?.gaps ?? {},
-      accounts: this.#deps.statuses().map((status) => ({ ...status, live: false })),
-      ts: nowS,
-    }
+  #known(): Known {
+    const [meta, end] = this.#deps.store.read(this.#userId, (db) => [readMeta(db), ledgerEnd(db)])
+    const { streamCreatedMs = null, gaps = {} } = meta ?? {}
+    return { pub: end.seq, pubEventId: end.eventId, streamCreatedMs, gaps }
+  }
+
+  #recordOf(lanes: CheckpointRecord['lanes'], known: Known): CheckpointRecord {
+    const nowS = toSeconds(this.#deps.clock.wallMs())
+    const accounts = this.#deps.statuses().map((status) => ({ ...status, live: false }))
+    return nextRecord(this.#current.record, known, { lanes, lanesEpoch: this.#epoch, accounts, ts: nowS })
   }
 
   /** False when another write was there first; then it is made again. */

@@ -1,6 +1,6 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
-import { type AccountRef, stateName } from '../base/model.ts'
+import { type AccountRef, isRefill, type LaneState, stateName } from '../base/model.ts'
 import { slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
@@ -22,6 +22,24 @@ export function lastPollMs(
     return state === undefined ? [] : [state.oldestPollMs((lane) => polled(account, lane))]
   })
   return polls.length === 0 || polls.includes(null) ? null : Math.min(...polls.map(Number))
+}
+
+/**
+ * The lanes of the accounts by name, if they are as the database has them and nothing waits to be fetched: what a disk has
+ * refused stands in memory alone. Accounts without a worker are left out. Null when that is not certain.
+ */
+export function lanesOf(
+  entries: readonly AccountEntry[],
+  stateOf: (account: AccountRef) => AccountState | undefined,
+): Record<string, LaneState[]> | null {
+  const found: Record<string, LaneState[]> = {}
+  for (const { account } of entries) {
+    const state = stateOf(account)
+    if (state === undefined) continue
+    if (state.lanes.size === 0 || state.queue.entries > 0 || state.faults.size > 0) return null
+    found[stateName(account)] = [...state.lanes.values()].filter(({ lane }) => !isRefill(lane))
+  }
+  return found
 }
 
 /** An account without a worker waits for the user, or for its first moment. */

@@ -23,7 +23,7 @@ import { Rest } from './rest.ts'
 import type { RevocationDeps } from './revocation.ts'
 import { Revocations } from './revocations.ts'
 import { type TakeoverDeps, takeOver } from './takeover.ts'
-import { lastPollMs, statusOf } from './tenure-status.ts'
+import { lanesOf, lastPollMs, statusOf } from './tenure-status.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -111,6 +111,7 @@ export class Tenure {
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.statuses() ?? [],
+      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), (account) => this.#stateOf(account)),
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     if (isNews) this.#checkpointer.changed(false)

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type AccountStatus, CONTRACT, type StatusReply } from '#shared/contract.ts'
 import { BUCKET_STATE } from '#shared/subjects.ts'
+import type { LaneState } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
@@ -25,7 +26,12 @@ const KEY = 'google.primary'
 
 /** User ada, taken over; a checkpointer of that term; and hands that do what worker and relay do. */
 async function checkpointBox(
-  options: { early?: boolean; statuses?: AccountStatus[]; port?: (port: number) => Promise<number> } = {},
+  options: {
+    early?: boolean
+    statuses?: AccountStatus[]
+    port?: (port: number) => Promise<number>
+    lanes?: () => Record<string, LaneState[]>
+  } = {},
 ) {
   await using stack = new AsyncDisposableStack()
   const kv = stack.use(await kvBox())
@@ -42,6 +48,7 @@ async function checkpointBox(
     owns: () => true,
     accounts: () => [ACCOUNT],
     statuses: () => options.statuses ?? [],
+    lanes: () => options.lanes?.() ?? null,
     ...(options.early === true ? { early: true } : {}),
   })
   const stop = new AbortController()
@@ -52,6 +59,11 @@ async function checkpointBox(
   return {
     checkpointer,
     running,
+    /** As before the last checkpoint of a term: nobody else writes. */
+    stopped: () => {
+      stop.abort()
+      return running
+    },
     /** What a release does when something was committed. */
     flush: async () => {
       checkpointer.changed(true)
@@ -115,6 +127,27 @@ describe('checkpoints', { concurrency: 3 }, () => {
     const before = await box.seen.read(USER)
     await box.checkpointer.flush()
     assert.equal((await box.seen.read(USER))?.revision, before?.revision)
+  })
+
+  test('a release after which only positions have moved asks no database; after new mail it does', async () => {
+    const inMemory = { ...newLane('history'), cursor: 'memory', done: true }
+    await using box = await checkpointBox({ lanes: () => ({ [KEY]: [inMemory] }) })
+    await box.stopped()
+    box.mail('a', 3)
+    box.lane('h1')
+    box.publishAll()
+    box.checkpointer.changed(false)
+    await box.flush()
+    const first = await box.seen.read(USER)
+    assert.deepEqual(await box.cursors(), ['history:h1'])
+    await box.flush()
+    const moved = await box.seen.read(USER)
+    assert.deepEqual(await box.cursors(), ['history:memory'])
+    assert.deepEqual(moved?.record.pub, first?.record.pub)
+    box.mail('b', 1)
+    box.checkpointer.changed(false)
+    await box.flush()
+    assert.deepEqual(await box.cursors(), ['history:memory'], 'the new mail is not on the stream')
   })
 
   test('how many mails an account has is told by the last checkpoint, also to the next owner', async () => {

@@ -49,7 +49,14 @@ async function snapshotterBox(failures: number, failsStored = false) {
   }
   const term = async (epoch: Epoch) => {
     const { checkpoint } = await takeOver(USER, epoch, 'sid', deps)
-    const parts = { ...deps, snapshots, owns: () => true, accounts: () => [ACCOUNT], statuses: () => [] }
+    const parts = {
+      ...deps,
+      snapshots,
+      owns: () => true,
+      accounts: () => [ACCOUNT],
+      statuses: () => [],
+      lanes: () => null,
+    }
     return new Checkpointer(USER, epoch, checkpoint, parts)
   }
   let checkpointer = await term(EPOCH)
