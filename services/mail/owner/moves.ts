@@ -12,7 +12,7 @@ const LEASES_MAX = 64
 const WORK_MAX = 16
 const PRIORITY = { look: 1, work: 0 } as const
 /** While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever. */
-const QUIET_MS = 300
+const QUIET_MS = 150
 const HOLD_MAX_MS = 2_000
 const LOOK_MS = 50
 
@@ -55,6 +55,11 @@ export class Moves {
     if (kind !== 'lease') return this.#work.add(work, { priority: PRIORITY[kind] })
     this.#lastLeaseMs = this.#clock.monoMs()
     return this.#leases.add(work)
+  }
+
+  /** Resolves when no lease waits to be won or given back: what nobody waits for comes after what others wait for. */
+  leasesWritten(): Promise<void> {
+    return this.#leases.onIdle()
   }
 
   /** Instances came or went: work waits until the leases of the users that move for it are written. */

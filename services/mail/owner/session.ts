@@ -110,8 +110,15 @@ export class Session {
       } catch (error) {
         if (!signal.aborted) this.#logger.warn({ err: error }, 'heartbeat failed')
       }
-      await pause(this.#clock, this.#state === 'closed' ? this.#times.requestMs : this.#times.heartbeatMs, signal)
+      await pause(this.#clock, this.#pauseMs, signal)
     }
+  }
+
+  /** The first heartbeat comes early: it shows the others that whoever has joined stays. */
+  get #pauseMs(): number {
+    const { requestMs, firstBeatMs, heartbeatMs } = this.#times
+    if (this.#state === 'closed') return requestMs
+    return this.#beats === 0 ? firstBeatMs : heartbeatMs
   }
 
   /** Tells the others that this instance takes no users any more. */

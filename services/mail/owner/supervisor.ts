@@ -107,7 +107,6 @@ export class Supervisor {
     }
   }
 
-  /** The users owned by this instance. */
   get tenures(): ReadonlyMap<string, Tenure> {
     return this.#tenures
   }
@@ -271,11 +270,13 @@ export class Supervisor {
     await this.#moves.step('lease', () => this.#end(userId, tenure))
   }
 
-  #release(userId: string, tenure: Tenure): Promise<void> {
-    return this.#moves.step('lease', async () => {
-      await tenure.release()
-      await this.#end(userId, tenure)
-    })
+  async #release(userId: string, tenure: Tenure): Promise<void> {
+    try {
+      await this.#moves.step('lease', () => tenure.release().then(() => this.#end(userId, tenure)))
+    } finally {
+      await this.#moves.leasesWritten()
+      await tenure.close()
+    }
   }
 
   async #end(userId: string, tenure: Tenure): Promise<void> {

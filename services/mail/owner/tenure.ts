@@ -212,7 +212,7 @@ export class Tenure {
     ])
   }
 
-  /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back. */
+  /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back, then `close`. */
   async release(): Promise<void> {
     this.#releasing = true
     for (const [name, { worker, stop }] of this.#workers) {
@@ -228,6 +228,12 @@ export class Tenure {
     this.#stopCheckpoints.abort(RELEASED)
     await this.#checkpoints
     await this.#checkpointer?.flush().catch((error) => this.#failed(error))
+    // A revocation must not go on beside that of the next owner.
+    if (!this.#revocations.isEmpty) await this.close()
+  }
+
+  /** Ends what is left of a released user: loops that wait. Nobody is kept waiting for it. */
+  async close(): Promise<void> {
     // The database stays open while the cache has room: closing waits for the disk, and the other users for it.
     await this.#abort(RELEASED)
     this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)

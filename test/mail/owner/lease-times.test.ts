@@ -21,7 +21,8 @@ test('the times of leases at the default silence', () => {
     marginMs: 600,
     scanMs: 250,
     drainMs: 10_000,
-    joinDebounceMs: 2_000,
+    joinDebounceMs: 1_200,
+    firstBeatMs: 750,
     blindMs: 6_000,
   })
 })
@@ -31,14 +32,14 @@ test('the times of leases fit together at every silence that can be configured',
   fc.assert(
     fc.property(silences, (given) => {
       const times = leaseTimes(silenceOf(String(given)))
-      const { silenceMs, heartbeatMs, requestMs, marginMs, scanMs, drainMs, joinDebounceMs } = times
+      const { silenceMs, heartbeatMs, firstBeatMs, requestMs, marginMs, scanMs, drainMs, joinDebounceMs } = times
       const rules = {
         'all are whole and positive': Object.values(times).every((ms) => Number.isSafeInteger(ms) && ms > 0),
         'a heartbeat and its answer fit into a term': heartbeatMs + requestMs + marginMs < silenceMs,
         'one lost heartbeat does not end a term': 2 * heartbeatMs + requestMs + marginMs < silenceMs,
         'one heartbeat is answered or given up before the next': requestMs < heartbeatMs,
         'a look at the others comes before a margin has passed': scanMs < marginMs,
-        'a member that has just joined beats before users go to it': heartbeatMs < joinDebounceMs,
+        'a member that has just joined beats before users go to it': firstBeatMs + scanMs < joinDebounceMs,
         'users go to it before it could count as dead': joinDebounceMs + scanMs < silenceMs,
         'the others are told, and events in flight end, within the drain limit': requestMs + FLUSH_MS < drainMs,
       }

@@ -35,6 +35,7 @@ test('a worker runs while the account is connected, and again after the user has
   await isPolling(node, node.provider.asked.length)
   assert.equal(node.workers.length, 2)
   await tenure.release()
+  await tenure.close()
   assert.equal((await eventsOf(await box.connect('ops'), USER)).length, TWENTY)
 })
 
@@ -54,6 +55,7 @@ test('a user who reconnects while the old worker is still ending gets a new one'
   await isPolling(node)
   assert.equal(tenure.idle, false)
   await tenure.release()
+  await tenure.close()
 })
 
 test('a disconnect also ends what has ended by itself, so that the user can be released', async () => {
@@ -75,6 +77,7 @@ test('a disconnect also ends what has ended by itself, so that the user can be r
   await until('nothing is left', () => tenure.idle)
   assert.equal(node.provider.asked.length, asked)
   await tenure.release()
+  await tenure.close()
 })
 
 test('a release ends workers, then events, then the last checkpoint', async () => {
@@ -84,6 +87,7 @@ test('a release ends workers, then events, then the last checkpoint', async () =
   const tenure = await started(node)
   await until('the first mail is stored', () => node.provider.asked.length > 1)
   await tenure.release()
+  await tenure.close()
   const asked = node.provider.asked.length
   const stored = node.store.read(USER, outboxDepth)
   const events = await eventsOf(await box.connect('ops'), USER)
@@ -103,9 +107,11 @@ test('the release of a user to whom nothing has happened writes no checkpoint', 
   const first = await started(node)
   await isPolling(node)
   await first.release()
+  await first.close()
   const tenure = await started(node, { ...EPOCH, rev: 2 })
   await isPolling(node, node.provider.asked.length)
   const before = await node.checkpoints.read(USER)
   await tenure.release()
+  await tenure.close()
   assert.equal((await node.checkpoints.read(USER))?.revision, before?.revision)
 })
