@@ -11,8 +11,11 @@ import { type Clock, pause } from '../base/time.ts'
 const LEASES_MAX = 64
 const WORK_MAX = 16
 const PRIORITY = { look: 1, work: 0 } as const
-/** While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever. */
-const QUIET_MS = 150
+/**
+ * While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever.
+ * The first lease comes up to 200 ms after the news that an instance stops.
+ */
+const QUIET_MS = 300
 const HOLD_MAX_MS = 2_000
 const LOOK_MS = 50
 
