@@ -26,6 +26,22 @@ test('a user has one move at a time, and its end is told, also after a fault', a
   assert.deepEqual([done, ended, moves.has('ada')], [['first'], ['ada', 'ada'], false])
 })
 
+test('what nobody waits for comes when no lease waits to be written', async () => {
+  const { moves, done, note } = box()
+  const written = Promise.withResolvers<void>()
+  moves.start('ada', async () => {
+    await moves.step('lease', note('ada'))
+    await moves.leasesWritten()
+    done.push('tidied')
+  })
+  moves.start('bob', () => moves.step('lease', () => written.promise.then(note('bob'))))
+  await new Promise(setImmediate)
+  assert.deepEqual(done, ['ada'])
+  written.resolve()
+  await moves.settled()
+  assert.deepEqual(done, ['ada', 'bob', 'tidied'])
+})
+
 test('work waits while leases come and go, and goes on when none has for a moment: first a look at all users', async () => {
   const { clock, moves, done, note } = box()
   const held = moves.hold(NEVER)

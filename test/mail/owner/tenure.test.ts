@@ -87,7 +87,6 @@ test('a release ends workers, then events, then the last checkpoint', async () =
   const tenure = await started(node)
   await until('the first mail is stored', () => node.provider.asked.length > 1)
   await tenure.release()
-  await tenure.close()
   const asked = node.provider.asked.length
   const stored = node.store.read(USER, outboxDepth)
   const events = await eventsOf(await box.connect('ops'), USER)
@@ -98,6 +97,9 @@ test('a release ends workers, then events, then the last checkpoint', async () =
   assert.equal(Number(lane?.cursor) * 5, events.length, 'the checkpoint stands where the stream stands')
   tenure.accountsChanged()
   assert.equal(node.provider.asked.length, asked, 'nothing starts again')
+  assert.equal(tenure.lost.aborted, false)
+  await tenure.close()
+  assert.equal(tenure.lost.aborted, true, 'what only waits ends after the lease was given back')
 })
 
 test('the release of a user to whom nothing has happened writes no checkpoint', async () => {
