@@ -96,7 +96,8 @@ describe('who owns whom', { concurrency: 3 }, () => {
     const checkpoints = await slowCheckpoints(box)
     const gate = Promise.withResolvers<void>()
     checkpoints.gate = gate.promise
-    const a = await box.node('a', { tenure: { checkpoints } })
+    // With the short silence of the others a request has 167 ms, and a busy disk may need longer for each of many.
+    const a = await box.node('a', { tenure: { checkpoints }, silenceMs: 6_000 })
     a.run()
     await box.put(a, 'user0')
     await until('the take-over is under way', () => checkpoints.reads === 1)
