@@ -54,7 +54,10 @@ describe('an instance whose watches fail', { concurrency: 3 }, () => {
       {
         using _ = blinded(a, what)
         await owns(b, USERS)
-        assert.deepEqual([owned(a), a.supervisor.session.state], [[], 'live'])
+        assert.deepEqual(owned(a), [])
+        // Who cannot see its leases gives its session back as well: there may be users that it was handed since.
+        const state = what.some((bucket) => bucket === 'leases') ? 'closed' : 'live'
+        await until(`its session is ${state}`, () => a.supervisor.session.state === state)
       }
       await owns(a, AS)
     })
