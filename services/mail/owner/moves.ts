@@ -6,7 +6,7 @@
  */
 import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
-import { type Clock, pause } from '../base/time.ts'
+import { type Clock, endsWithin, pause } from '../base/time.ts'
 
 const LEASES_MAX = 64
 const WORK_MAX = 16
@@ -26,6 +26,7 @@ export class Moves {
   readonly #leases = new PQueue({ concurrency: LEASES_MAX })
   readonly #work = new PQueue({ concurrency: WORK_MAX })
   #lastLeaseMs = 0
+  #written: Promise<unknown> | null = null
   readonly #ended: (userId: string) => void
   readonly #clock: Clock
   readonly #log: Log
@@ -60,9 +61,13 @@ export class Moves {
     return this.#leases.add(work)
   }
 
-  /** Resolves when no lease waits to be won or given back: what nobody waits for comes after what others wait for. */
-  leasesWritten(): Promise<void> {
-    return this.#leases.onIdle()
+  /** Resolves when no lease waits to be won or given back, or after a while: for what comes after what others wait for. */
+  async leasesWritten(): Promise<void> {
+    // One wait for all: many users are released at a time.
+    this.#written ??= endsWithin(this.#clock, HOLD_MAX_MS, this.#leases.onIdle()).finally(() => {
+      this.#written = null
+    })
+    await this.#written
   }
 
   /** Instances came or went: work waits until the leases of the users that move for it are written. */

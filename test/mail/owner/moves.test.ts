@@ -42,6 +42,14 @@ test('what nobody waits for comes when no lease waits to be written', async () =
   assert.deepEqual(done, ['ada', 'bob', 'tidied'])
 })
 
+test('what nobody waits for comes all the same while a lease cannot be written', async () => {
+  const { clock, moves } = box()
+  void moves.step('lease', () => new Promise(() => undefined))
+  const written = moves.leasesWritten()
+  await clock.advance(2_000)
+  await written
+})
+
 test('work waits while leases come and go, and goes on when none has for a moment: first a look at all users', async () => {
   const { clock, moves, done, note } = box()
   const held = moves.hold(NEVER)
