@@ -26,6 +26,22 @@ describe('the session of an instance', { concurrency: 3 }, () => {
     assert.deepEqual([a.session.valid, await others.readSession(sid)], [false, null])
   })
 
+  test('the first heartbeat after the opening comes early, the others at their interval', async () => {
+    const slept: number[] = []
+    const beats = new Set([TIMES.firstBeatMs, TIMES.heartbeatMs])
+    const clock: Clock = {
+      ...systemClock,
+      sleep(ms, signal) {
+        if (beats.has(ms)) slept.push(ms)
+        return systemClock.sleep(ms, signal)
+      },
+    }
+    await using box = await kvBox()
+    await using _ = await member(box, 'a', { clock })
+    await until('it has beaten twice', () => slept.length >= 3)
+    assert.deepEqual(slept.slice(0, 3), [TIMES.firstBeatMs, TIMES.heartbeatMs, TIMES.heartbeatMs])
+  })
+
   test('a heartbeat that is not acknowledged extends nothing, even when it arrived', async () => {
     await using box = await kvBox()
     await using proxy: TcpProxy = await startProxy(box.server.port)
