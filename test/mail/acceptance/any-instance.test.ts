@@ -23,6 +23,7 @@ const NEVER_SILENT = { MAIL_LEASE_SILENCE_MS: '60000' }
 /** How long the owner is given, and what may pass besides on a busy machine. */
 const OWNER_MS = 1_000
 const SLACK_MS = 1_500
+const LOST_TRIES = { timeoutMs: 90_000 }
 
 const mailsOf = (box: Sandbox, user: string): number => box.sim.truth(box.simUser(user), 'google').must.length
 
@@ -125,10 +126,11 @@ test('a paused owner: status is the checkpoint after a second, connect and disco
     // A request that NATS hands to the one that is paused is not answered.
     await box.connect(nc, user, 'microsoft', { n: 1 }, 'primary', { patient: true })
     await untilAnswered(() => disconnect(nc, user, 'google'))
-    const left = await until('status shows what is connected now', async () => {
+    const isLeft = async () => {
       const { accounts } = await box.status(nc, user)
       return accounts.length === 1 && accounts
-    })
+    }
+    const left = await until('status shows what is connected now', isLeft, LOST_TRIES)
     assert.deepEqual(
       left.map(({ provider, state, live }) => [provider, state, live]),
       [['microsoft', 'connecting', false]],
@@ -140,12 +142,16 @@ test('a paused owner: status is the checkpoint after a second, connect and disco
   assert.deepEqual((await untilLive(box, nc, user)).provider, 'microsoft')
 })
 
-/** Again as long as NATS hands it to the paused process. */
+/** Again as long as NATS hands it to the paused process: each try that is lost takes 3 s, and it is chosen half the time. */
 const untilAnswered = (operation: () => Promise<void>): Promise<boolean> =>
-  until('an instance that runs has answered', async () => {
-    await operation()
-    return true
-  })
+  until(
+    'an instance that runs has answered',
+    async () => {
+      await operation()
+      return true
+    },
+    LOST_TRIES,
+  )
 
 for (const how of ['cut off', 'cut off without a word'] as const)
   test(`an owner that is ${how}: status is the checkpoint, and the owner's own word once it is back`, async () => {
