@@ -68,6 +68,8 @@ export class Checkpointer {
   #captured: Captured | null = null
   /** What is not in the record yet. */
   #behind: 'nothing' | 'positions' | 'mail' = 'nothing'
+  #writing = false
+  #halted = false
 
   constructor(userId: string, epoch: Epoch, checkpoint: Revised<CheckpointRecord>, deps: CheckpointerDeps) {
     this.#userId = userId
@@ -92,7 +94,7 @@ export class Checkpointer {
 
   #changedWithin(ms: number): void {
     const due = this.#deps.clock.monoMs() + ms
-    if (due >= this.#dueMs) return
+    if (due >= this.#dueMs || this.#halted) return
     this.#dueMs = due
     this.#wake.ring()
   }
@@ -110,12 +112,22 @@ export class Checkpointer {
       const waitMs = this.#captured === null ? this.#dueMs - clock.monoMs() : RETRY_MS
       if (waitMs > 0) await this.#wake.rest(waitMs, clock, signal)
       if (signal.aborted) return
+      if (this.#halted) continue
       if (this.#captured === null && clock.monoMs() >= this.#dueMs) {
         this.#dueMs = Number.POSITIVE_INFINITY
         this.#captured = this.#capture()
       }
+      this.#writing = true
       await this.#writeAndSave(signal).catch((error) => signal.aborted || this.#unlessPassing(error))
+      this.#writing = false
     }
+  }
+
+  /** From here on only `flush` writes. True when nothing is being written. */
+  halt(): boolean {
+    this.#halted = true
+    this.#dueMs = Number.POSITIVE_INFINITY
+    return !this.#writing
   }
 
   /** A snapshot waits for nobody: it is taken when the positions are safe, and never by a term that is ending. */

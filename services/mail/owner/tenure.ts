@@ -22,6 +22,7 @@ import { Checkpointer } from './checkpointer.ts'
 import { Rest } from './rest.ts'
 import type { RevocationDeps } from './revocation.ts'
 import { Revocations } from './revocations.ts'
+import { isOutdated, type Running } from './running.ts'
 import { type TakeoverDeps, takeOver } from './takeover.ts'
 import { lanesOf, lastPollMs, statusOf } from './tenure-status.ts'
 
@@ -48,15 +49,6 @@ export type TenureDeps = TakeoverDeps &
     worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
     earlyCheckpoint?: boolean
   }
-
-type Running = {
-  worker: Worker
-  stop: AbortController
-  ended: Promise<void>
-  revision: number
-  credential: string | null
-  verified: boolean
-}
 
 export class Tenure {
   readonly userId: string
@@ -215,6 +207,21 @@ export class Tenure {
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back, then `close`. */
   async release(): Promise<void> {
     this.#releasing = true
+    // Most only wait for their next poll, and many are released at a time: what waits is ended when nobody waits for it.
+    if (!this.#halt()) await this.#endWork()
+    await this.#checkpointer?.flush().catch((error) => this.#failed(error))
+    // A revocation must not go on beside that of the next owner.
+    if (!this.#revocations.isEmpty) await this.close()
+  }
+
+  /** From here on nothing begins. True when nothing is under way either. */
+  #halt(): boolean {
+    const isWritten = this.#checkpointer?.halt() ?? true
+    const isPublished = this.#relay === null || this.#relay.isDrained
+    return isWritten && isPublished && [...this.#workers.values()].every(({ worker }) => worker.isIdle)
+  }
+
+  async #endWork(): Promise<void> {
     for (const [name, { worker, stop }] of this.#workers) {
       this.#lastStates.set(name, worker.state)
       stop.abort(RELEASED)
@@ -227,9 +234,6 @@ export class Tenure {
     }
     this.#stopCheckpoints.abort(RELEASED)
     await this.#checkpoints
-    await this.#checkpointer?.flush().catch((error) => this.#failed(error))
-    // A revocation must not go on beside that of the next owner.
-    if (!this.#revocations.isEmpty) await this.close()
   }
 
   /** Ends what is left of a released user: loops that wait. Nobody is kept waiting for it. */
@@ -243,7 +247,7 @@ export class Tenure {
     const stop = new AbortController()
     const name = accountName(entry.account)
     const worker = this.#deps.worker(entry, this.epoch, {
-      owns: this.#owns,
+      owns: () => !this.#releasing && this.#owns(),
       committed: (cursorOnly) => {
         if (!cursorOnly) this.#relay?.wake()
         this.#checkpointer?.changed(cursorOnly)
@@ -291,7 +295,3 @@ export class Tenure {
     this.#lost.abort(error)
   }
 }
-
-/** It has ended and there is another credential, or nobody knows yet whose mailbox the new one opens. */
-const isOutdated = ({ worker, credential, verified }: Running, { record }: AccountEntry): boolean =>
-  (worker.state.ended !== null && record.credential !== credential) || (verified && record.unverified === true)

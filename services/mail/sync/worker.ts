@@ -71,6 +71,11 @@ export class Worker implements LaneHost {
     if (this.#crash !== null && !signal.aborted) throw this.#crash
   }
 
+  /** Nothing is under way: without the term it only waits. */
+  get isIdle(): boolean {
+    return this.#running.size === 0
+  }
+
   #load(): void {
     const { store, clock } = this.deps
     const nowMs = clock.wallMs()

@@ -1,6 +1,7 @@
 /** What is written for the next owner: never ahead of the stream, and kept trying while NATS does not answer. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { type AccountStatus, CONTRACT, type StatusReply } from '#shared/contract.ts'
 import { BUCKET_STATE } from '#shared/subjects.ts'
 import type { LaneState } from '../../../services/mail/base/model.ts'
@@ -148,6 +149,36 @@ describe('checkpoints', { concurrency: 3 }, () => {
     box.checkpointer.changed(false)
     await box.flush()
     assert.deepEqual(await box.cursors(), ['history:memory'], 'the new mail is not on the stream')
+  })
+
+  test('once halted nothing but a flush writes, and what is being written is waited for', async () => {
+    await using box = await checkpointBox()
+    box.lane('h1')
+    box.checkpointer.changed(false)
+    await until('it is written', async () => (await box.cursors()) !== null)
+    assert.equal(box.checkpointer.halt(), true)
+    box.lane('h2')
+    box.checkpointer.changed(false)
+    await setTimeout(1_500)
+    assert.deepEqual(await box.cursors(), ['history:h1'])
+    await box.flush()
+    assert.deepEqual(await box.cursors(), ['history:h2'])
+  })
+
+  test('it is not at rest while a checkpoint is on its way', async (t) => {
+    const proxy = { now: null as Awaited<ReturnType<typeof startProxy>> | null }
+    t.after(() => proxy.now?.[Symbol.asyncDispose]())
+    await using box = await checkpointBox({
+      port: async (port) => {
+        proxy.now = await startProxy(port)
+        return proxy.now.port
+      },
+    })
+    box.lane('h1')
+    const swallowed = proxy.now?.dropNext('toServer', (chunk) => chunk.includes('$KV.mail_state'))
+    box.checkpointer.changed(false)
+    await swallowed
+    assert.equal(box.checkpointer.halt(), false)
   })
 
   test('how many mails an account has is told by the last checkpoint, also to the next owner', async () => {

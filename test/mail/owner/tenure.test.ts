@@ -1,6 +1,7 @@
 /** One user under one term: workers follow the records, work ends in order, and faults of NATS end nothing. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import type { Epoch } from '../../../services/mail/base/model.ts'
 import { Tenure } from '../../../services/mail/owner/tenure.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
@@ -116,4 +117,41 @@ test('the release of a user to whom nothing has happened writes no checkpoint', 
   await tenure.release()
   await tenure.close()
   assert.equal((await node.checkpoints.read(USER))?.revision, before?.revision)
+})
+
+test('a user at rest is released without being ended, and from then on nothing begins for it', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  await box.put(node, USER)
+  const tenure = await started(node)
+  await isPolling(node)
+  const [worker] = node.workers
+  await until('nothing is under way', () => worker?.isIdle === true)
+  await tenure.release()
+  const asked = node.provider.asked.length
+  await setTimeout(5 * node.tenure.intervalMs)
+  assert.equal(node.provider.asked.length, asked)
+  assert.equal(tenure.lost.aborted, false)
+  await tenure.close()
+})
+
+test('a page under way is ended before the user is released', async () => {
+  await using box = await ownerBox()
+  const node = await box.node('a')
+  await box.put(node, USER)
+  const tenure = await started(node)
+  await isPolling(node)
+  const answer = Promise.withResolvers<Record<string, never>>()
+  node.provider.answer = () => answer.promise
+  const asked = node.provider.asked.length
+  await until('a call is under way', () => node.provider.asked.length > asked)
+  let released = false
+  const releasing = tenure.release().then(() => {
+    released = true
+  })
+  await setTimeout(node.tenure.intervalMs)
+  assert.equal(released, false)
+  answer.resolve({})
+  await releasing
+  await tenure.close()
 })
