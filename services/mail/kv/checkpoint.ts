@@ -122,6 +122,7 @@ export class Checkpoints {
  */
 function fit(record: CheckpointRecord): string {
   let text = JSON.stringify(record)
+  if (Buffer.byteLength(text) <= MAX_BYTES) return text
   const oldestFirst = Object.values(record.lanes)
     .flat()
     .filter(({ lane }) => isFolderLane(lane))

@@ -143,9 +143,8 @@ export class Supervisor {
 
   #evaluate(): void {
     if (!this.session.valid || !this.#deps.leases.replica.fresh || !this.#deps.accounts.replica.fresh) return
-    const users = this.#allDirty
-      ? new Set([...this.#deps.accounts.users(), ...this.#tenures.keys()])
-      : new Set(this.#dirty)
+    const { accounts } = this.#deps
+    const users = this.#allDirty ? new Set([...accounts.users(), ...this.#tenures.keys()]) : new Set(this.#dirty)
     this.#allDirty = false
     this.#dirty.clear()
     for (const userId of users) this.#evaluateUser(userId)
@@ -211,7 +210,7 @@ export class Supervisor {
     await this.#attempt(userId, 'lease', async () => {
       const { leases, log, clock } = this.#deps
       if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return
-      const sid = this.session.sid
+      const { sid } = this.session
       end = endBefore(userId, this.session, leases)
       const epoch = await winLease(userId, this.session, leases)
       const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
@@ -271,6 +270,7 @@ export class Supervisor {
   }
 
   async #release(userId: string, tenure: Tenure): Promise<void> {
+    tenure.halt()
     try {
       await this.#moves.step('lease', () => tenure.release().then(() => this.#end(userId, tenure)))
     } finally {

@@ -206,16 +206,16 @@ export class Tenure {
 
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back, then `close`. */
   async release(): Promise<void> {
-    this.#releasing = true
     // Most only wait for their next poll, and many are released at a time: what waits is ended when nobody waits for it.
-    if (!this.#halt()) await this.#endWork()
+    if (!this.halt()) await this.#endWork()
     await this.#checkpointer?.flush().catch((error) => this.#failed(error))
     // A revocation must not go on beside that of the next owner.
     if (!this.#revocations.isEmpty) await this.close()
   }
 
   /** From here on nothing begins. True when nothing is under way either. */
-  #halt(): boolean {
+  halt(): boolean {
+    this.#releasing = true
     const isWritten = this.#checkpointer?.halt() ?? true
     const isPublished = this.#relay === null || this.#relay.isDrained
     return isWritten && isPublished && [...this.#workers.values()].every(({ worker }) => worker.isIdle)
