@@ -5,6 +5,8 @@
 import { AppError } from './errors.ts'
 
 const TOKEN_MAX_CHARS = 180
+/** What stands for itself: nearly every user id. */
+const PLAIN = /^[A-Za-z0-9_-]+$/
 const CANONICAL = /^(?:[A-Za-z0-9_-]|=[0-9A-F]{2})+$/
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -16,6 +18,7 @@ const refuse = (reason: string): AppError => new AppError('BAD_USER_ID', { reaso
  */
 export function encodeUser(userId: string): string {
   if (userId.length === 0) throw refuse('empty')
+  if (userId.length <= TOKEN_MAX_CHARS && PLAIN.test(userId)) return userId
   if (!userId.isWellFormed()) throw refuse('not well-formed Unicode')
   let token = ''
   for (const byte of Buffer.from(userId, 'utf8')) {
@@ -32,6 +35,7 @@ export function encodeUser(userId: string): string {
  */
 export function decodeUser(token: string): string {
   if (token.length > TOKEN_MAX_CHARS || !CANONICAL.test(token)) throw refuse('not a user token')
+  if (PLAIN.test(token)) return token
   const bytes: number[] = []
   for (let i = 0; i < token.length; i++) {
     if (token[i] === '=') {

@@ -103,7 +103,7 @@ export class FleetWatch implements AsyncDisposable {
     for await (const entry of watch) {
       const parts = parseLeaseKey(entry.key)
       if (parts === null) continue
-      const value = entry.operation === 'PUT' ? entry.json<Record<string, string | null>>() : null
+      const value = entry.length > 0 ? entry.json<Record<string, string | null>>() : null
       if ('sid' in parts) this.#session(parts.sid, value as Omit<Session, 'sid' | 'seenMs'> | null)
       else this.#lease(parts.userId, value?.owner ?? null)
     }

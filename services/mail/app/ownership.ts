@@ -67,7 +67,8 @@ export function levelsOf(supervisor: Supervisor): {
   let outboxPending = 0
   for (const tenure of supervisor.tenures.values()) {
     outboxPending += tenure.pending
-    for (const { state } of tenure.statuses() ?? tenure.rest.known) accounts[state] = (accounts[state] ?? 0) + 1
+    const states = tenure.statuses()?.map(({ state }) => state) ?? tenure.rest.known
+    for (const state of states) accounts[state] = (accounts[state] ?? 0) + 1
   }
   return { accounts, outboxPending, users: supervisor.tenures.size }
 }

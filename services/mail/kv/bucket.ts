@@ -151,7 +151,8 @@ export class Bucket {
       if (signal.aborted) return
       if (complete) onSnapshot()
       for await (const entry of watch) {
-        const value = entry.operation === 'PUT' ? decoder.decode(entry.value) : null
+        // What is there is not empty, and what marks a key as gone is. To look at the headers costs more than all the rest.
+        const value = entry.length > 0 ? decoder.decode(entry.value) : null
         onEntry({ key: entry.key, value, revision: this.#saw(entry.revision) })
         if (complete || entry.revision < (present ?? 0) || !(entry.isUpdate || entry.delta === 0)) continue
         complete = true

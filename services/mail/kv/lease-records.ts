@@ -36,6 +36,8 @@ export const LeaseRecord = v.object({
   from: v.optional(v.string()),
   /** When it last polled all of the user's mailboxes, epoch ms; absent when that is not known. */
   polled_ms: v.optional(v.number()),
+  /** Nothing was left to do for the user but polls; revision of the newest account record for which that was so. */
+  quiet_at: v.optional(v.number()),
 })
 export type LeaseRecord = v.InferOutput<typeof LeaseRecord>
 

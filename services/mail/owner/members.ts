@@ -10,8 +10,8 @@ export class Members {
   /** The best of the present members for each user; as many as there are users. */
   readonly #best = new Map<string, Score>()
 
-  /** Takes the sessions as they are now. True when there is a name that was not there before. */
-  update(sessions: Iterable<SeenSession>): boolean {
+  /** Takes the sessions as they are now: whether names have come that were not there before, else whether any have gone. */
+  update(sessions: Iterable<SeenSession>): 'come' | 'gone' | 'same' {
     const before = this.#sids
     this.#sids = membersOf(sessions)
     const come = [...this.#sids.keys()].filter((name) => !before.has(name))
@@ -20,7 +20,7 @@ export class Members {
       if (gone && !this.#sids.has(best.name)) this.#best.delete(userId)
       else if (come.length > 0) this.#best.set(userId, bestOf(userId, come, best) ?? best)
     }
-    return come.length > 0
+    return come.length > 0 ? 'come' : gone ? 'gone' : 'same'
   }
 
   /** The session under which the user should be owned, and the name of its instance; null when nobody lives. */

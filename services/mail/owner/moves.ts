@@ -70,14 +70,18 @@ export class Moves {
     await this.#written
   }
 
-  /** Instances came or went: work waits until the leases of the users that move for it are written. */
-  async hold(signal: AbortSignal): Promise<void> {
+  /**
+   * Instances came or went: work waits until the leases of the users that move for it are written.
+   * @param isOver when that is known for certain
+   */
+  async hold(isOver: () => boolean, signal: AbortSignal): Promise<void> {
     if (this.#work.isPaused) return
     this.#work.pause()
     const [clock, sinceMs] = [this.#clock, this.#clock.monoMs()]
     this.#lastLeaseMs = sinceMs
     const isMoving = (): boolean => this.#leases.pending > 0 || clock.monoMs() - this.#lastLeaseMs < QUIET_MS
-    while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted) await pause(clock, LOOK_MS, signal)
+    while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted && !isOver())
+      await pause(clock, LOOK_MS, signal)
     this.#work.start()
   }
 

@@ -1,6 +1,7 @@
 /** A user that is owned and for whom nothing is done yet: until its time has come, or somebody wants more of it before. */
-import type { AccountStatus } from '#shared/contract.ts'
+import type { AccountState } from '#shared/contract.ts'
 import { type Clock, endsWithin, pause } from '../base/time.ts'
+import type { StartTime } from './start-time.ts'
 
 const AWAKE: unknown = new Error('awake')
 
@@ -8,7 +9,7 @@ export class Rest {
   readonly #clock: Clock
   readonly #waking = new AbortController()
   readonly #started = Promise.withResolvers<void>()
-  #known: AccountStatus[] = []
+  #known: AccountState[] = []
   #dueMs: number | null = null
   #stage: 'resting' | 'due' | 'over' = 'resting'
 
@@ -16,12 +17,8 @@ export class Rest {
     this.#clock = clock
   }
 
-  /**
-   * @param ms how long at most
-   * @param known what the owner before has said last
-   * @param due called once, when the user is to be started
-   */
-  begin(ms: number, known: AccountStatus[], due: () => void): void {
+  /** @param due called once, when the user is to be started */
+  begin({ restMs: ms, known }: StartTime, due: () => void): void {
     this.#known = known
     this.#dueMs = this.#clock.wallMs() + ms
     void pause(this.#clock, ms, this.#waking.signal).then(() => {
@@ -35,11 +32,15 @@ export class Rest {
   get dueMs(): number | null {
     return this.#dueMs
   }
+  /** Nobody wants more for the user than the poll that it waits for. */
+  get isQuiet(): boolean {
+    return this.#stage === 'resting' && this.#dueMs !== null
+  }
   get isDue(): boolean {
     return this.#stage === 'due'
   }
   /** Empty when nothing is known, or when the user was started. */
-  get known(): readonly AccountStatus[] {
+  get known(): readonly AccountState[] {
     return this.#stage === 'over' ? [] : this.#known
   }
 

@@ -7,7 +7,7 @@ import type { Log } from '#shared/log.ts'
 import type { Clock } from '../base/time.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
-import { returnLease } from './lease.ts'
+import { NOTHING_KNOWN, returnLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
 import type { Moves } from './moves.ts'
 import type { Session } from './session.ts'
@@ -67,7 +67,7 @@ export class Sight {
     const { leases } = this.#deps
     const { tenures, moves, release } = this.#held
     const { sid } = this.#session
-    const nobody = { to: null, from: sid, polledMs: null }
+    const nobody = { ...NOTHING_KNOWN, to: null, from: sid }
     for (const [userId, tenure] of tenures) moves.start(userId, () => release(userId, tenure))
     for (const [userId, { record, revision }] of leases.leases) {
       if (record.owner !== sid || tenures.has(userId)) continue

@@ -2,9 +2,10 @@
  * When work for a user begins whose lease was just won. A mailbox in which nothing is left to do but polls waits for its
  * next poll: nobody notices, and those who notice are not kept waiting by the others when many users move at once.
  */
-import type { AccountStatus } from '#shared/contract.ts'
+import type { AccountState, AccountStatus } from '#shared/contract.ts'
 import { nextSlotMs, slotOf } from '../base/slot.ts'
 import type { Clock } from '../base/time.ts'
+import type { AccountRecord } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Checkpoints } from '../kv/checkpoint.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
@@ -22,10 +23,10 @@ export type StartTimeDeps = {
 
 /**
  * How the term before has ended. `cut off` = on this very disk, or in a way that nobody has seen.
- * `silenceMs`: what who died was given, `polledMs`: when who released has last polled, if they have said so.
+ * `silenceMs`: what who died was given; `polledMs` and `quietAt`: what who released has said, see `Last`.
  */
 export type End =
-  | { how: 'released'; seenMonoMs: number; polledMs?: number | undefined }
+  | { how: 'released'; seenMonoMs: number; polledMs?: number | undefined; quietAt?: number | undefined }
   | { how: 'died'; seenMonoMs: number; silenceMs?: number | undefined }
   | { how: 'cut off' }
 
@@ -33,28 +34,43 @@ export type End =
 export function endBefore(userId: string, { sid, name }: { sid: string; name: string }, leases: LeaseLog): End {
   const lease = leases.leases.get(userId)
   if (lease === undefined) return { how: 'cut off' }
-  const { owner } = lease.record
-  if (owner === null || owner === sid)
-    return { how: 'released', seenMonoMs: lease.seenMonoMs, polledMs: lease.record.polled_ms }
+  const { owner, polled_ms: polledMs, quiet_at: quietAt } = lease.record
+  if (owner === null || owner === sid) return { how: 'released', seenMonoMs: lease.seenMonoMs, polledMs, quietAt }
   const session = leases.sessions.get(owner)
   // A process that ended on this disk in the middle of its work may have left events in it.
   if (session === undefined || lease.record.name === name) return { how: 'cut off' }
   return { how: 'died', seenMonoMs: session.changedMonoMs, silenceMs: session.record.silence_ms }
 }
 
-/** @returns how long the user may rest, ms, 0 = not at all; and what was last known of it. */
-export async function startTime(
-  userId: string,
-  end: End,
-  { checkpoints, accounts, clock, intervalMs, silenceMs }: StartTimeDeps,
-): Promise<{ restMs: number; known: AccountStatus[] }> {
-  const known = (await checkpoints.read(userId))?.record.accounts ?? []
-  const rests = accounts.ofUser(userId).every((entry) => isQuiet(entry, known))
-  if (!rests || end.how === 'cut off') return { restMs: 0, known }
-  const nowMs = clock.wallMs()
-  // A poll that came due while nobody worked for the user is made up for.
-  const polledMs = Math.min(nowMs, lastPollMs(end, nowMs, { clock, silenceMs }))
-  return { restMs: Math.max(0, nextSlotMs(polledMs, intervalMs, slotOf(userId)) - nowMs), known }
+/** How long the user may rest, ms, 0 = not at all; and the states of its accounts as they were last known. */
+export type StartTime = { restMs: number; known: AccountState[] }
+
+/**
+ * When whoever released the user has told all there is to know; null = it must be looked up. What it knew of the accounts
+ * must be what is known of them here.
+ */
+export function toldStartTime(userId: string, end: End, deps: StartTimeDeps): StartTime | null {
+  if (end.how !== 'released' || end.polledMs === undefined || end.quietAt === undefined) return null
+  const entries = deps.accounts.ofUser(userId)
+  const isKnown = entries.every(({ record, revision }) => revision <= Number(end.quietAt) && !isAsked(record))
+  if (!isKnown || !entries.some(({ revision }) => revision === end.quietAt)) return null
+  const connected = entries.filter(({ record }) => record.desired === 'connected')
+  return { restMs: restMs(userId, end, deps), known: connected.map(() => 'live') }
+}
+
+/** After a look at what the owner before has written last. */
+export async function startTime(userId: string, end: End, deps: StartTimeDeps): Promise<StartTime> {
+  const last = (await deps.checkpoints.read(userId))?.record.accounts ?? []
+  const known = last.map(({ state }) => state)
+  const rests = deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
+  return { restMs: rests && end.how !== 'cut off' ? restMs(userId, end, deps) : 0, known }
+}
+
+/** Until the next poll; one that came due while nobody worked for the user is made up for. */
+function restMs(userId: string, end: Exclude<End, { how: 'cut off' }>, deps: StartTimeDeps): number {
+  const nowMs = deps.clock.wallMs()
+  const polledMs = Math.min(nowMs, lastPollMs(end, nowMs, deps))
+  return Math.max(0, nextSlotMs(polledMs, deps.intervalMs, slotOf(userId)) - nowMs)
 }
 
 /** Since when at the latest nobody has polled the user, epoch ms. */
@@ -70,8 +86,11 @@ function lastPollMs(
 
 /** Nothing to do for the account but to poll it, as far as its last owner has said. */
 function isQuiet({ account, record }: AccountEntry, known: readonly AccountStatus[]): boolean {
-  if (record.revoke !== null || record.unverified === true) return false
+  if (isAsked(record)) return false
   if (record.desired !== 'connected') return true
   const last = known.find((status) => status.provider === account.provider && status.inbox_id === account.inboxId)
   return last?.state === 'live' && !last.refill && last.outbox.pending === 0
 }
+
+/** The record itself asks for more than polls. */
+const isAsked = ({ revoke, unverified }: AccountRecord): boolean => revoke !== null || unverified === true

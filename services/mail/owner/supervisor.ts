@@ -13,15 +13,15 @@ import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
 import { DiskWatch } from './disk-watch.ts'
-import { closeSession, handOver } from './hand-over.ts'
-import { outrank, returnLease, winLease } from './lease.ts'
+import { closeSession, handOver, haveLeft } from './hand-over.ts'
+import { type Last, NOTHING_KNOWN, outrank, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
 import { Members } from './members.ts'
 import { Moves, type Step } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
 import { Sight } from './sight.ts'
-import { type End, endBefore, type StartTimeDeps, startTime } from './start-time.ts'
+import { type End, endBefore, type StartTimeDeps, startTime, toldStartTime } from './start-time.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
 /** A user whose take-over failed is tried again after this long. */
@@ -55,7 +55,6 @@ export class Supervisor {
   readonly #members = new Members()
   #joinedMs = Number.NEGATIVE_INFINITY
   readonly #stopping = new AbortController()
-  #draining = false
 
   constructor(deps: SupervisorDeps) {
     this.#deps = deps
@@ -97,7 +96,6 @@ export class Supervisor {
         this.#evaluate()
         await this.#wake.rest(times.scanMs, clock, signal)
       }
-      this.#draining = true
       this.#stopping.abort(new Error('draining'))
       await handOver({ ...held, drainMs: times.drainMs, clock, log })
     } finally {
@@ -136,8 +134,10 @@ export class Supervisor {
   }
 
   #membersChanged(): void {
-    if (this.#members.update(this.#deps.leases.sessions.values())) this.#joinedMs = this.#deps.clock.monoMs()
-    void this.#moves.hold(this.#stopping.signal)
+    const { leases, clock } = this.#deps
+    const change = this.#members.update(leases.sessions.values())
+    if (change === 'come') this.#joinedMs = clock.monoMs()
+    if (change !== 'same') void this.#moves.hold(() => haveLeft(leases), this.#stopping.signal)
     this.#markAll()
   }
 
@@ -163,7 +163,7 @@ export class Supervisor {
       else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#later.add(userId)
       return
     }
-    if (!mine || this.#draining || !this.#deps.accounts.needsOwner(userId)) {
+    if (!mine || this.#stopping.signal.aborted || !this.#deps.accounts.needsOwner(userId)) {
       this.#returnLost(userId)
       return
     }
@@ -209,7 +209,8 @@ export class Supervisor {
     let end: End = { how: 'cut off' }
     await this.#attempt(userId, 'lease', async () => {
       const { leases, log, clock } = this.#deps
-      if (!this.session.acquiring || this.#draining || !leases.replica.fresh || !this.#isFree(userId)) return
+      if (!this.session.acquiring || this.#stopping.signal.aborted || !leases.replica.fresh || !this.#isFree(userId))
+        return
       const { sid } = this.session
       end = endBefore(userId, this.session, leases)
       const epoch = await winLease(userId, this.session, leases)
@@ -221,15 +222,16 @@ export class Supervisor {
     })
     const tenure = this.#tenures.get(userId)
     if (tenure === undefined) return
-    await this.#attempt(userId, 'look', async () => {
-      const { restMs, known } = await startTime(userId, end, this.#deps.tenure)
-      tenure.rest.begin(restMs, known, () => this.#mark(userId))
-    })
+    const due = (): void => this.#mark(userId)
+    const told = toldStartTime(userId, end, this.#deps.tenure)
+    if (told !== null) return tenure.rest.begin(told, due)
+    const look = async (): Promise<void> => tenure.rest.begin(await startTime(userId, end, this.#deps.tenure), due)
+    await this.#attempt(userId, 'look', look)
   }
 
   #start(userId: string, tenure: Tenure): Promise<void> {
     return this.#attempt(userId, 'work', async () => {
-      if (!this.#draining && !tenure.lost.aborted) await tenure.start()
+      if (!this.#stopping.signal.aborted && !tenure.lost.aborted) await tenure.start()
     })
   }
 
@@ -252,9 +254,7 @@ export class Supervisor {
   }
 
   /** What made a user fail is probably still there: not at once again. */
-  #pause(): Promise<void> {
-    return pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
-  }
+  #pause = (): Promise<void> => pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
 
   /** The lease as this instance knows it still carries this epoch. */
   #holds(userId: string, epoch: Epoch): boolean {
@@ -282,15 +282,15 @@ export class Supervisor {
   async #end(userId: string, tenure: Tenure): Promise<void> {
     this.#tenures.delete(userId)
     this.#deps.log.debug({ user: userId, epoch: tenure.epoch, nowMs: this.#deps.clock.monoMs() }, 'user let go')
-    await this.#giveBack(userId, tenure.epoch, tenure.polledMs)
+    await this.#giveBack(userId, tenure.epoch, tenure.last)
   }
 
   /** To whoever should have the user; to nobody when that is this instance, or when there is nothing to do for the user. */
-  async #giveBack(userId: string, epoch: Epoch, polledMs: number | null = null): Promise<void> {
+  async #giveBack(userId: string, epoch: Epoch, last: Last = NOTHING_KNOWN): Promise<void> {
     if (!this.session.valid) return
     const next = this.#deps.accounts.needsOwner(userId) ? this.#members.desired(userId) : null
     const to = next?.sid === this.session.sid ? null : next
-    await returnLease(userId, epoch, { to, from: this.session.sid, polledMs }, this.#deps.leases)
+    await returnLease(userId, epoch, { ...last, to, from: this.session.sid }, this.#deps.leases)
   }
 
   #dropAll(): void {

@@ -5,9 +5,9 @@ import { slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
 import { AccountState } from '../sync/account-state.ts'
-import { accountStatus, errorText } from '../sync/status.ts'
+import { accountStatus, errorText, isQuiet, type StatusInput } from '../sync/status.ts'
 
-type StatusContext = Omit<Parameters<typeof accountStatus>[0], 'provider' | 'inboxId' | 'state' | 'outbox' | 'slot'> & {
+export type StatusContext = Omit<StatusInput, 'provider' | 'inboxId' | 'state' | 'outbox' | 'slot'> & {
   outbox: RelayStatus
 }
 
@@ -43,19 +43,31 @@ export function lanesOf(
 }
 
 /** An account without a worker waits for the user, or for its first moment. */
-export function statusOf(
-  { account, record }: AccountEntry,
-  state: AccountState | undefined,
-  context: StatusContext,
-): AccountStatus {
-  const base = accountStatus({
+function inputOf({ account }: AccountEntry, state: AccountState | undefined, context: StatusContext): StatusInput {
+  return {
     provider: account.provider,
     inboxId: account.inboxId,
     slot: slotOf(account.userId),
     state: state ?? new AccountState(),
     ...context,
     outbox: { ...context.outbox, gapBefore: context.outbox.gaps[stateName(account)] ?? null },
-  })
+  }
+}
+
+/** Nothing is left to do for the account, connected or not, but polls. */
+export const isQuietAccount = (
+  entry: AccountEntry,
+  state: AccountState | undefined,
+  context: StatusContext,
+): boolean => {
+  const { desired, reauth, revoke } = entry.record
+  if (revoke !== null) return false
+  return desired !== 'connected' || (reauth === null && isQuiet(inputOf(entry, state, context)))
+}
+
+export function statusOf(entry: AccountEntry, state: AccountState | undefined, context: StatusContext): AccountStatus {
+  const { record } = entry
+  const base = accountStatus(inputOf(entry, state, context))
   const shown = { ...base, address: base.address ?? record.address }
   if (record.reauth === null) return shown
   const { code, at } = record.reauth

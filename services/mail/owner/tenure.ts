@@ -19,12 +19,13 @@ import type { AccountState } from '../sync/account-state.ts'
 import type { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
 import { Checkpointer } from './checkpointer.ts'
+import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
 import type { RevocationDeps } from './revocation.ts'
 import { Revocations } from './revocations.ts'
 import { isOutdated, type Running } from './running.ts'
 import { type TakeoverDeps, takeOver } from './takeover.ts'
-import { lanesOf, lastPollMs, statusOf } from './tenure-status.ts'
+import { isQuietAccount, lanesOf, lastPollMs, type StatusContext, statusOf } from './tenure-status.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -152,12 +153,18 @@ export class Tenure {
     return this.#lost.signal
   }
 
-  /** When the user was last polled, epoch ms; null = there may be more to do than polls. */
-  get polledMs(): number | null {
+  /** For whoever owns the user next. */
+  get last(): Last {
     const { accounts, polled, intervalMs } = this.#deps
-    const { dueMs } = this.rest
-    if (this.#relay === null) return dueMs === null ? null : dueMs - intervalMs
-    return lastPollMs(accounts.ofUser(this.userId), (account) => this.#stateOf(account), polled)
+    const [entries, relay, { dueMs, isQuiet: isAtRest }] = [accounts.ofUser(this.userId), this.#relay, this.rest]
+    const quietAt = entries.length === 0 ? null : Math.max(...entries.map(({ revision }) => revision))
+    if (relay === null)
+      return { polledMs: dueMs === null ? null : dueMs - intervalMs, quietAt: isAtRest ? quietAt : null }
+    const isQuiet = entries.every((entry) =>
+      isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay)),
+    )
+    const polledMs = lastPollMs(entries, (account) => this.#stateOf(account), polled)
+    return { polledMs, quietAt: isQuiet ? quietAt : null }
   }
 
   #stateOf(account: AccountRef): AccountState | undefined {
@@ -165,24 +172,20 @@ export class Tenure {
     return this.#workers.get(name)?.worker.state ?? this.#lastStates.get(name)
   }
 
-  /** Status of every connected account of the user; null until the take-over is done. */
+  /** Status of every connected account of the user; null until the take-over is done: the last checkpoint says more. */
   statuses(): AccountStatus[] | null {
-    // While the user is being taken over the last owner's checkpoint says more.
     const relay = this.#relay
     if (relay === null) return null
-    const { clock, instance, intervalMs, polled } = this.#deps
     return this.#deps.accounts
       .ofUser(this.userId)
       .filter(({ record }) => record.desired === 'connected')
-      .map((entry) => {
-        return statusOf(entry, this.#stateOf(entry.account), {
-          outbox: relay.status(),
-          polled: (lane) => polled(entry.account, lane),
-          nowMs: clock.wallMs(),
-          intervalMs,
-          instance,
-        })
-      })
+      .map((entry) => statusOf(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay)))
+  }
+
+  #contextOf({ account }: AccountEntry, relay: RelayRun): StatusContext {
+    const { clock, instance, intervalMs, polled } = this.#deps
+    const outbox = relay.status()
+    return { outbox, polled: (lane) => polled(account, lane), nowMs: clock.wallMs(), intervalMs, instance }
   }
 
   /** Everything stops at once; what is still under way is refused by the stores. */

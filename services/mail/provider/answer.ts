@@ -58,3 +58,12 @@ export function refuseUnreadablePage(operation: string, page: { readable: number
   if (page.readable > 0 || page.skipped === 0) return
   throw new ProviderError('transient', { operation, status: 200, code: 'BAD_SHAPE' })
 }
+
+/**
+ * A provider that names the very page it was asked for as the next one would be walked for ever.
+ * @throws ProviderError transient
+ */
+export function refuseLoop(operation: string, asked: string | null | undefined, next: string | null | undefined): void {
+  if (typeof next !== 'string' || next !== asked) return
+  throw new ProviderError('transient', { operation, status: 200, code: 'PAGE_TOKEN_REPEATS' })
+}

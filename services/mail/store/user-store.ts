@@ -34,6 +34,9 @@ export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
 
 type Handle = { database: Database; tx: UserTx; reader: UserReader }
 const MAX_HANDLES = 256
+/** Between the closing of two, when all are closed: half the time is left to others. */
+const CLOSE_PAUSE_MS = 5
+const NEVER = new AbortController().signal
 
 const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
 
@@ -164,8 +167,12 @@ export class UserStore {
     this.#handles.delete(userId)
   }
 
+  /** Each writes its WAL back, for which others wait who want the disk or the processor now. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#handles.clear()
+    for (const userId of [...this.#handles.keys()]) {
+      this.#handles.delete(userId)
+      await systemClock.sleep(CLOSE_PAUSE_MS, NEVER)
+    }
   }
 
   #refuse(mine: Epoch, found: Epoch | null): void {

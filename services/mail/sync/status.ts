@@ -76,6 +76,13 @@ export function accountStatus(input: StatusInput): AccountStatus {
   }
 }
 
+/** Nothing is left to do for the account but polls. */
+export function isQuiet(input: StatusInput): boolean {
+  const { state, outbox } = input
+  if (outbox.pending > 0 || isRefilling(state)) return false
+  return stateOf(input, currentFault(input), backfillDone([...state.lanes.values()], state.queue.waiting)) === 'live'
+}
+
 /** The account's own fault first, then what keeps its mail from the stream, then what is set aside, then silence. */
 function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput): Fault | null {
   const now = { atMs: nowMs, retryAtMs: null, count: 1 }

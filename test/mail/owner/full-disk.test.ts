@@ -28,14 +28,24 @@ const NO_ROOM = new DiskError('DISK_FULL', 'no room')
 class FillingStore extends UserStore {
   isFull = false
   isProbed = true
+  /** False: who could do something about it is not told. */
+  isTold = true
   adoptions = 0
+  refused = 0
   override adopt(...args: Parameters<UserStore['adopt']>): ReturnType<UserStore['adopt']> {
     this.adoptions += 1
-    if (this.isFull) {
-      this.onDiskFault(NO_ROOM)
-      throw NO_ROOM
-    }
+    this.#refuseIfFull()
     return super.adopt(...args)
+  }
+  override commit<T>(...args: Parameters<typeof UserStore.prototype.commit<T>>): T {
+    this.#refuseIfFull()
+    return super.commit(...args)
+  }
+  #refuseIfFull(): void {
+    if (!this.isFull) return
+    this.refused += 1
+    if (this.isTold) this.onDiskFault(NO_ROOM)
+    throw NO_ROOM
   }
   override async probe(): Promise<void> {
     if (this.isFull && this.isProbed) throw NO_ROOM
@@ -102,6 +112,35 @@ describe('an instance whose disk is full', { concurrency: 3 }, () => {
     twentyMails(a.provider)
     rmSync(join(dir, 'ballast'))
     await owns(a, AS)
+  })
+
+  /** Instance a, on a disk that fills up when all of its users run, and instance b. */
+  async function filledUnderUsers(box: OwnerBox, isTold: boolean) {
+    const { store, node } = fillingNode(box, 'a')
+    const [a, b] = [await node, await box.node('b')]
+    a.run()
+    b.run()
+    for (const user of USERS) await box.put(a, user)
+    await owns(a, AS)
+    const stored = (user: string): number => store.read(user, (db) => countStored(db, accountOf(user)))
+    await until('all have been read', () => AS.every((user) => stored(user) === TWENTY))
+    const { adoptions } = store
+    Object.assign(store, { isFull: true, isTold })
+    a.provider.answer = newMails()
+    return { b, store, adoptions }
+  }
+
+  test('users that run when it fills up are handed over', async () => {
+    await using box = await ownerBox()
+    const { b } = await filledUnderUsers(box, true)
+    await owns(b, USERS)
+  })
+
+  test('control: users whose faults nobody looks at stay where nothing can be stored', async () => {
+    await using box = await ownerBox()
+    const { b, store, adoptions } = await filledUnderUsers(box, false)
+    await until('they are refused again and again', () => store.refused > AS.length)
+    assert.deepEqual([store.adoptions, owned(b).length], [adoptions, USERS.length - AS.length])
   })
 
   test('users that it owned before are handed over too', async () => {

@@ -1,7 +1,8 @@
 /** A user goes from one owner to the next by a single write of its lease. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { leaseKey } from '#shared/subjects.ts'
+import { leaseKey, sessionKey } from '#shared/subjects.ts'
+import { haveLeft } from '../../../services/mail/owner/hand-over.ts'
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
 import { until } from '../../support/until.ts'
 import { type Node, ownerBox } from './support.ts'
@@ -24,7 +25,7 @@ test('the lease names the next owner at once, when one joins and when one leaves
   const owners = followOwners(a)
   a.run()
   await box.put(a, USER)
-  await until('a polls the user', () => a.supervisor.tenures.get(USER)?.polledMs)
+  await until('a polls the user', () => a.supervisor.tenures.get(USER)?.last.polledMs)
   const b = await box.node('b')
   b.run()
   await until('b works for the user', () => b.provider.asked.length > 0)
@@ -37,4 +38,21 @@ test('the lease names the next owner at once, when one joins and when one leaves
     owners.filter((owner, i) => owner !== owners[i - 1]),
     [sids[0], sids[1], sids[0]],
   )
+})
+
+test('those who stop have left when no lease names one of them any more', async () => {
+  await using box = await ownerBox()
+  const { leases } = await box.node('b')
+  const session = { v: 1, kind: 'session', address: 'x', directory: 'd', n: 0, version: '0.0.0' } as const
+  const lease = (owner: string | null, revision: number): void =>
+    leases.replica.note(leaseKey(USER), { v: 1, kind: 'lease', owner }, revision)
+  leases.replica.note(sessionKey('stays'), { ...session, name: 'a', state: 'live' }, 1)
+  lease('stays', 2)
+  assert.equal(haveLeft(leases), false, 'nobody stops')
+  leases.replica.note(sessionKey('stops'), { ...session, name: 'c', state: 'draining' }, 3)
+  assert.equal(haveLeft(leases), true)
+  lease('stops', 4)
+  assert.equal(haveLeft(leases), false)
+  lease(null, 5)
+  assert.equal(haveLeft(leases), true)
 })

@@ -36,10 +36,10 @@ test('whoever comes and goes, what is remembered of a user is what the hash says
 
 test('a name that was not there before is told of, a later session of one that was is not', () => {
   const members = new Members()
-  assert.equal(members.update([session('a-1', 'a', 'live')]), true)
-  assert.equal(members.update([session('a-2', 'a', 'live')]), false)
+  assert.equal(members.update([session('a-1', 'a', 'live')]), 'come')
+  assert.equal(members.update([session('a-2', 'a', 'live')]), 'same')
   assert.equal(members.desired('ada')?.sid, 'a-2')
-  assert.equal(members.update([session('a-2', 'a', 'live'), session('b-1', 'b', 'live')]), true)
-  assert.equal(members.update([]), false)
+  assert.equal(members.update([session('a-2', 'a', 'live'), session('b-1', 'b', 'live')]), 'come')
+  assert.equal(members.update([]), 'gone')
   assert.equal(members.desired('ada'), null)
 })

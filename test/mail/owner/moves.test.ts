@@ -52,7 +52,7 @@ test('what nobody waits for comes all the same while a lease cannot be written',
 
 test('work waits while leases come and go, and goes on when none has for a moment: first a look at all users', async () => {
   const { clock, moves, done, note } = box()
-  const held = moves.hold(NEVER)
+  const held = moves.hold(() => false, NEVER)
   const all = [moves.step('work', note('work')), moves.step('look', note('look'))]
   for (let i = 0; i < 5; i++) {
     await moves.step('lease', note('lease'))
@@ -66,7 +66,7 @@ test('work waits while leases come and go, and goes on when none has for a momen
 
 test('work waits two seconds at most, and not at all for an instance that stops', async () => {
   const { clock, moves, done, note } = box()
-  const held = moves.hold(NEVER)
+  const held = moves.hold(() => false, NEVER)
   const work = moves.step('work', note('work'))
   for (let i = 0; i < 25; i++) {
     void moves.step('lease', note('lease'))
@@ -74,7 +74,20 @@ test('work waits two seconds at most, and not at all for an instance that stops'
   }
   await Promise.all([held, work])
   assert.ok(done.indexOf('work') < 25)
-  await moves.hold(AbortSignal.abort(new Error('stopping')))
+  await moves.hold(() => false, AbortSignal.abort(new Error('stopping')))
   await moves.step('work', note('last'))
   assert.equal(done.at(-1), 'last')
+})
+
+test('work goes on as soon as it is known that no more leases come', async () => {
+  const { clock, moves, done, note } = box()
+  let isOver = false
+  const held = moves.hold(() => isOver, NEVER)
+  const work = moves.step('work', note('work'))
+  await clock.advance(100)
+  assert.deepEqual(done, [])
+  isOver = true
+  await clock.advance(50)
+  await Promise.all([held, work])
+  assert.deepEqual(done, ['work'])
 })

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { leaseKey, sessionKey } from '#shared/subjects.ts'
 import { slotOf } from '../../../services/mail/base/slot.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
-import { endBefore, startTime } from '../../../services/mail/owner/start-time.ts'
+import { endBefore, startTime, toldStartTime } from '../../../services/mail/owner/start-time.ts'
 import { until } from '../../support/until.ts'
 import { type Node, type OwnerBox, ownerBox } from './support.ts'
 
@@ -33,7 +33,7 @@ async function movedTo(box: OwnerBox, intervalMs: number): Promise<Node> {
 test('it is owned, counts as what it was, and is started by a question for its status', async () => {
   await using box = await ownerBox()
   const b = await movedTo(box, LONG_MS)
-  await until('what was known is there', () => b.supervisor.tenures.get(USER)?.rest.known[0]?.state === 'live')
+  await until('what was known is there', () => b.supervisor.tenures.get(USER)?.rest.known[0] === 'live')
   assert.deepEqual([b.supervisor.tenures.get(USER)?.statuses(), b.provider.asked.length], [null, 0])
   const [status] = (await b.supervisor.statuses(USER)) ?? []
   assert.deepEqual([status?.state, status?.live, status?.instance], ['live', true, 'b'])
@@ -56,6 +56,44 @@ test('it is started when its next poll is due, and at once when one came due whi
   const polled = async (agoMs: number) =>
     (await startTime(USER, { how: 'released', seenMonoMs: 100_000, polledMs: wallMs() - agoMs }, deps)).restMs
   assert.deepEqual([await polled(29_000), await polled(31_000), await polled(-5_000)], [30_000, 0, 30_000])
+})
+
+test('who was told that only polls are left looks nothing up, unless a record is another one than was known', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  const { revision = 0 } = b.accounts.ofUser(USER)[0] ?? {}
+  const nowMs = b.tenure.clock.wallMs()
+  const told = (quietAt?: number, polledMs?: number) =>
+    toldStartTime(USER, { how: 'released', seenMonoMs: 0, polledMs, quietAt }, b.tenure)
+  assert.deepEqual(told(revision, nowMs)?.known, ['live'])
+  assert.ok((told(revision, nowMs)?.restMs ?? 0) > 0)
+  assert.equal(told(revision, nowMs - 2 * LONG_MS)?.restMs, 0, 'it should have been polled meanwhile')
+  assert.deepEqual([told(revision - 1, nowMs), told(revision + 1, nowMs)], [null, null])
+  assert.deepEqual([told(undefined, nowMs), told(revision)], [null, null])
+  assert.equal(toldStartTime(USER, { how: 'cut off' }, b.tenure), null)
+  await box.put(b, USER, { revoke: 'a grant' })
+  await until('the record is known', () => (b.accounts.ofUser(USER)[0]?.revision ?? 0) > revision)
+  assert.equal(told(b.accounts.ofUser(USER)[0]?.revision, nowMs), null)
+})
+
+test('a release tells that only polls are left, and tells it not while mail is still read', async () => {
+  await using box = await ownerBox()
+  const a = await box.node('a')
+  const page = Promise.withResolvers<Record<string, never>>()
+  const { answer } = a.provider
+  a.provider.answer = () => page.promise
+  a.run()
+  await box.put(a, USER)
+  await until('the first page is on its way', () => a.provider.asked.length > 0)
+  assert.equal(a.supervisor.tenures.get(USER)?.last.quietAt, null)
+  a.provider.answer = answer
+  page.resolve({})
+  await isLive(a)
+  const { revision } = a.accounts.ofUser(USER)[0] ?? {}
+  await until('all is on the stream', () => a.supervisor.tenures.get(USER)?.last.quietAt === revision)
+  await a.end()
+  const b = await box.node('b', { tenure: { intervalMs: LONG_MS } })
+  await until('b has seen it', () => b.leases.leases.get(USER)?.record.quiet_at === revision)
 })
 
 test('it is started by a change of its account', async () => {

@@ -63,6 +63,20 @@ describe('an instance whose watches fail', { concurrency: 3 }, () => {
       await owns(a, AS)
     })
 
+  test('control: one that is never taken for blind keeps its users from everybody', async () => {
+    await using box = await ownerBox()
+    const times = { blindMs: Number.POSITIVE_INFINITY }
+    const [a, b] = [await box.node('a', { times }), await box.node('b')]
+    a.run()
+    b.run()
+    for (const user of USERS) await box.put(b, user)
+    await owns(a, AS)
+    using _ = blinded(a, ['accounts'])
+    const startMs = performance.now()
+    await until('others would have let go', () => performance.now() - startMs > 6 * SILENCE_MS)
+    assert.deepEqual([a.supervisor.session.blind, owned(a), owned(b)], [false, AS, BS])
+  })
+
   test('keeps its users when no other one can have them: blind as well, or dead and not yet declared so', async () => {
     await using box = await ownerBox()
     // Nobody declares c dead: it is judged by its own silence.

@@ -18,7 +18,7 @@ import { LeaseLog } from '../../../services/mail/kv/lease-log.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { Relay } from '../../../services/mail/outbox/relay.ts'
 import { ensureEventStream } from '../../../services/mail/outbox/stream.ts'
-import { leaseTimes } from '../../../services/mail/owner/lease-times.ts'
+import { type LeaseTimes, leaseTimes } from '../../../services/mail/owner/lease-times.ts'
 import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
 import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
@@ -43,6 +43,7 @@ export type NodeOptions = {
   name?: string
   silenceMs?: number
   drainMs?: number
+  times?: Partial<LeaseTimes>
   tenure?: Partial<TenureDeps & StartTimeDeps>
   /** Switches a protection off. */
   compareEpochs?: false
@@ -123,7 +124,11 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
   const supervisor = new Supervisor({
     accounts,
     leases,
-    times: { ...leaseTimes(options.silenceMs ?? SILENCE_MS), drainMs: options.drainMs ?? 10_000 },
+    times: {
+      ...leaseTimes(options.silenceMs ?? SILENCE_MS),
+      drainMs: options.drainMs ?? 10_000,
+      ...options.times,
+    },
     identity: {
       name: options.name ?? name,
       directory,

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import type { Clock } from '../../base/time.ts'
-import { refuseUnreadablePage } from '../answer.ts'
+import { refuseLoop, refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
 import { type GmailClient, PAGE_SIZE } from './client.ts'
@@ -50,12 +50,6 @@ async function baseline(client: GmailClient, call: Call): Promise<Page> {
 function gone(error: ProviderError, restartCursor?: string): ProviderError {
   const facts = { ...error.facts, ...(restartCursor !== undefined && { restartCursor }) }
   return new ProviderError('gone', facts, { cause: error })
-}
-
-/** A provider that answers the token it was asked with would be walked for ever. */
-function refuseLoop(operation: string, asked: string | undefined, next: string | undefined): void {
-  if (next !== undefined && next === asked)
-    throw new ProviderError('transient', { operation, code: 'PAGE_TOKEN_REPEATS' })
 }
 
 type Wish = { id: string; what: 'fetch' | 'drop' }

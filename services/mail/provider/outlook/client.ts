@@ -12,7 +12,7 @@ import {
 import type * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
 import { gateOf, type ProviderGate, safeProviderUrl, UrlRefused } from '../../base/url-gate.ts'
-import { checked, noAnswer } from '../answer.ts'
+import { checked, noAnswer, refuseLoop } from '../answer.ts'
 import { type Call, ProviderError } from '../provider.ts'
 import { graphError } from './errors.ts'
 import { DeltaPage, Id, ListPage, Me } from './schemas.ts'
@@ -154,6 +154,7 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     const next = answer['@odata.nextLink']
     const end = answer['@odata.deltaLink']
     refuseForeign(operation, next ?? end ?? '')
+    refuseLoop(operation, link, next)
     return { value: answer.value, link: next ?? end ?? '', isEnd: next === undefined }
   }
 
@@ -174,6 +175,7 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
       const answer = await ask(ListPage, operation, turn, stored(operation, start, link), link !== null)
       const next = answer['@odata.nextLink'] ?? null
       if (next !== null) refuseForeign(operation, next)
+      refuseLoop(operation, link, next)
       return { value: answer.value, next }
     },
     /** The raw answer: what is wrong with one message is judged by the caller. */

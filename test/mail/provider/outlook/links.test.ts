@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
 import { createHttp } from '../../../../services/mail/base/http.ts'
 import { createOutlook } from '../../../../services/mail/provider/outlook/adapter.ts'
+import type { ProviderError } from '../../../../services/mail/provider/provider.ts'
 import { createDriver } from '../../../contract/page-driver.ts'
 
 async function serve(listener: RequestListener) {
@@ -86,11 +87,22 @@ describe('links of Graph', () => {
   })
 
   it('that carry another address in their query reach Graph with it, and nobody else', async () => {
+    let pages = 0
     await using box = await trap(
-      (graph, evil) => `${graph}/v1.0/me/mailFolders/delta?$skiptoken=${evil.replace('http', 'https')}/v1.0/me`,
+      (graph, evil) =>
+        `${graph}/v1.0/me/mailFolders/delta?page=${pages++}&$skiptoken=${evil.replace('http', 'https')}/v1.0/me`,
     )
     await box.driver.step('folders')
     await box.driver.step('folders')
     assert.deepEqual([box.asked(), box.visits], [2, []])
   })
+
+  for (const lane of ['folders', 'folder:abc', 'refill:abc'])
+    it(`that lead to the very page that was asked for are not followed for ever: ${lane}`, async () => {
+      await using box = await trap((graph) => `${graph}/v1.0/me/the-same-page`)
+      await box.driver.step(lane)
+      const was = structuredClone(box.driver.state())
+      await assert.rejects(box.driver.step(lane), (error: ProviderError) => error.facts.code === 'PAGE_TOKEN_REPEATS')
+      assert.deepEqual(box.driver.state(), was)
+    })
 })
