@@ -16,7 +16,7 @@ type Session = { sid: string; name: string; address: string; state: 'live' | 'dr
 type Ownership = {
   /** sid of the owner; null when the user was released. */
   owner: string | null
-  /** Monotonic time at which the lease was seen to name this owner. */
+  /** When the server stored the lease that names this owner, ms on the clock of `performance.now()`. */
   ownedMs: number
 }
 
@@ -26,24 +26,38 @@ export class FleetWatch implements AsyncDisposable {
   /** Lease records that were seen; a user that moves once has two more. */
   leaseWrites = 0
   readonly #nc: NatsConnection
-  readonly #stop = new AbortController()
+  readonly #kv: KV
+  #stop: () => void = () => undefined
   #following: Promise<void> = Promise.resolve()
 
-  private constructor(nc: NatsConnection) {
+  private constructor(nc: NatsConnection, kv: KV) {
     this.#nc = nc
+    this.#kv = kv
   }
 
   /** @param nc may read the leases and ask owners: the role ops. */
   static async start(nc: NatsConnection): Promise<FleetWatch> {
-    const watch = new FleetWatch(nc)
     const kv = await until('the leases are there', () => new Kvm(nc).open(BUCKET_LEASES))
-    watch.#following = watch.#follow(kv)
+    const watch = new FleetWatch(nc, kv)
+    await watch.resume()
     return watch
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort()
+    await this.suspend()
+  }
+
+  /** Looks away, so that nothing of what happens is spent on looking. */
+  async suspend(): Promise<void> {
+    this.#stop()
     await this.#following
+  }
+
+  /** Looks again: at what is there, and when the server got it. */
+  async resume(): Promise<void> {
+    const watch = await this.#kv.watch()
+    this.#stop = () => watch.stop()
+    this.#following = this.#follow(watch)
   }
 
   /** sid of the newest live session of the instance. */
@@ -97,15 +111,13 @@ export class FleetWatch implements AsyncDisposable {
     return users.filter((_user, i) => answers[i] !== true)
   }
 
-  async #follow(kv: KV): Promise<void> {
-    const watch = await kv.watch()
-    this.#stop.signal.addEventListener('abort', () => watch.stop(), { once: true })
+  async #follow(watch: Awaited<ReturnType<KV['watch']>>): Promise<void> {
     for await (const entry of watch) {
       const parts = parseLeaseKey(entry.key)
       if (parts === null) continue
       const value = entry.length > 0 ? entry.json<Record<string, string | null>>() : null
       if ('sid' in parts) this.#session(parts.sid, value as Omit<Session, 'sid' | 'seenMs'> | null)
-      else this.#lease(parts.userId, value?.owner ?? null)
+      else this.#lease(parts.userId, value?.owner ?? null, entry.created)
     }
   }
 
@@ -117,9 +129,9 @@ export class FleetWatch implements AsyncDisposable {
     }
   }
 
-  #lease(user: string, owner: string | null): void {
+  #lease(user: string, owner: string | null, created: Date): void {
     this.leaseWrites += 1
-    this.users.set(user, { owner, ownedMs: performance.now() })
+    this.users.set(user, { owner, ownedMs: created.getTime() - performance.timeOrigin })
   }
 
   async #answers(user: string): Promise<boolean> {

@@ -8,7 +8,7 @@ import type { NatsConnection } from '#shared/nats.ts'
 import { atStatusSubject, BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { Fleet } from '../bench/fleet/fleet.ts'
-import { balanced, comeBack, moveAway } from '../bench/fleet/story.ts'
+import { balanced, comeBack, moveAway, strike } from '../bench/fleet/story.ts'
 import { lastSeqOfBucket } from '../mail/acceptance/support.ts'
 import { until } from '../support/until.ts'
 
@@ -71,11 +71,11 @@ test('three instances and 300 users: a kill, a stop and a join leave each user w
   await eachHasOneOwner(fleet)
   assert.equal(await writesBesideHeartbeats(fleet), 0, 'idle, with ten times as many')
 
-  await moveAway(fleet, 'c', () => fleet.instance('c').child.kill('SIGKILL'))
+  await moveAway(fleet, 'c', () => strike(fleet, 'c', 'SIGKILL'))
   await eachHasOneOwner(fleet)
   await comeBack(fleet, 'c')
 
-  await moveAway(fleet, 'a', () => fleet.instance('a').child.kill('SIGTERM'))
+  await moveAway(fleet, 'a', () => strike(fleet, 'a', 'SIGTERM'))
   assert.equal(await fleet.instance('a').exited, 0)
   await eachHasOneOwner(fleet)
   await comeBack(fleet, 'a')
