@@ -12,11 +12,12 @@ import { log } from '../kv/support.ts'
 import { mail } from '../store/support.ts'
 import { tinyDisk } from '../store/tiny-disk.ts'
 import type { ScriptedProvider } from '../sync/worker-box.ts'
-import { accountOf, type Node, type OwnerBox, ownerBox, TWENTY, twentyMails } from './support.ts'
+import { accountOf, type Node, type OwnerBox, ownerBox, SILENCE_MS, TWENTY, twentyMails } from './support.ts'
 
 /** Room for the databases of all users, when nothing else is there. */
 const DISK_MIB = 32
 const MIB = 1024 * 1024
+const LONG_SILENCE_MS = 6_000
 const USERS = Array.from({ length: 16 }, (_, i) => `user${i}`)
 const AS = USERS.filter((user) => desiredOwner(user, ['a', 'b']) === 'a')
 const owned = (node: Node): string[] => USERS.filter((user) => node.supervisor.owns(user))
@@ -51,9 +52,13 @@ class FillingStore extends UserStore {
     if (this.isFull && this.isProbed) throw NO_ROOM
   }
 }
-function fillingNode(box: OwnerBox, name: string): { store: FillingStore; node: Promise<Node> } {
+function fillingNode(
+  box: OwnerBox,
+  name: string,
+  silenceMs = SILENCE_MS,
+): { store: FillingStore; node: Promise<Node> } {
   const store = new FillingStore({ dataDir: join(box.dataDir, name), log })
-  return { store, node: box.node(name, { tenure: { store } }) }
+  return { store, node: box.node(name, { silenceMs, tenure: { store } }) }
 }
 
 /** To the last byte. */
@@ -116,8 +121,9 @@ describe('an instance whose disk is full', { concurrency: 3 }, () => {
 
   /** Instance a, on a disk that fills up when all of its users run, and instance b. */
   async function filledUnderUsers(box: OwnerBox, isTold: boolean) {
-    const { store, node } = fillingNode(box, 'a')
-    const [a, b] = [await node, await box.node('b')]
+    // No session ends here for a busy machine.
+    const { store, node } = fillingNode(box, 'a', LONG_SILENCE_MS)
+    const [a, b] = [await node, await box.node('b', { silenceMs: LONG_SILENCE_MS })]
     a.run()
     b.run()
     for (const user of USERS) await box.put(a, user)

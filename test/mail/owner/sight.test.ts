@@ -3,7 +3,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
 import { until } from '../../support/until.ts'
-import { type Node, ownerBox, SILENCE_MS } from './support.ts'
+import { type Node, ownerBox } from './support.ts'
+
+/** So long that no session ends for a busy machine. */
+const CALM_MS = 3_000
 
 const USERS = Array.from({ length: 8 }, (_, i) => `user${i}`)
 const AS = USERS.filter((user) => desiredOwner(user, ['a', 'b']) === 'a')
@@ -65,22 +68,23 @@ describe('an instance whose watches fail', { concurrency: 3 }, () => {
 
   test('control: one that is never taken for blind keeps its users from everybody', async () => {
     await using box = await ownerBox()
-    const times = { blindMs: Number.POSITIVE_INFINITY }
-    const [a, b] = [await box.node('a', { times }), await box.node('b')]
+    const never = { silenceMs: CALM_MS, times: { blindMs: Number.POSITIVE_INFINITY } }
+    const [a, b] = [await box.node('a', never), await box.node('b', { silenceMs: CALM_MS })]
     a.run()
     b.run()
     for (const user of USERS) await box.put(b, user)
     await owns(a, AS)
     using _ = blinded(a, ['accounts'])
     const startMs = performance.now()
-    await until('others would have let go', () => performance.now() - startMs > 6 * SILENCE_MS)
+    await until('others would have let go', () => performance.now() - startMs > 3 * CALM_MS)
     assert.deepEqual([a.supervisor.session.blind, owned(a), owned(b)], [false, AS, BS])
   })
 
   test('keeps its users when no other one can have them: blind as well, or dead and not yet declared so', async () => {
     await using box = await ownerBox()
     // Nobody declares c dead: it is judged by its own silence.
-    const [a, b, c] = [await box.node('a'), await box.node('b'), await box.node('c', { silenceMs: 60_000 })]
+    const calm = { silenceMs: CALM_MS }
+    const [a, b, c] = [await box.node('a', calm), await box.node('b', calm), await box.node('c', { silenceMs: 60_000 })]
     a.run()
     b.run()
     for (const user of USERS) await box.put(b, user)
@@ -106,7 +110,7 @@ describe('an instance whose watches fail', { concurrency: 3 }, () => {
     using _b = blinded(b, ['accounts', 'leases'])
     const startMs = performance.now()
     await until('both say it', () => [a, b].every((node) => node.supervisor.session.blind))
-    await until('they have looked for others', () => performance.now() - startMs > 4 * SILENCE_MS)
+    await until('they have looked for others', () => performance.now() - startMs > 3 * CALM_MS)
     assert.deepEqual([owned(a), owned(b)], [AS, BS])
   })
 })
