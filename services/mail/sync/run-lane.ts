@@ -6,6 +6,7 @@ import type { Secret } from '#shared/secret.ts'
 import { isRefill, type LaneState } from '../base/model.ts'
 import { type Call, type Page, type PageRequest, type Priority, ProviderError } from '../provider/provider.ts'
 import { queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
+import { putLane } from '../store/lanes.ts'
 import { knownIds, publishedIds } from '../store/messages.ts'
 import { type Committed, commitPage, isIdle, movedLanes, newLane, type Step } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
@@ -126,6 +127,10 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
     return
   }
   const isWalk = !(before.done && deps.provider.polled(lane))
+  if (deps.cursorFirst === true)
+    deps.store.commit(account.userId, worker.epoch, (tx) => {
+      for (const each of lanes) putLane(tx, account, each)
+    })
   const committed = commit(worker, lane, { page, taken, lanes, isWalk }, nowMs)
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)

@@ -42,6 +42,8 @@ export type WorkerDeps = {
   /** The whole provider project is throttled. */
   projectThrottled(delayMs: number): void
   random(): number
+  /** Test-only control arm: positions are stored before the mail that they have passed. */
+  cursorFirst?: true
 }
 
 /** A worker as its operations see it. */

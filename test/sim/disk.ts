@@ -1,0 +1,48 @@
+/** The disk of one process: the real store on real files, whose every transaction is an effect. */
+import { type UserReader, UserStore } from '../../services/mail/store/user-store.ts'
+import type { Life } from './life.ts'
+
+type Options = ConstructorParameters<typeof UserStore>[0]
+/** Looks at what is on the disk after a transaction. */
+export type Look = (userId: string, reader: UserReader) => void
+
+export class SimStore extends UserStore {
+  readonly #life: Life
+  readonly #look: Look
+  readonly #opened = new Set<string>()
+
+  constructor(options: Options, life: Life, look: Look) {
+    super(options)
+    this.#life = life
+    this.#look = look
+  }
+
+  override inspect(...args: Parameters<UserStore['inspect']>): ReturnType<UserStore['inspect']> {
+    this.#life.effect()
+    this.#opened.add(args[0])
+    return super.inspect(...args)
+  }
+  override adopt(...args: Parameters<UserStore['adopt']>): ReturnType<UserStore['adopt']> {
+    this.#life.effect()
+    const result = super.adopt(...args)
+    this.#life.effect()
+    return result
+  }
+  override commit<T>(...args: Parameters<typeof UserStore.prototype.commit<T>>): T {
+    this.#life.effect()
+    const result = super.commit(...args)
+    super.read(args[0], (reader) => this.#look(args[0], reader))
+    // It is on the disk, and nobody lives to know.
+    this.#life.effect()
+    return result
+  }
+  override read<T>(...args: Parameters<typeof UserStore.prototype.read<T>>): T {
+    this.#life.effect()
+    return super.read(...args)
+  }
+
+  /** Closes the files; a transaction that was cut off is rolled back. */
+  close(): void {
+    for (const userId of this.#opened) super.release(userId)
+  }
+}

@@ -1,0 +1,9 @@
+/** Protections of the service that a run may switch off: then a seed must fail. */
+
+/**
+ * Protections that can be switched off: the expected sequence of a publish · reading the stream back · checkpoints only of
+ * published mail · positions in one transaction with their mail · the comparison of epochs.
+ */
+export const MUTANTS = ['expect', 'readback', 'early', 'cursor', 'compare'] as const
+export type Mutant = (typeof MUTANTS)[number]
+export const isMutant = (name: string): name is Mutant => MUTANTS.some((each) => each === name)
