@@ -1,5 +1,6 @@
 /** One run: a broker, mailboxes, processes, and what befalls them, all from one seed. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { accountKey, BUCKET_ACCOUNTS, BUCKET_STATE, EVENT_STREAM } from '#shared/subjects.ts'
 import { type AccountRef, compareEpochs, type Epoch } from '../../services/mail/base/model.ts'
@@ -18,8 +19,8 @@ import { Timeline } from './timeline.ts'
 
 type Checkpoint = Pick<CheckpointRecord, 'epoch' | 'lanes'>
 
-/** Files that need no disk. */
-const FOLDER = '/dev/shm'
+/** Where there are files that need no disk, there. */
+const FOLDER = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const WINDOW_MS = 1_000
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
