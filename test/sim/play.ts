@@ -56,8 +56,9 @@ function befall(world: World, act: Extract<Act, { name: string }>): void {
       const closed = process.life.onDeath
       process.life.onDeath = () => {
         closed()
-        world.tally.crashes += 1
+        if (!process.hasStopped) world.tally.crashes += 1
         timeline.after(act.backMs, () => {
+          if (current(world, act.name) !== process) return
           if (act.wipe) {
             process.loseDisk()
             world.tally.disks += 1
@@ -72,7 +73,10 @@ function befall(world: World, act: Extract<Act, { name: string }>): void {
       process.term()
       timeline.after(act.backMs + 10_500, () => {
         process.life.die()
-        if (current(world, act.name) === process) timeline.after(1, () => void world.start(act.name))
+        // The files are closed in the next moment.
+        timeline.after(1, () => {
+          if (current(world, act.name) === process) world.start(act.name)
+        })
       })
       break
     case 'freeze':

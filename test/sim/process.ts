@@ -147,6 +147,10 @@ export class SimProcess {
 
   /** As SIGTERM does. */
   readonly term: () => void
+  /** It ended as it was told to. */
+  get hasStopped(): boolean {
+    return this.#ended
+  }
   get hasEnded(): boolean {
     return this.#ended || this.life.isDead
   }

@@ -51,7 +51,10 @@ export class World implements Surroundings, Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { life } of this.processes) life.die()
+    for (const { life } of this.processes) {
+      life.onDeath = () => undefined
+      life.die()
+    }
     for (const each of this.processes) each.loseDisk()
     rmSync(this.dir, { recursive: true, force: true })
   }
