@@ -62,7 +62,9 @@ export async function settled(
     const ledger = await box.ledger(ops)
     return ledger.lost.length === 0 ? ledger : null
   }
-  assertCleanLedger(await until(`${about}: nothing is lost`, lostNothing, { everyMs: 200 }), about)
+  // Each event is asked for by itself: thousands of requests for one look.
+  const look = { timeoutMs: 120_000, everyMs: 200 }
+  assertCleanLedger(await until(`${about}: nothing is lost`, lostNothing, look), about)
 }
 
 /** The user's database as it stands at an instance, read-only. */
