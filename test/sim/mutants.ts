@@ -2,8 +2,8 @@
 
 /**
  * Protections that can be switched off: the expected sequence of a publish · reading the stream back · checkpoints only of
- * published mail · positions in one transaction with their mail · the comparison of epochs.
+ * published mail · positions in one transaction with their mail.
  */
-export const MUTANTS = ['expect', 'readback', 'early', 'cursor', 'compare'] as const
+export const MUTANTS = ['expect', 'readback', 'early', 'cursor'] as const
 export type Mutant = (typeof MUTANTS)[number]
 export const isMutant = (name: string): name is Mutant => MUTANTS.some((each) => each === name)

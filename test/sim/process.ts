@@ -65,9 +65,8 @@ export class SimProcess {
     const open = { accounts: whole(BUCKET_ACCOUNTS), leases: whole(BUCKET_LEASES), state: whole(BUCKET_STATE) }
     const accounts = new Accounts(() => open.accounts, clock, log)
     const leases = new LeaseLog(() => open.leases, clock, log)
-    const checkpoints = new Checkpoints(() => open.state, mutant === 'compare' ? { compare: false } : {})
-    const compares = mutant === 'compare' ? { compareEpochs: false as const } : {}
-    this.#store = new SimStore({ dataDir: this.#dir, log, ...compares }, this.life, world.lookAtDisk)
+    const checkpoints = new Checkpoints(() => open.state)
+    this.#store = new SimStore({ dataDir: this.#dir, log }, this.life, world.lookAtDisk)
     const store = this.#store
     const { js, jsm } = jetstreamOf(broker, this.link)
     const config = { onNewStream: 'skip', retentionMs: RETENTION_MS, keepMs: 86_400_000 } as const
