@@ -20,12 +20,6 @@ export class Life {
   get isDead(): boolean {
     return this.#state === 'dead'
   }
-  get isFrozen(): boolean {
-    return this.#state === 'frozen'
-  }
-  get effects(): number {
-    return this.#effects
-  }
 
   /** It dies at the effect that many effects from now. */
   dieIn(effects: number): void {

@@ -1,7 +1,6 @@
 /** One instance: the real supervisor, tenures, workers, relay and stores, on a simulated clock, link, disk and provider. */
 import { rmSync } from 'node:fs'
 import { createLog } from '#shared/log.ts'
-import { Secret } from '#shared/secret.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import type { AccountRef } from '../../services/mail/base/model.ts'
 import { createTelemetry } from '../../services/mail/base/telemetry.ts'
@@ -13,8 +12,8 @@ import { Relay } from '../../services/mail/outbox/relay.ts'
 import { streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
 import { leaseTimes } from '../../services/mail/owner/lease-times.ts'
 import { Supervisor } from '../../services/mail/owner/supervisor.ts'
-import { MailboxLimiter, TokenBucket } from '../../services/mail/sync/limiter.ts'
 import { Worker } from '../../services/mail/sync/worker.ts'
+import { plainWorker } from '../mail/sync/plain-worker.ts'
 import type { Broker } from './broker.ts'
 import { bucketOf, type SimBucket } from './bucket.ts'
 import type { Chance } from './chance.ts'
@@ -52,7 +51,6 @@ export class SimProcess {
   readonly #store: SimStore
   readonly #stop = new AbortController()
   readonly #dir: string
-  readonly supervisor: Supervisor
   #ended = false
 
   constructor(world: Surroundings, name: string) {
@@ -97,20 +95,13 @@ export class SimProcess {
       worker: (entry: { account: AccountRef }, epoch: Worker['epoch'], hooks: object) =>
         new Worker(entry.account, epoch, {
           provider: providerOf(world.mailboxOf(entry.account.userId), timeline, chance, this.life),
-          limiter: new MailboxLimiter([new TokenBucket(1_000, 1, clock)], { start: 8, max: 8 }, clock),
-          tokens: { accessToken: async () => new Secret('token') },
+          ...plainWorker(clock),
           store,
           clock,
           log,
           telemetry,
           intervalMs: INTERVAL_MS,
-          slot: 0,
-          sharers: () => 1,
-          bind: async () => true,
           bound: { mailbox: 'ada@x', address: 'ada@x' },
-          refused: () => undefined,
-          reauth: async () => undefined,
-          projectThrottled: () => undefined,
           random: () => chance.unit(),
           owns: () => false,
           committed: () => undefined,
@@ -118,7 +109,7 @@ export class SimProcess {
           ...hooks,
         }),
     }
-    this.supervisor = new Supervisor({
+    const supervisor = new Supervisor({
       accounts,
       leases,
       times: leaseTimes(world.silenceMs),
@@ -132,7 +123,7 @@ export class SimProcess {
     for (const run of [accounts.run(signal), leases.run(signal)]) run.catch(() => undefined)
     const whileUp = new AbortController()
     this.term = () => whileUp.abort(new Error('SIGTERM'))
-    this.supervisor.run(whileUp.signal).then(
+    supervisor.run(whileUp.signal).then(
       () => {
         this.#ended = true
         this.#stop.abort()

@@ -27,6 +27,8 @@ export class FleetWatch implements AsyncDisposable {
   leaseWrites = 0
   readonly #nc: NatsConnection
   readonly #kv: KV
+  /** The highest revision of a lease. */
+  #heard = 0
   #stop: () => void = () => undefined
   #following: Promise<void> = Promise.resolve()
 
@@ -117,7 +119,12 @@ export class FleetWatch implements AsyncDisposable {
       if (parts === null) continue
       const value = entry.length > 0 ? entry.json<Record<string, string | null>>() : null
       if ('sid' in parts) this.#session(parts.sid, value as Omit<Session, 'sid' | 'seenMs'> | null)
-      else this.#lease(parts.userId, value?.owner ?? null, entry.created)
+      else {
+        // After a look away what is there is told again.
+        if (entry.revision > this.#heard) this.leaseWrites += 1
+        this.#heard = Math.max(this.#heard, entry.revision)
+        this.#lease(parts.userId, value?.owner ?? null, entry.created)
+      }
     }
   }
 
@@ -130,7 +137,6 @@ export class FleetWatch implements AsyncDisposable {
   }
 
   #lease(user: string, owner: string | null, created: Date): void {
-    this.leaseWrites += 1
     this.users.set(user, { owner, ownedMs: created.getTime() - performance.timeOrigin })
   }
 

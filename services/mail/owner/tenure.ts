@@ -7,8 +7,7 @@
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
-import type { AccountRef, Epoch } from '../base/model.ts'
-import { accountName } from '../base/model.ts'
+import { type AccountRef, accountName, type Epoch } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
@@ -158,12 +157,13 @@ export class Tenure {
     const { accounts, polled, intervalMs } = this.#deps
     const [entries, relay, { dueMs, isQuiet: isAtRest }] = [accounts.ofUser(this.userId), this.#relay, this.rest]
     const quietAt = entries.length === 0 ? null : Math.max(...entries.map(({ revision }) => revision))
-    if (relay === null)
-      return { polledMs: dueMs === null ? null : dueMs - intervalMs, quietAt: isAtRest ? quietAt : null }
-    const isQuiet = entries.every((entry) =>
-      isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay)),
-    )
+    const restedMs = dueMs === null ? null : dueMs - intervalMs
+    if (relay === null) return { polledMs: restedMs, quietAt: isAtRest ? quietAt : null }
     const polledMs = lastPollMs(entries, (account) => this.#stateOf(account), polled)
+    const isLeft = (entry: AccountEntry): boolean =>
+      !isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay))
+    // After a fault the database is closed, and may be damaged: it is not asked.
+    const isQuiet = !this.#lost.signal.aborted && !entries.some(isLeft)
     return { polledMs, quietAt: isQuiet ? quietAt : null }
   }
 

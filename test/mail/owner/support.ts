@@ -4,7 +4,6 @@
  */
 import { join } from 'node:path'
 import type { NatsConnection } from '#shared/nats.ts'
-import { Secret } from '#shared/secret.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import { countRefusals } from '../../../services/mail/app/refusals.ts'
 import type { AccountRef } from '../../../services/mail/base/model.ts'
@@ -23,10 +22,10 @@ import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
 import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
-import { MailboxLimiter, TokenBucket } from '../../../services/mail/sync/limiter.ts'
 import { Worker } from '../../../services/mail/sync/worker.ts'
 import { connected, type KvBox, kvBox, log } from '../kv/support.ts'
 import { mail, storeBox } from '../store/support.ts'
+import { plainWorker } from '../sync/plain-worker.ts'
 import { ScriptedProvider } from '../sync/worker-box.ts'
 import { takeoverParts } from './takeover-parts.ts'
 
@@ -98,20 +97,13 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     worker: ({ account, record }, epoch, hooks) => {
       const worker = new Worker(account, epoch, {
         provider,
-        limiter: new MailboxLimiter([new TokenBucket(1_000, 1, clock)], { start: 8, max: 8 }, clock),
-        tokens: { accessToken: async () => new Secret('token') },
+        ...plainWorker(clock),
         store,
         clock,
         log,
         telemetry,
         intervalMs: 200,
-        slot: 0,
-        sharers: () => 1,
-        bind: async () => true,
         bound: { mailbox: record.mailbox, address: record.address },
-        refused: () => undefined,
-        reauth: async () => undefined,
-        projectThrottled: () => undefined,
         random: Math.random,
         ...hooks,
       })

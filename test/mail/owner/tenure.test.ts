@@ -8,7 +8,7 @@ import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
 import { KeyUnavailableError } from '../../../services/mail/token/seal.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { until } from '../../support/until.ts'
-import { type Node, ownerBox, TWENTY } from './support.ts'
+import { type Node, type OwnerBox, ownerBox, TWENTY } from './support.ts'
 
 const USER = 'ada'
 const EPOCH: Epoch = { era: 1_000, rev: 1 }
@@ -22,6 +22,15 @@ async function started(node: Node, epoch = EPOCH): Promise<Tenure> {
   return tenure
 }
 const isPolling = (node: Node, from = 0) => until('the mailbox is polled', () => node.provider.asked.length > from + 5)
+
+/** A user of node a, whose mailbox is polled. */
+async function polling(box: OwnerBox): Promise<{ node: Node; tenure: Tenure }> {
+  const node = await box.node('a')
+  await box.put(node, USER)
+  const tenure = await started(node)
+  await isPolling(node)
+  return { node, tenure }
+}
 
 test('a worker runs while the account is connected, and again after the user has reconnected', async () => {
   await using box = await ownerBox()
@@ -121,10 +130,7 @@ test('the release of a user to whom nothing has happened writes no checkpoint', 
 
 test('a user at rest is released without being ended, and from then on nothing begins for it', async () => {
   await using box = await ownerBox()
-  const node = await box.node('a')
-  await box.put(node, USER)
-  const tenure = await started(node)
-  await isPolling(node)
+  const { node, tenure } = await polling(box)
   const [worker] = node.workers
   await until('nothing is under way', () => worker?.isIdle === true)
   await tenure.release()
@@ -137,10 +143,7 @@ test('a user at rest is released without being ended, and from then on nothing b
 
 test('a page under way is ended before the user is released', async () => {
   await using box = await ownerBox()
-  const node = await box.node('a')
-  await box.put(node, USER)
-  const tenure = await started(node)
-  await isPolling(node)
+  const { node, tenure } = await polling(box)
   const answer = Promise.withResolvers<Record<string, never>>()
   node.provider.answer = () => answer.promise
   const asked = node.provider.asked.length
@@ -154,4 +157,15 @@ test('a page under way is ended before the user is released', async () => {
   answer.resolve({})
   await releasing
   await tenure.close()
+})
+
+test('after a fault the database is not opened again to tell what the next owner should know', async (t) => {
+  await using box = await ownerBox()
+  const { node, tenure } = await polling(box)
+  // What is known of the outbox is old from here on.
+  node.tenure.relay.recheck()
+  await tenure.drop(new Error('a fault'))
+  const read = t.mock.method(node.store, 'read')
+  assert.equal(tenure.last.quietAt, null)
+  assert.equal(read.mock.callCount(), 0)
 })

@@ -20,11 +20,11 @@ import { readLanes } from '../../../services/mail/store/lanes.ts'
 import { countStored } from '../../../services/mail/store/messages.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
 import { readSyncState } from '../../../services/mail/store/sync-state.ts'
-import { MailboxLimiter, TokenBucket } from '../../../services/mail/sync/limiter.ts'
 import { Worker } from '../../../services/mail/sync/worker.ts'
 import type { WorkerDeps } from '../../../services/mail/sync/worker-deps.ts'
 import { ManualClock } from '../base/manual-clock.ts'
 import { ACCOUNT, EPOCH, type StoreBox, storeBox } from '../store/support.ts'
+import { plainWorker } from './plain-worker.ts'
 
 const log = createLog('test', process.env.TEST_LOG ?? 'silent')
 const USER = ACCOUNT.userId
@@ -106,10 +106,9 @@ export class WorkerBox {
   start(more: Partial<WorkerDeps> = {}, epoch: Epoch = EPOCH): RunningWorker {
     const stop = new AbortController()
     this.stops.push(stop)
-    const limiter = new MailboxLimiter([new TokenBucket(1_000, 1, this.clock)], { start: 8, max: 8 }, this.clock)
     const worker = new Worker(ACCOUNT, epoch, {
+      ...plainWorker(this.clock),
       provider: this.provider,
-      limiter,
       tokens: {
         accessToken: async (_account, { rejected }) => {
           if (rejected?.reveal() === this.token) {
@@ -126,13 +125,9 @@ export class WorkerBox {
       intervalMs: 30_000,
       slot: (this.clock.wallMs() % 30_000) / 30_000,
       owns: () => this.owns,
-      sharers: () => 1,
-      bind: async () => true,
       bound: { mailbox: 'ada@x', address: 'ada@x' },
-      refused: () => undefined,
       reauth: async (code) => void this.marked.push(code),
       committed: () => undefined,
-      projectThrottled: () => undefined,
       random: () => 0.5,
       ...more,
     })
