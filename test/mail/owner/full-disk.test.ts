@@ -29,6 +29,8 @@ const NO_ROOM = new DiskError('DISK_FULL', 'no room')
 class FillingStore extends UserStore {
   isFull = false
   isProbed = true
+  /** False: who could do something about it is not told. */
+  isTold = true
   adoptions = 0
   override adopt(...args: Parameters<UserStore['adopt']>): ReturnType<UserStore['adopt']> {
     this.adoptions += 1
@@ -41,7 +43,7 @@ class FillingStore extends UserStore {
   }
   #refuseIfFull(): void {
     if (!this.isFull) return
-    this.onDiskFault(NO_ROOM)
+    if (this.isTold) this.onDiskFault(NO_ROOM)
     throw NO_ROOM
   }
   override async probe(): Promise<void> {
@@ -54,7 +56,7 @@ function fillingNode(
   silenceMs = SILENCE_MS,
 ): { store: FillingStore; node: Promise<Node> } {
   const store = new FillingStore({ dataDir: join(box.dataDir, name), log })
-  return { store, node: box.node(name, { silenceMs, tenure: { store } }) }
+  return { store, node: box.node(name, { silenceMs, store }) }
 }
 
 /** To the last byte. */
@@ -116,7 +118,7 @@ describe('an instance whose disk is full', { concurrency: 3 }, () => {
   })
 
   /** Instance a, on a disk that fills up when all of its users run, and instance b. */
-  async function filledUnderUsers(box: OwnerBox) {
+  async function filledUnderUsers(box: OwnerBox, isTold: boolean) {
     // No session ends here for a busy machine.
     const { store, node } = fillingNode(box, 'a', LONG_SILENCE_MS)
     const [a, b] = [await node, await box.node('b', { silenceMs: LONG_SILENCE_MS })]
@@ -126,15 +128,25 @@ describe('an instance whose disk is full', { concurrency: 3 }, () => {
     await owns(a, AS)
     const stored = (user: string): number => store.read(user, (db) => countStored(db, accountOf(user)))
     await until('all have been read', () => AS.every((user) => stored(user) === TWENTY))
-    store.isFull = true
+    Object.assign(store, { isFull: true, isTold })
     a.provider.answer = newMails()
-    return b
+    return { a, b }
   }
 
   test('users that run when it fills up are handed over', async () => {
     await using box = await ownerBox()
-    const b = await filledUnderUsers(box)
+    const { b } = await filledUnderUsers(box, true)
     await owns(b, USERS)
+  })
+
+  test('control: users whose faults nobody looks at stay where nothing can be stored', async () => {
+    await using box = await ownerBox()
+    const { a, b } = await filledUnderUsers(box, false)
+    const faultOf = (user: string) => a.supervisor.tenures.get(user)?.statuses()?.[0]?.last_error?.code
+    await until('each user has met it', () => AS.every((user) => faultOf(user) === 'DISK_FULL'))
+    const metMs = performance.now()
+    await until('they would have been handed over', () => performance.now() - metMs > 3_000)
+    assert.deepEqual([owned(a), owned(b).length], [AS, USERS.length - AS.length])
   })
 
   test('users that it owned before are handed over too', async () => {

@@ -43,7 +43,9 @@ export type NodeOptions = {
   silenceMs?: number
   drainMs?: number
   times?: Partial<LeaseTimes>
-  tenure?: Partial<TenureDeps & StartTimeDeps>
+  /** In the place of one in the data folder of its name, for all that the instance does. */
+  store?: UserStore
+  tenure?: Partial<Omit<TenureDeps & StartTimeDeps, 'store'>>
   /** Switches a protection off. */
   compareEpochs?: false
 }
@@ -74,7 +76,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
   const leases = new LeaseLog(() => open.leases, clock, log)
   const checkpoints = new Checkpoints(() => state)
   const control = options.compareEpochs === undefined ? {} : { compareEpochs: options.compareEpochs }
-  const store = new UserStore({ dataDir: join(dataDir, name), log, ...control })
+  const store = options.store ?? new UserStore({ dataDir: join(dataDir, name), log, ...control })
   const telemetry = createTelemetry(log, () => ({ accounts: {}, outboxPending: 0, users: 0 }))
   const provider = new ScriptedProvider(clock)
   twentyMails(provider)
