@@ -32,6 +32,8 @@ export const snapshotName = (userId: string, epoch: { era: number; rev: number }
 
 /** The stream behind a KV bucket. */
 export const bucketStream = (bucket: string): string => `KV_${bucket}`
+/** What the stream behind a KV bucket keeps a key under. */
+export const bucketSubject = (bucket: string, key: string): string => `$KV.${bucket}.${key}`
 
 /** `user.<token>.email.received` of one user. */
 export const eventSubject = (userId: string): string => `user.${encodeUser(userId)}.${EVENT_TYPE}`

@@ -9,6 +9,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { openCredentials } from './app/credentials.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
 import { createSupervisor, levelsOf, type Work } from './app/ownership.ts'
+import { patiently } from './app/patiently.ts'
 import { followProjectShare } from './app/project-share.ts'
 import { countRefusals } from './app/refusals.ts'
 import { createRelay } from './app/relay.ts'
@@ -75,7 +76,7 @@ async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortC
 
   for (const missing of config.missingClients) log.warn(missing)
   const { background, mirror, leases } = work
-  await mirror.restore(stop)
+  await patiently(() => mirror.restore(stop), { url: config.nats.url, clock, log, signal: stop })
   background.run(mirror.run(background.signal))
   followProjectShare(work)
   background.run(leases.run(background.signal))

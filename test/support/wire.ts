@@ -19,8 +19,10 @@ export class Wire {
   readonly late: LateWrite[] = []
   /** Events that were refused, whoever sent them. */
   refusedEvents = 0
-  /** By the reply subject on which the answer comes. */
-  readonly #open = new Map<string, Write>()
+  /** By the reply subject on which the answer comes: one write, or all of a batch. */
+  readonly #open = new Map<string, Write[]>()
+  /** Batches that are not complete, by their id. */
+  readonly #batches = new Map<string, Msg[]>()
   /** Sessions that a connection has written, by the inbox that its answers go to. */
   readonly #sids = new Map<string, Set<string>>()
   readonly #names = new Map<string, string>()
@@ -43,28 +45,46 @@ export class Wire {
     return this.late.filter(({ stored }) => stored === true)
   }
 
-  #sent({ subject, reply, data }: Msg): void {
-    if (reply === undefined) return
+  #sent(message: Msg): void {
+    const batch = message.headers?.get('Nats-Batch-Id') ?? ''
+    const parts = batch === '' ? [message] : [...(this.#batches.get(batch) ?? []), message]
+    const { reply } = message
+    if (reply === undefined) {
+      if (batch !== '') this.#batches.set(batch, parts)
+      return
+    }
+    this.#batches.delete(batch)
     const writer = reply.split('.').slice(0, -1).join('.')
-    const write: Write = { subject, writer, body: Buffer.from(data).toString(), late: null }
-    this.#open.set(reply, write)
+    this.#open.set(
+      reply,
+      parts.map(({ subject, data }) =>
+        this.#arrived({ subject, writer, body: Buffer.from(data).toString(), late: null }),
+      ),
+    )
+  }
+
+  #arrived(write: Write): Write {
+    const { subject, writer } = write
     const user = userOf(subject)
-    if (user === null) return
+    if (user === null) return write
     const owner = this.#owners.get(user)
-    if (owner === undefined || owner === null || this.#sids.get(writer)?.has(owner) === true) return
+    if (owner === undefined || owner === null || this.#sids.get(writer)?.has(owner) === true) return write
     const store = subject.startsWith(STATE) ? 'state' : 'stream'
     write.late = { store, user, by: this.#names.get(writer) ?? writer, stored: null }
     this.late.push(write.late)
+    return write
   }
 
   #answered({ subject, data }: Msg): void {
-    const write = this.#open.get(subject)
-    if (write === undefined) return
+    const writes = this.#open.get(subject)
+    if (writes === undefined) return
     this.#open.delete(subject)
     const stored = !Buffer.from(data).toString().includes('"error"')
-    if (write.late !== null) write.late.stored = stored
-    if (!stored && write.subject.startsWith('user.')) this.refusedEvents += 1
-    if (stored && write.subject.startsWith(LEASES)) this.#lease(write)
+    for (const write of writes) {
+      if (write.late !== null) write.late.stored = stored
+      if (!stored && write.subject.startsWith('user.')) this.refusedEvents += 1
+      if (stored && write.subject.startsWith(LEASES)) this.#lease(write)
+    }
   }
 
   #lease({ subject, writer, body }: Write): void {

@@ -2,22 +2,20 @@
  * NATS as the service needs it: connection, version, stream, buckets. Checked at start and again after each reconnect,
  * because the server that comes back may be another one, or an empty one.
  */
-import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from '#shared/lifecycle.ts'
+import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import {
   connectNats,
   drainNats,
   followStatus,
   hasPermissions,
-  isNatsFault,
   type NatsConnection,
-  PermissionViolationError,
   refuseOldServer,
   serversOf,
 } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
-import { type Clock, pause } from '../base/time.ts'
+import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
@@ -25,12 +23,11 @@ import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
 import { Patience } from './patience.ts'
+import { forbidden, PATIENCE_MS, patiently } from './patiently.ts'
 
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
 const RETRY_MS = 1_000
-/** How long a server, or a cluster without a leader, may take to be what we need. */
-const PATIENCE_MS = 30_000
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost)$/
 
 export type Broker = AsyncDisposable & {
@@ -91,7 +88,7 @@ export async function openBroker(
       const buckets = await Buckets.open(nc, config.stream.replicas)
       return { createdMs, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
     }
-    const { createdMs: createdAtStartMs, buckets, snapshots } = await patiently(open, url, clock, log, signal)
+    const { createdMs: createdAtStartMs, buckets, snapshots } = await patiently(open, { url, clock, log, signal })
     let streamCreatedMs = createdAtStartMs
     const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
@@ -133,33 +130,6 @@ export async function openBroker(
   }
 }
 
-/** Repeats `open` while JetStream does not answer: a cluster without a leader has one within seconds. */
-async function patiently<T>(
-  open: () => Promise<T>,
-  url: string,
-  clock: Clock,
-  log: Log,
-  signal: AbortSignal,
-): Promise<T> {
-  for (const endsMs = clock.monoMs() + PATIENCE_MS; ; ) {
-    try {
-      return await open()
-    } catch (error) {
-      signal.throwIfAborted()
-      if (!isNatsFault(error) || forbidden(error) !== null) throw error
-      if (clock.monoMs() > endsMs)
-        throw new ExitError(
-          EXIT_UNAVAILABLE,
-          `JetStream of NATS at ${url} does not answer: see that its servers run, most of them if it is a cluster`,
-          { cause: error },
-        )
-      log.warn({ err: error }, 'JetStream does not answer yet; waiting')
-      await pause(clock, RETRY_MS, signal)
-      signal.throwIfAborted()
-    }
-  }
-}
-
 async function watchBroker(
   nc: NatsConnection,
   verify: () => Promise<void>,
@@ -196,11 +166,4 @@ async function watchBroker(
       waitMs = RETRY_MS
     }
   }
-}
-
-/** What the login may not do, in words of NATS; null when that is not what went wrong. */
-function forbidden(error: unknown): string | null {
-  for (let at: unknown = error; at instanceof Error; at = at.cause)
-    if (at instanceof PermissionViolationError) return `${at.operation} ${at.subject}`
-  return null
 }

@@ -2,6 +2,7 @@
  * The NATS micro service: endpoints with schemas, errors and HTTP routes in their metadata, and statistics that are true.
  * `mail.as.*` is served only where NATS permissions can decide who may use it.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Endpoint, type Service, type ServiceGroup, Svcm } from '@nats-io/services'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type ConnectRequest, type DisconnectRequest, type Operation } from '#shared/contract.ts'
@@ -13,6 +14,8 @@ import { GROUP, HEADER_AUTHORIZATION, OPERATIONS, QUEUE, SERVICE_NAME, userOfAsS
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
 import { answer, type EndpointSpec, EndpointStats, type Request, type UserSpec } from './endpoint.ts'
 import { inboxOnly } from './inbox-only.ts'
+
+const RETRY_MS = 100
 
 export type Handlers = {
   connect(userId: string, request: ConnectRequest): Promise<unknown>
@@ -123,8 +126,7 @@ export class ControlService implements AsyncDisposable {
       stats: new EndpointStats(),
       metadata: { description: FLEET_DESCRIPTION, response_schema: compact(FleetReply), errors: 'INTERNAL', http: '' },
     })
-    // Until the server has the subscriptions, a request finds nobody.
-    await Promise.race([options.nc.flush(), options.nc.closed().then(refuse)])
+    await subscribed(options.nc)
     return new ControlService(options.nc, service, inFlight)
   }
 
@@ -138,6 +140,21 @@ export class ControlService implements AsyncDisposable {
     // It waits until the server has heard of it, and knows no end of that.
     await Promise.race([this.#service.stop(), this.#nc.closed()])
     await Promise.allSettled([...this.#inFlight])
+  }
+}
+
+/**
+ * Until the server has the subscriptions, a request finds nobody. A link that is lost meanwhile takes the question with it,
+ * not the subscriptions: the client makes them again.
+ */
+async function subscribed(nc: NatsConnection): Promise<void> {
+  for (;;) {
+    try {
+      return await Promise.race([nc.flush(), nc.closed().then(refuse)])
+    } catch (error) {
+      if (nc.isClosed()) throw error
+      await sleep(RETRY_MS)
+    }
   }
 }
 

@@ -12,8 +12,9 @@ import {
 import { type KV, Kvm } from '@nats-io/kv'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import { bucketStream } from '#shared/subjects.ts'
+import { bucketStream, bucketSubject } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
+import { GroupCommit, takesBatches } from './group-commit.ts'
 import { ensureReplicas, replicated } from './replication.ts'
 
 const REQUEST_TIMEOUT_MS = 2_000
@@ -25,19 +26,24 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 /** A raw value with its revision; `value` is null for a deleted key. */
 export type RawEntry = { key: string; value: string | null; revision: number }
 
+type Ways = { kv: KV; jsm: JetStreamManager; group: GroupCommit | null }
+
 /** The KV bucket behind a connection. */
 export class Bucket {
   readonly name: string
   readonly #kv: KV
   readonly #jsm: JetStreamManager
+  /** null: the server knows no batches. */
+  readonly #group: GroupCommit | null
   /** Creation time of the stream behind the bucket, epoch ms: tells a recreated bucket from the old one. */
   readonly createdMs: number
   #highest: number
 
-  private constructor(name: string, kv: KV, jsm: JetStreamManager, createdMs: number, lastRevision: number) {
+  private constructor(name: string, { kv, jsm, group }: Ways, createdMs: number, lastRevision: number) {
     this.name = name
     this.#kv = kv
     this.#jsm = jsm
+    this.#group = group
     this.createdMs = createdMs
     this.#highest = lastRevision
   }
@@ -72,7 +78,8 @@ export class Bucket {
           `bucket ${name}: ${field} is ${found}, ${wanted} is needed; delete or mend the bucket`,
         )
     const kv = await kvm.open(name, { timeout: REQUEST_TIMEOUT_MS })
-    return new Bucket(name, kv, jsm, Date.parse(info.created), info.state.last_seq)
+    const group = (await takesBatches(nc, jsm, stream)) ? new GroupCommit(nc, REQUEST_TIMEOUT_MS) : null
+    return new Bucket(name, { kv, jsm, group }, Date.parse(info.created), info.state.last_seq)
   }
 
   /** The highest revision that was seen. Revisions never fall, unless the bucket goes backwards. */
@@ -110,13 +117,20 @@ export class Bucket {
   }
 
   /**
-   * Writes if the key is still at `revision`; null = if it does not exist. Answers the new revision.
+   * Writes if the key is still at `revision`; null = if it does not exist. Answers the new revision. Goes together with
+   * what else is written in the same turn, unless it has a deadline of its own.
    * @throws RevisionConflict; a timeout leaves it open whether the write happened: read the key again.
    */
-  async write(key: string, value: string, revision: number | null, timeoutMs = REQUEST_TIMEOUT_MS): Promise<number> {
+  async write(key: string, value: string, revision: number | null, timeoutMs?: number): Promise<number> {
+    const data = encoder.encode(value)
+    const alone = (): Promise<number> =>
+      revision === null
+        ? this.#kv.create(key, data)
+        : this.#kv.update(key, data, revision, timeoutMs ?? REQUEST_TIMEOUT_MS)
     try {
-      if (revision === null) return this.#saw(await this.#kv.create(key, encoder.encode(value)))
-      return this.#saw(await this.#kv.update(key, encoder.encode(value), revision, timeoutMs))
+      if (this.#group === null || timeoutMs !== undefined) return this.#saw(await alone())
+      const write = { subject: bucketSubject(this.name, key), data, lastSeq: revision ?? 0 }
+      return this.#saw(await this.#group.write(write, alone))
     } catch (error) {
       if (isConflict(error)) throw new RevisionConflict(`${this.name}/${key}`, { cause: error })
       throw error

@@ -8,9 +8,9 @@ import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
 import { type Clock, endsWithin, pause } from '../base/time.ts'
 
-const LEASES_MAX = 64
+/** As many as four atomic batches: see kv/group-commit.ts. */
+const LEASES_MAX = 256
 const WORK_MAX = 16
-const PRIORITY = { look: 1, work: 0 } as const
 /**
  * While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever.
  * The first lease comes up to 200 ms after the news that an instance stops.
@@ -19,7 +19,7 @@ const QUIET_MS = 300
 const HOLD_MAX_MS = 2_000
 const LOOK_MS = 50
 
-export type Step = 'lease' | keyof typeof PRIORITY
+export type Step = 'lease' | 'look' | 'work'
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
@@ -54,9 +54,12 @@ export class Moves {
     this.#moving.set(userId, moving)
   }
 
-  /** Runs a part of a move as soon as there is room for it. */
-  step<T>(kind: Step, work: () => Promise<T>): Promise<T> {
-    if (kind !== 'lease') return this.#work.add(work, { priority: PRIORITY[kind] })
+  /**
+   * Runs a part of a move as soon as there is room for it.
+   * @param dueMs of work: when it should begin, epoch ms; what is due first begins first
+   */
+  step<T>(kind: Step, work: () => Promise<T>, dueMs = this.#clock.wallMs()): Promise<T> {
+    if (kind !== 'lease') return this.#work.add(work, { priority: kind === 'look' ? Number.POSITIVE_INFINITY : -dueMs })
     this.#lastLeaseMs = this.#clock.monoMs()
     return this.#leases.add(work)
   }

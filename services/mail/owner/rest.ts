@@ -18,17 +18,17 @@ export class Rest {
   }
 
   /** @param due called once, when the user is to be started */
-  begin({ restMs: ms, known }: StartTime, due: () => void): void {
+  begin({ dueMs, restMs, known }: StartTime, due: () => void): void {
     this.#known = known
-    this.#dueMs = this.#clock.wallMs() + ms
-    void pause(this.#clock, ms, this.#waking.signal).then(() => {
+    this.#dueMs = dueMs
+    void pause(this.#clock, restMs, this.#waking.signal).then(() => {
       if (this.#stage !== 'resting') return
       this.#stage = 'due'
       due()
     })
   }
 
-  /** When the user is to be polled, epoch ms; null before that was looked up. */
+  /** When the user is to be polled, or was to be, epoch ms; null before that was looked up. */
   get dueMs(): number | null {
     return this.#dueMs
   }

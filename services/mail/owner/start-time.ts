@@ -42,8 +42,11 @@ export function endBefore(userId: string, { sid, name }: { sid: string; name: st
   return { how: 'died', seenMonoMs: session.changedMonoMs, silenceMs: session.record.silence_ms }
 }
 
-/** How long the user may rest, ms, 0 = not at all; and the states of its accounts as they were last known. */
-export type StartTime = { restMs: number; known: AccountState[] }
+/**
+ * When work for the user is to begin, epoch ms, past or future; how long it may rest until then, ms, 0 = not at all; and
+ * the states of its accounts as they were last known.
+ */
+export type StartTime = { dueMs: number; restMs: number; known: AccountState[] }
 
 /**
  * When whoever released the user has told all there is to know; null = it must be looked up. What it knew of the accounts
@@ -55,7 +58,7 @@ export function toldStartTime(userId: string, end: End, deps: StartTimeDeps): St
   const isKnown = entries.every(({ record, revision }) => revision <= Number(end.quietAt) && !isAsked(record))
   if (!isKnown || !entries.some(({ revision }) => revision === end.quietAt)) return null
   const connected = entries.filter(({ record }) => record.desired === 'connected')
-  return { restMs: restMs(userId, end, deps), known: connected.map(() => 'live') }
+  return { ...nextPoll(userId, end, deps), known: connected.map(() => 'live') }
 }
 
 /** After a look at what the owner before has written last. */
@@ -63,14 +66,20 @@ export async function startTime(userId: string, end: End, deps: StartTimeDeps): 
   const last = (await deps.checkpoints.read(userId))?.record.accounts ?? []
   const known = last.map(({ state }) => state)
   const rests = deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
-  return { restMs: rests && end.how !== 'cut off' ? restMs(userId, end, deps) : 0, known }
+  if (rests && end.how !== 'cut off') return { ...nextPoll(userId, end, deps), known }
+  return { dueMs: deps.clock.wallMs(), restMs: 0, known }
 }
 
-/** Until the next poll; one that came due while nobody worked for the user is made up for. */
-function restMs(userId: string, end: Exclude<End, { how: 'cut off' }>, deps: StartTimeDeps): number {
+/** One that came due while nobody worked for the user is made up for at once. */
+function nextPoll(
+  userId: string,
+  end: Exclude<End, { how: 'cut off' }>,
+  deps: StartTimeDeps,
+): Omit<StartTime, 'known'> {
   const nowMs = deps.clock.wallMs()
   const polledMs = Math.min(nowMs, lastPollMs(end, nowMs, deps))
-  return Math.max(0, nextSlotMs(polledMs, deps.intervalMs, slotOf(userId)) - nowMs)
+  const dueMs = nextSlotMs(polledMs, deps.intervalMs, slotOf(userId))
+  return { dueMs, restMs: Math.max(0, dueMs - nowMs) }
 }
 
 /** Since when at the latest nobody has polled the user, epoch ms. */

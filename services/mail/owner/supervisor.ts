@@ -24,7 +24,6 @@ import { Sight } from './sight.ts'
 import { type End, endBefore, type StartTimeDeps, startTime, toldStartTime } from './start-time.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
-/** A user whose take-over failed is tried again after this long. */
 const RETRY_MS = 1_000
 /** How long a status waits for the start of a user: less than who asks for it. */
 const START_MS = 700
@@ -230,15 +229,16 @@ export class Supervisor {
   }
 
   #start(userId: string, tenure: Tenure): Promise<void> {
-    return this.#attempt(userId, 'work', async () => {
+    const work = async (): Promise<void> => {
       if (!this.#stopping.signal.aborted && !tenure.lost.aborted) await tenure.start()
-    })
+    }
+    return this.#attempt(userId, 'work', work, tenure.rest.dueMs ?? undefined)
   }
 
   /** What fails is tried again, by whoever has the user then. */
-  async #attempt(userId: string, kind: Step, work: () => Promise<void>): Promise<void> {
+  async #attempt(userId: string, kind: Step, work: () => Promise<void>, dueMs?: number): Promise<void> {
     const failed = (error: unknown): Promise<boolean> => this.#failed(userId, error).then(() => false)
-    if (!(await this.#moves.step(kind, () => work().then(() => true, failed)))) await this.#pause()
+    if (!(await this.#moves.step(kind, () => work().then(() => true, failed), dueMs))) await this.#pause()
   }
 
   async #failed(userId: string, error: unknown): Promise<void> {

@@ -26,7 +26,8 @@ const REFUSED_MIN_MS = 60_000
 const DISK_PROBE_MS = 2_000
 const NATS_RETRY_MS = 2_000
 const RESET_WINDOW_MS = 3_600_000
-const RESET_WAIT_MS = 600_000
+/** How long a lane waits that had to be started over twice. */
+export const RESET_WAIT_MS = 600_000
 
 /** @param shared others have connected the same mailbox @param random in [0, 1) */
 export function judge(error: unknown, lane: LaneState, nowMs: number, shared: boolean, random: number): Verdict {

@@ -18,7 +18,7 @@ import { StaleEpochError, type UserTx } from '../store/user-store.ts'
 import { AccountState } from './account-state.ts'
 import { ClockStep, STEP_MIN_MS } from './clock-step.ts'
 import { newLane } from './commit-page.ts'
-import { judge, type Verdict } from './judge.ts'
+import { judge, RESET_WAIT_MS, type Verdict } from './judge.ts'
 import { plan } from './plan.ts'
 import { bindMailbox, runLane } from './run-lane.ts'
 import { syncRow } from './sync-row.ts'
@@ -81,8 +81,7 @@ export class Worker implements LaneHost {
     const nowMs = clock.wallMs()
     let writtenMs = 0
     store.read(this.account.userId, (db) => {
-      // A lane that an earlier owner had to start over may be started over again: every take-over can cost one walk.
-      for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, { ...lane, resetMs: 0 })
+      for (const lane of readLanes(db, this.account)) this.state.lanes.set(lane.lane, takenOver(lane))
       this.state.stored = countStored(db, this.account)
       const row = readSyncState(db, this.account)
       this.state.syncCursor = row?.cursor ?? null
@@ -276,6 +275,16 @@ export class Worker implements LaneHost {
     putSyncState(tx, this.account, syncRow(this.state, nowMs))
   }
 }
+
+/**
+ * A lane that an earlier owner had to start over may be started over again, and waits no longer for it: every take-over can
+ * cost one walk.
+ */
+const takenOver = (lane: LaneState): LaneState => ({
+  ...lane,
+  notBeforeMs: lane.notBeforeMs === lane.resetMs + RESET_WAIT_MS ? 0 : lane.notBeforeMs,
+  resetMs: 0,
+})
 
 const dueNow = ({ waiting, nextAtMs }: QueueDepth, nowMs: number): number =>
   waiting + (nextAtMs !== null && nextAtMs <= nowMs ? 1 : 0)

@@ -66,11 +66,12 @@ export async function polled(fleet: Fleet, users: readonly string[]): Promise<Ma
 const latePolls = async (fleet: Fleet, users: readonly string[]): Promise<number[]> =>
   lateness((await polled(fleet, users)).values(), fleet.syncMs)
 
-/** Starts the instance, on the data that it had, and waits until it has its share. */
+/** Starts the instance, on the data that it had, and waits until it has its share and everybody is worked for. */
 export async function comeBack(fleet: Fleet, name: string): Promise<void> {
   await fleet.spawn(name)
   await until(`${name} is back`, () => fleet.watch.liveNames.includes(name))
   await balanced(fleet)
+  await polled(fleet, fleet.users)
 }
 
 const atMost = (name: string, times: readonly number[], part: number, targetMs: number): Figure => ({

@@ -91,3 +91,18 @@ test('work goes on as soon as it is known that no more leases come', async () =>
   await Promise.all([held, work])
   assert.deepEqual(done, ['work'])
 })
+
+test('of what is due the most overdue begins first, behind every look', async () => {
+  const { clock, moves, done, note } = box()
+  const held = moves.hold(() => false, NEVER)
+  const nowMs = clock.wallMs()
+  const all = [
+    moves.step('work', note('now'), nowMs),
+    moves.step('work', note('10 s late'), nowMs - 10_000),
+    moves.step('look', note('look')),
+    moves.step('work', note('5 s late'), nowMs - 5_000),
+  ]
+  await clock.advance(500)
+  await Promise.all([held, ...all])
+  assert.deepEqual(done, ['look', '10 s late', '5 s late', 'now'])
+})

@@ -51,6 +51,8 @@ test('it is started when its next poll is due, and at once when one came due whi
   assert.deepEqual([await restMs('released', 0), await restMs('died', 0)], [30_000, 30_000])
   assert.deepEqual([await restMs('released', 25_000), await restMs('died', 19_000)], [30_000, 30_000])
   assert.deepEqual([await restMs('released', 27_000), await restMs('died', 21_000)], [0, 0])
+  const { dueMs } = await startTime(USER, { how: 'died', seenMonoMs: 100_000 - 81_000 }, deps)
+  assert.equal(wallMs() - dueMs, 90_000, 'by how much it is late counts where many are')
   assert.equal((await startTime(USER, { how: 'cut off' }, deps)).restMs, 0)
   // Who has said when it polled last is believed, also when it was late: a slot that it has missed is made up for.
   const polled = async (agoMs: number) =>

@@ -125,3 +125,23 @@ test('a worker that ends in a long pause leaves no timer behind', async () => {
   await end()
   assert.equal(box.clock.sleeping, 0)
 })
+
+test('a folder that had to be started over twice waits for it, but not under another owner', async () => {
+  await using box = new WorkerBox()
+  had(box, doneAt('history', 'h1'), doneAt('folder:a', 'f1'))
+  let gone = 2
+  box.provider.answer = ({ lane }) => {
+    if (lane === 'history') return { lanes: [doneAt('history', 'h1')] }
+    if (gone-- > 0) throw new ProviderError('gone', { operation: 'delta' })
+    return { lanes: [doneAt('folder:a', 'f2')] }
+  }
+  const { end } = box.start()
+  await box.clock.advance(60_000)
+  assert.equal(box.of('folder:a').length, 2)
+  await box.clock.advance(120_000)
+  assert.equal(box.of('folder:a').length, 2, 'it waits ten minutes')
+  await end()
+  box.start()
+  await box.clock.advance(1_000)
+  assert.equal(box.of('folder:a').length, 3)
+})
