@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Node keeps what it compiled, so that the many processes of demo and tests start in half the time.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-system sim bench-fleet nats dev clean lockcheck add
+.PHONY: help setup demo check test test-system sim chaos bench-fleet nats dev clean lockcheck add
 
 ONCE ?=
 INSTANCES ?= 1
@@ -46,6 +46,9 @@ test-system: setup ## The long tests: many processes, killed, paused, cut off
 
 sim: setup ## The service's own code in virtual time under seeded faults: 1,000 seeds (SEEDS, FROM, SEED, MUTANT)
 	@SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' MUTANT='$(MUTANT)' node test/sim/main.ts
+
+chaos: setup ## Machines, disks, links and NATS are struck while mail arrives; then the books are read (SEED; FULL=1: 1,000 kills)
+	@SEED='$(SEED)' FULL='$(FULL)' node test/chaos/main.ts
 
 bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, INTERVAL)
 	@INSTANCES='$(if $(filter file,$(origin INSTANCES)),,$(INSTANCES))' node test/bench/fleet/main.ts
