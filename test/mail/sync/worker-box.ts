@@ -11,6 +11,7 @@ import {
   type Call,
   emptyPage,
   type Identity,
+  type Look,
   type MailProvider,
   type Page,
   type PageRequest,
@@ -64,6 +65,9 @@ export class ScriptedProvider implements MailProvider {
   async identify(): Promise<Identity> {
     this.identified += 1
     return await this.identity()
+  }
+  async look(): Promise<Look> {
+    return { is: 'mail' }
   }
   async page(request: PageRequest, call: Call): Promise<Page> {
     return await call.limiter.run(1, call.priority, call.signal, async () => {
