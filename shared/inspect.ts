@@ -113,10 +113,7 @@ const Unknown = v.object({
 const Unanswered = v.object({
   is: v.literal('unanswered'),
   ...of,
-  code: v.pipe(
-    v.string(),
-    v.description('why the provider could not be asked: a code of last_error, or NOT_CONNECTED'),
-  ),
+  code: v.pipe(text, v.description('why the provider could not be asked: a code of last_error; null: not connected')),
   ...answered,
 })
 

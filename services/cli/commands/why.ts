@@ -59,7 +59,9 @@ function toldOf(answer: WhyAnswer): string[] {
         `walks that are not over: ${answer.open_lanes.join(', ') || 'none'}`,
       ]
     case 'unanswered':
-      return [`not stored, not queued; the provider could not be asked: ${answer.code}${answered(answer)}`]
+      return [
+        `not stored, not queued; the provider could not be asked: ${answer.code ?? 'not connected'}${answered(answer)}`,
+      ]
     default:
       return answer satisfies never
   }

@@ -2,8 +2,9 @@
 import { AppError } from '#shared/errors.ts'
 import type { Inspections } from '#shared/inspect.ts'
 import { eventSubject, type InspectionName } from '#shared/subjects.ts'
+import { type AccountRef, accountName } from '../base/model.ts'
 import type { ControlPorts } from '../control/ports.ts'
-import { askProvider, type Unanswered } from '../inspect/ask.ts'
+import { askProvider } from '../inspect/ask.ts'
 import { quarantine } from '../inspect/quarantine.ts'
 import { why } from '../inspect/why.ts'
 import { SubjectLog } from '../outbox/subject-log.ts'
@@ -32,7 +33,10 @@ export function inspector(parts: InspectParts): ControlPorts['inspect'] {
         log,
         ask: async (account, id) => {
           const worker = tenure.workerOf(account)
-          return worker === undefined ? NOT_CONNECTED : await askProvider(worker, id, AbortSignal.timeout(ASK_MS))
+          if (worker !== undefined) return await askProvider(worker, id, AbortSignal.timeout(ASK_MS))
+          // Who must sign in again has no worker either.
+          const record = accounts.ofUser(account.userId).find((entry) => isSame(entry.account, account))?.record
+          return { is: 'unanswered', code: record?.reauth?.code ?? null, status: null, providerCode: null }
         },
       }),
     quarantine: async (tenure) => quarantine(tenure.userId, of(tenure)),
@@ -47,7 +51,7 @@ type Answers = {
   [N in InspectionName]: (tenure: Tenure, request: Inspections[N]['request']) => Promise<Inspections[N]['reply']>
 }
 
-const NOT_CONNECTED: Unanswered = { is: 'unanswered', code: 'NOT_CONNECTED', status: null, providerCode: null }
+const isSame = (a: AccountRef, b: AccountRef): boolean => accountName(a) === accountName(b)
 
 /** The user's tenure here once it has started, null when this instance is not the owner. A user at rest is started. */
 async function running(supervisor: Supervisor, userId: string): Promise<Tenure | null> {

@@ -33,7 +33,8 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
         status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
       disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }, background.signal),
       ownerStatus: async (userId) => ownerReply(userId, ports),
-      inspect: (name, userId, request) => inspect(name, userId, request, { nc: broker.nc, ports }),
+      inspect: (name, userId, request) =>
+        inspect(name, userId, request, { nc: broker.nc, accounts, ports, clock }, background.signal),
       ownerInspect: (name, userId, request) => ownerInspect(name, userId, request, ports),
       fleet: fleetView({ ...work, supervisor, lag, commit }),
     },

@@ -11,7 +11,8 @@ import type { LaneHost } from '../sync/worker-deps.ts'
 
 export type Unanswered = {
   is: 'unanswered'
-  code: AccountErrorCode | 'NOT_CONNECTED'
+  /** A code of `last_error`; null = the mailbox is not connected. */
+  code: string | null
   status: number | null
   providerCode: string | null
 }

@@ -61,8 +61,12 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
   assert.deepEqual(info.endpoints.map(({ name }) => name).toSorted(), [
     'as-connect',
     'as-disconnect',
+    'as-quarantine',
     'as-status',
+    'as-why',
+    'at-quarantine',
     'at-status',
+    'at-why',
     'connect',
     'disconnect',
     'fleet',
