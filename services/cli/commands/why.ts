@@ -76,7 +76,7 @@ function storedLines(answer: Extract<WhyAnswer, { is: 'stored' }>): string[] {
     ...(listed_by === null ? [] : pageLines('listed', listed_by)),
     ...pageLines('stored', page),
     outbox === null
-      ? 'outbox: no row any more'
+      ? 'outbox: no row'
       : `outbox: row ${outbox.id}, ${outbox.published_at === null ? `waits, tried ${outbox.retries}x` : `published at ${time(outbox.published_at)}`}`,
     `stream: ${stream.is}${sequence}`,
   ]
