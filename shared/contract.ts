@@ -21,15 +21,15 @@ export const ACCOUNT_STATES = [
 ] as const
 export type AccountState = (typeof ACCOUNT_STATES)[number]
 
-const provider = v.pipe(v.picklist(PROVIDERS), v.description('google or microsoft'))
-const inboxId = v.pipe(
+export const provider = v.pipe(v.picklist(PROVIDERS), v.description('google or microsoft'))
+export const inboxId = v.pipe(
   v.string(),
   v.regex(/^[a-z0-9_-]{1,32}$/),
   v.description("which of the user's inboxes; default primary"),
 )
 /** Stands in a header or a form as it is; anything else would break every later request to the provider. */
 const token = v.pipe(v.string(), v.regex(/^[\x21-\x7e]+$/), v.maxLength(TOKEN_MAX_CHARS))
-const count = v.pipe(v.number(), v.integer(), v.minValue(0))
+export const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 const epochSeconds = v.nullable(v.pipe(v.number(), v.integer(), v.description('epoch seconds')))
 
 export const ConnectRequest = v.strictObject({

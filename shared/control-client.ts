@@ -1,29 +1,35 @@
 /**
- * Asks for one operation of the control plane over NATS and gives its checked reply, or the AppError of the service.
+ * Asks for one operation of the control plane, or one inspection, over NATS and gives its checked reply, or the AppError of the service.
  * It retries nothing and never waits longer than its deadline.
  */
 import * as v from 'valibot'
 import { CONTRACT, type ConnectReply, type DisconnectReply, REQUEST_MAX_BYTES, type StatusReply } from './contract.ts'
 import { AppError, errorFromBody } from './errors.ts'
+import { INSPECT, type Inspections } from './inspect.ts'
 import { headers, type Msg, type NatsConnection, PermissionViolationError } from './nats.ts'
 import { decodeJson, isNoResponders, isTimeout } from './nats-answer.ts'
 import {
   asSubject,
+  atSubject,
   HEADER_AUTHORIZATION,
   HEADER_ERROR_CODE,
   HEADER_REQUEST_ID,
+  HEADER_USER,
+  type InspectionName,
   type OperationName,
 } from './subjects.ts'
+import { encodeUser } from './user-token.ts'
 
 export type Replies = { connect: ConnectReply; status: StatusReply; disconnect: DisconnectReply }
-export type OperationCall = {
+type Asked = {
   /** Sent as JSON; bytes are sent as they are. The service checks it. */
   body: unknown
   requestId: string
   /** Default: the deadline of the contract. */
   timeoutMs?: number
   signal?: AbortSignal
-} & ({ jwt: string } | { asUser: string })
+}
+export type OperationCall = Asked & ({ jwt: string } | { asUser: string })
 
 /**
  * @throws AppError: the service's own, TOO_LARGE, NO_INSTANCE when nobody listens, TIMEOUT when nobody answers in time, INTERNAL
@@ -37,10 +43,37 @@ export async function requestOperation<N extends OperationName>(
 ): Promise<Replies[N]> {
   const contract = CONTRACT[operation]
   const subject = 'asUser' in call ? asSubject(call.asUser, operation) : contract.subject
-  const timeout = call.timeoutMs ?? contract.timeoutMs
+  const more: Record<string, string> = 'jwt' in call ? { [HEADER_AUTHORIZATION]: `Bearer ${call.jwt}` } : {}
+  const reply = await request(nc, subject, { timeoutMs: contract.timeoutMs, ...call, reply: contract.reply, more })
+  return reply as Replies[N]
+}
+
+export type InspectionCall = Asked & {
+  asUser: string
+  /** Address of the instance that is to answer; default: any. Only instances may ask so. */
+  at?: string
+}
+
+/** @throws as `requestOperation` does */
+export async function requestInspection<N extends InspectionName>(
+  nc: NatsConnection,
+  name: N,
+  call: InspectionCall,
+): Promise<Inspections[N]['reply']> {
+  const { timeoutMs, reply } = INSPECT[name]
+  const subject = call.at === undefined ? asSubject(call.asUser, name) : atSubject(call.at, name)
+  const more: Record<string, string> = call.at === undefined ? {} : { [HEADER_USER]: encodeUser(call.asUser) }
+  return (await request(nc, subject, { timeoutMs, ...call, reply, more })) as Inspections[N]['reply']
+}
+
+type Sent = Asked & { timeoutMs: number; reply: v.GenericSchema; more: Record<string, string> }
+
+/** The reply as it came: replies may grow, and an older bridge passes on what it does not know. */
+async function request(nc: NatsConnection, subject: string, call: Sent): Promise<unknown> {
+  const timeout = call.timeoutMs
   const hdrs = headers()
   hdrs.set(HEADER_REQUEST_ID, call.requestId)
-  if ('jwt' in call) hdrs.set(HEADER_AUTHORIZATION, `Bearer ${call.jwt}`)
+  for (const [name, value] of Object.entries(call.more)) hdrs.set(name, value)
   call.signal?.throwIfAborted()
   const payload = call.body instanceof Uint8Array ? call.body : JSON.stringify(call.body)
   if (Buffer.byteLength(payload) > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
@@ -50,9 +83,8 @@ export async function requestOperation<N extends OperationName>(
     throw unanswered(error, timeout)
   })
   const reply = readAnswer(answer)
-  if (!v.is(contract.reply, reply)) throw new AppError('INTERNAL', { reason: 'the reply does not fit the contract' })
-  // As it came: replies may grow, and an older bridge passes on what it does not know.
-  return reply as Replies[N]
+  if (!v.is(call.reply, reply)) throw new AppError('INTERNAL', { reason: 'the reply does not fit the contract' })
+  return reply
 }
 
 function unanswered(error: unknown, timeoutMs: number): unknown {

@@ -95,6 +95,11 @@ export const ERRORS = {
     message: 'No mail-sync instance is running on this NATS.',
     hint: 'If details.nats says disconnected, NATS is away: start it or check NATS_URL. Otherwise start an instance with "npm start". "mailctl doctor" shows which.',
   },
+  NO_OWNER: {
+    status: 503,
+    message: 'No instance owns this user.',
+    hint: 'Is a mailbox of the user connected? Then one does within seconds: repeat the request. If this stays, see "mailctl fleet" and the log of the instances.',
+  },
   TIMEOUT: {
     status: 504,
     message: 'The service did not answer in time.',

@@ -41,16 +41,19 @@ export const eventSubject = (userId: string): string => `user.${encodeUser(userI
 /** Operations of the control plane, in the order in which the documents list them. */
 export const OPERATIONS = ['connect', 'status', 'disconnect'] as const
 export type OperationName = (typeof OPERATIONS)[number]
+/** What operators and trusted services may ask besides; never with a user's JWT, never over HTTP. */
+export const INSPECTIONS = ['why', 'quarantine'] as const
+export type InspectionName = (typeof INSPECTIONS)[number]
 
 /** `mail.<operation>`: carries the user's JWT. */
 export const requestSubject = (operation: OperationName): string => `${GROUP}.${operation}`
 /** `mail.as.<token>.<operation>`: for trusted services; NATS permissions decide who may publish it. */
-export const asSubject = (userId: string, operation: OperationName): string =>
+export const asSubject = (userId: string, operation: OperationName | InspectionName): string =>
   `${GROUP}.as.${encodeUser(userId)}.${operation}`
 /** Every instance answers it; it is about no user. */
 export const FLEET_SUBJECT = `${GROUP}.fleet`
-/** `mail.at.<address>.status`: one instance asks another. The address is that of a process, not of a session. */
-export const atStatusSubject = (address: string): string => `${GROUP}.at.${address}.status`
+/** `mail.at.<address>.<what>`: one instance asks another. The address is that of a process, not of a session. */
+export const atSubject = (address: string, what: 'status' | InspectionName): string => `${GROUP}.at.${address}.${what}`
 
 /**
  * The user id of a `mail.as.<token>.<operation>` subject.
@@ -105,6 +108,8 @@ export const HEADER_AUTHORIZATION = 'Authorization'
 export const HEADER_ERROR = 'Nats-Service-Error'
 export const HEADER_ERROR_CODE = 'Nats-Service-Error-Code'
 export const HEADER_REQUEST_ID = 'Mail-Request-Id'
+/** Between instances: the token of the user that is asked about. */
+export const HEADER_USER = 'Mail-User'
 
 /** The inbox prefix of each NATS role; `nats.conf` lets each role read only its own. */
 export const inboxPrefix = (natsUser: string | undefined): string =>

@@ -78,7 +78,11 @@ test('the table of names is what shared/subjects.ts builds', () => {
     names.add(subjects.requestSubject(operation))
     names.add(subjects.asSubject('anybody', operation).replace('anybody', '*'))
   }
-  names.add(subjects.atStatusSubject('*'))
+  for (const inspection of subjects.INSPECTIONS) {
+    names.add(subjects.asSubject('anybody', inspection).replace('anybody', '*'))
+    names.add(subjects.atSubject('*', inspection))
+  }
+  names.add(subjects.atSubject('*', 'status'))
   const documented = tableOf(readDoc('docs/nats.md'), 'names').map(([name = '']) => codeIn(name))
   assert.deepEqual(sorted(documented), sorted(names))
 })

@@ -3,17 +3,22 @@ import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type Operation } from '#shared/contract.ts'
 import { EmailReceived } from '#shared/event.ts'
 import { FLEET_DESCRIPTION, FLEET_EXAMPLE, FleetReply } from '#shared/fleet.ts'
+import { INSPECT, type Inspection } from '#shared/inspect.ts'
 import {
   EVENT_STREAM,
   EVENT_TYPE,
   FLEET_SUBJECT,
+  GROUP,
   HEADER_AUTHORIZATION,
   HEADER_ERROR,
   HEADER_ERROR_CODE,
   HEADER_REQUEST_ID,
+  INSPECTIONS,
   OPERATIONS,
   QUEUE,
 } from '#shared/subjects.ts'
+
+const USER_IN_SUBJECT = 'user id; bytes outside A-Z a-z 0-9 _ - are written =XX'
 
 type Json = Record<string, unknown>
 const draft07 = (schema: Operation['request'], typeMode: 'input' | 'output'): Json => {
@@ -44,7 +49,7 @@ function requestChannel(operation: Operation): Json {
   }
 }
 
-function replyChannel(operation: Operation): Json {
+function replyChannel(operation: Operation | Inspection): Json {
   return {
     address: null,
     messages: {
@@ -59,6 +64,14 @@ function replyChannel(operation: Operation): Json {
     },
   }
 }
+
+/** The user stands in the subject: NATS permissions decide who may ask. */
+const inspectChannel = ({ name, description, errors, request, example }: Inspection): Json => ({
+  address: `${GROUP}.as.{user}.${name}`,
+  description: `${description} Errors: ${errors.join(', ')}.`,
+  parameters: { user: { description: USER_IN_SUBJECT } },
+  messages: { request: { payload: draft07(request, 'input'), examples: [{ payload: example.request }] } },
+})
 
 /** Nothing is asked with: no user, no token, no payload. The replies come without a queue group, one of each instance. */
 const fleetChannels = {
@@ -76,10 +89,12 @@ const fleetChannels = {
 /** The document that `mailctl contract` prints. */
 export function asyncApi(version: string): Json {
   const operations = OPERATIONS.map((name) => CONTRACT[name])
+  const inspections = INSPECTIONS.map((name) => INSPECT[name])
+  const both = [...operations, ...inspections]
   const event = {
     address: `user.{user}.${EVENT_TYPE}`,
     description: `Each mail of a user exactly once, in the order in which it was stored; stream ${EVENT_STREAM}.`,
-    parameters: { user: { description: 'user id; bytes outside A-Z a-z 0-9 _ - are written =XX' } },
+    parameters: { user: { description: USER_IN_SUBJECT } },
     messages: {
       event: {
         headers: textHeaders({ 'Nats-Msg-Id': 'event_id' }),
@@ -93,13 +108,14 @@ export function asyncApi(version: string): Json {
     defaultContentType: 'application/json',
     channels: {
       ...Object.fromEntries(operations.map((operation) => [operation.name, requestChannel(operation)])),
-      ...Object.fromEntries(operations.map((operation) => [`${operation.name}Reply`, replyChannel(operation)])),
+      ...Object.fromEntries(inspections.map((inspection) => [inspection.name, inspectChannel(inspection)])),
+      ...Object.fromEntries(both.map((operation) => [`${operation.name}Reply`, replyChannel(operation)])),
       ...fleetChannels,
       emailReceived: event,
     },
     operations: {
       ...Object.fromEntries(
-        operations.map(({ name }) => [
+        both.map(({ name }) => [
           name,
           {
             action: 'receive',

@@ -5,13 +5,14 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { v7 } from 'uuid'
-import { type OperationCall, type Replies, requestOperation } from '#shared/control-client.ts'
+import { type OperationCall, type Replies, requestInspection, requestOperation } from '#shared/control-client.ts'
 import { type Env, type EnvName, readEnv } from '#shared/env.ts'
 import { AppError, errorBody } from '#shared/errors.ts'
+import type { Inspections } from '#shared/inspect.ts'
 import { ExitError } from '#shared/lifecycle.ts'
 import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, type NatsConnection, PermissionViolationError, readCreds } from '#shared/nats.ts'
-import { inboxPrefix, type OperationName } from '#shared/subjects.ts'
+import { type InspectionName, inboxPrefix, type OperationName } from '#shared/subjects.ts'
 import { createOutput, type Output, plain } from './output.ts'
 
 /** What goes wrong is told by the error; a log would mix with the result. */
@@ -74,6 +75,16 @@ export class Cli implements AsyncDisposable {
     return await requestOperation(await this.nats(), operation, call)
   }
 
+  /** Asks the owner of a user, as an operator. */
+  async inspect<N extends InspectionName>(
+    name: N,
+    user: string,
+    body: Inspections[N]['request'],
+  ): Promise<Inspections[N]['reply']> {
+    const call = { body, requestId: v7(), signal: this.signal, asUser: user }
+    return await requestInspection(await this.nats(), name, call)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#nc !== undefined) await drainNats(this.#nc, silent)
   }
@@ -119,6 +130,10 @@ export const withCaller = (command: Command): Command =>
   command
     .option('-u, --user <id>', 'act for this user over mail.as.* (NATS permissions decide; NATS_USER=service)')
     .option('--jwt <file>', "act with this user's JWT: a file, - for stdin, or the token itself")
+
+/** Adds the option that names the user of an inspection: never a JWT. */
+export const withUser = (command: Command): Command =>
+  command.requiredOption('-u, --user <id>', 'the user, over mail.as.* (NATS permissions decide; NATS_USER=service)')
 
 export function seconds(text: string): number {
   const n = Number(text)

@@ -5,7 +5,8 @@ import { test } from 'node:test'
 import { Ajv } from 'ajv'
 import { CONTRACT } from '#shared/contract.ts'
 import { FLEET_EXAMPLE } from '#shared/fleet.ts'
-import { FLEET_SUBJECT, OPERATIONS } from '#shared/subjects.ts'
+import { INSPECT } from '#shared/inspect.ts'
+import { asSubject, FLEET_SUBJECT, INSPECTIONS, OPERATIONS } from '#shared/subjects.ts'
 import { mailctl } from './mailctl.ts'
 
 type Payload = { payload: object }
@@ -29,6 +30,16 @@ test('mailctl contract prints AsyncAPI 3 that its specification accepts, with th
       ajv.errorsText(),
     )
     assert.ok(ajv.validate(reply?.messages.reply?.payload ?? false, CONTRACT[name].example.reply), ajv.errorsText())
+  }
+  for (const name of INSPECTIONS) {
+    const { request, reply } = INSPECT[name].example
+    const channel = document.channels[name]
+    assert.equal(channel?.address, asSubject('x', name).replace('.x.', '.{user}.'))
+    assert.ok(ajv.validate(channel?.messages.request?.payload ?? false, request), ajv.errorsText())
+    assert.ok(
+      ajv.validate(document.channels[`${name}Reply`]?.messages.reply?.payload ?? false, reply),
+      ajv.errorsText(),
+    )
   }
   const { fleet, fleetReply } = document.channels
   assert.equal(fleet?.address, FLEET_SUBJECT)

@@ -98,6 +98,7 @@ export function providerOf(mailbox: Mailbox, timeline: Timeline, chance: Chance,
     takes: () => 0,
     refillLanes: () => ['refill'],
     identify: async () => ({ mailbox: 'ada@x', address: 'ada@x', totalEstimate: null }),
+    look: async () => ({ is: 'mail' }),
     page: (request, call) =>
       call.limiter.run(1, call.priority, call.signal, async (signal) => {
         await wait(signal)

@@ -26,6 +26,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     ...['shared', 'services/mail/base', 'services/mail/kv', 'services/mail/store'],
     ...['services/mail/token', 'services/mail/sync', 'services/mail/outbox'],
   ],
+  'services/mail/inspect': [
+    ...['shared', 'services/mail/base', 'services/mail/provider', 'services/mail/store'],
+    ...['services/mail/sync', 'services/mail/outbox'],
+  ],
   'services/mail/control': ['shared', 'services/mail/base', 'services/mail/kv'],
   'services/mail/main.ts': ['shared', 'services/mail/app.ts'],
   'services/http': ['shared'],

@@ -5,7 +5,7 @@
 import { type KV, Kvm } from '@nats-io/kv'
 import PQueue from 'p-queue'
 import type { NatsConnection } from '#shared/nats.ts'
-import { atStatusSubject, BUCKET_LEASES, parseLeaseKey } from '#shared/subjects.ts'
+import { atSubject, BUCKET_LEASES, parseLeaseKey } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { until } from './until.ts'
 
@@ -144,7 +144,9 @@ export class FleetWatch implements AsyncDisposable {
     const session = this.sessions.get(this.users.get(user)?.owner ?? '')
     if (session === undefined) return false
     try {
-      const reply = await this.#nc.request(atStatusSubject(session.address), encodeUser(user), { timeout: ANSWER_MS })
+      const reply = await this.#nc.request(atSubject(session.address, 'status'), encodeUser(user), {
+        timeout: ANSWER_MS,
+      })
       return (reply.json<{ accounts: unknown[] | null }>().accounts ?? []).length > 0
     } catch {
       // A dead owner does not answer, one that stops no longer listens.

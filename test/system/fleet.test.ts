@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NatsConnection } from '#shared/nats.ts'
-import { atStatusSubject, BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
+import { atSubject, BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { Fleet } from '../bench/fleet/fleet.ts'
 import { balanced, comeBack, moveAway, strike } from '../bench/fleet/story.ts'
@@ -23,7 +23,7 @@ async function claimants(ops: NatsConnection, fleet: Fleet, user: string): Promi
   const names: string[] = []
   for (const { name, address, state } of fleet.watch.sessions.values()) {
     if (state === 'dead') continue
-    const reply = await ops.request(atStatusSubject(address), encodeUser(user), { timeout: 5_000 })
+    const reply = await ops.request(atSubject(address, 'status'), encodeUser(user), { timeout: 5_000 })
     if (reply.json<{ accounts: unknown[] | null }>().accounts !== null) names.push(name)
   }
   return names

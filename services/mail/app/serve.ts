@@ -7,6 +7,7 @@ import { commitOf } from '../base/commit.ts'
 import { LoopLag } from '../base/loop-lag.ts'
 import { connect } from '../control/connect.ts'
 import { disconnect } from '../control/disconnect.ts'
+import { inspect, ownerInspect } from '../control/inspect.ts'
 import { ControlService } from '../control/service.ts'
 import { ownerReply, status } from '../control/status.ts'
 import type { Supervisor } from '../owner/supervisor.ts'
@@ -32,6 +33,9 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
         status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
       disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }, background.signal),
       ownerStatus: async (userId) => ownerReply(userId, ports),
+      inspect: (name, userId, request) =>
+        inspect(name, userId, request, { nc: broker.nc, accounts, ports, clock }, background.signal),
+      ownerInspect: (name, userId, request) => ownerInspect(name, userId, request, ports),
       fleet: fleetView({ ...work, supervisor, lag, commit }),
     },
     log,

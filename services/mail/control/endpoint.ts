@@ -4,7 +4,7 @@
  */
 import { v7 } from 'uuid'
 import * as v from 'valibot'
-import { type Operation, REQUEST_MAX_BYTES } from '#shared/contract.ts'
+import { REQUEST_MAX_BYTES } from '#shared/contract.ts'
 import { AppError, ERRORS, errorBody, toAppError } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import { isNatsFault, type Msg } from '#shared/nats.ts'
@@ -48,11 +48,13 @@ export class EndpointStats {
   }
 }
 
+/** An operation of the contract, or an inspection. */
+export type Asked = { name: string; request: v.GenericSchema }
 export type UserSpec = {
   /** Who asks. @throws AppError of the TOKEN_ codes, BAD_USER_ID */
   authorise(msg: Msg): Promise<string>
   /** Null: the payload is not the operation's request (owner status). */
-  operation: Operation | null
+  operation: Asked | null
   handle(userId: string, request: unknown): Promise<unknown>
 }
 /** About no user: the NATS permissions alone say who may ask, and the payload is not read. */
@@ -88,10 +90,10 @@ async function resultOf(msg: Request, spec: EndpointSpec): Promise<unknown> {
   return await spec.handle(userId, spec.operation === null ? null : decode(msg.data, spec.operation))
 }
 
-function decode(data: Uint8Array, operation: Operation): unknown {
-  // What has no body over HTTP needs none here.
-  const isBare = data.length === 0 && operation.http.method === 'GET'
-  const result = v.safeParse(operation.request, isBare ? {} : parseBody(data))
+function decode(data: Uint8Array, { request }: Asked): unknown {
+  // A request in which nothing must stand needs no body.
+  const isBare = data.length === 0 && v.is(request, {})
+  const result = v.safeParse(request, isBare ? {} : parseBody(data))
   if (result.success) return result.output
   // Paths and expectations only: the messages of the library repeat the values, and these are tokens.
   const issues = result.issues

@@ -1,6 +1,8 @@
 /** What the control plane needs from the rest of the service. `app.ts` connects it; control imports none of it. */
 import type { AccountStatus } from '#shared/contract.ts'
+import type { Inspections } from '#shared/inspect.ts'
 import type { Secret } from '#shared/secret.ts'
+import type { InspectionName } from '#shared/subjects.ts'
 import type { AccountRef, ProviderName } from '../base/model.ts'
 
 /** Tokens as a client hands them over. */
@@ -21,7 +23,16 @@ export type ControlPorts = {
   seal(account: AccountRef, tokens: HandedTokens): Promise<string>
   /** Status from the owner, when this instance is it. */
   ownStatus(userId: string): Promise<AccountStatus[] | null>
-  /** Address of the user's owner for `mail.at.<address>.status`; null when nobody owns the user. */
+  /**
+   * The answer of the owner, when this instance is it, else null.
+   * @throws AppError TIMEOUT while the user is being taken over
+   */
+  inspect<N extends InspectionName>(
+    name: N,
+    userId: string,
+    request: Inspections[N]['request'],
+  ): Promise<Inspections[N]['reply'] | null>
+  /** Address of the user's owner for `mail.at.<address>.*`; null when nobody owns the user. */
   ownerAddress(userId: string): string | null
   /** The last checkpoint's statuses; empty when there is none. */
   lastStatus(userId: string): Promise<AccountStatus[]>

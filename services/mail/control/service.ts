@@ -7,15 +7,28 @@ import { type Endpoint, type Service, type ServiceGroup, Svcm } from '@nats-io/s
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type ConnectRequest, type DisconnectRequest, type Operation } from '#shared/contract.ts'
 import { FLEET_DESCRIPTION, FleetReply } from '#shared/fleet.ts'
+import { INSPECT, type Inspection, type Inspections } from '#shared/inspect.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
-import type { NatsConnection } from '#shared/nats.ts'
-import { GROUP, HEADER_AUTHORIZATION, OPERATIONS, QUEUE, SERVICE_NAME, userOfAsSubject } from '#shared/subjects.ts'
+import type { Msg, NatsConnection } from '#shared/nats.ts'
+import {
+  GROUP,
+  HEADER_AUTHORIZATION,
+  HEADER_USER,
+  INSPECTIONS,
+  type InspectionName,
+  OPERATIONS,
+  QUEUE,
+  SERVICE_NAME,
+  userOfAsSubject,
+} from '#shared/subjects.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
 import { answer, type EndpointSpec, EndpointStats, type Request, type UserSpec } from './endpoint.ts'
 import { inboxOnly } from './inbox-only.ts'
 
 const RETRY_MS = 100
+
+type Inspected = Inspections[InspectionName]['request']
 
 export type Handlers = {
   connect(userId: string, request: ConnectRequest): Promise<unknown>
@@ -23,6 +36,10 @@ export type Handlers = {
   disconnect(userId: string, request: DisconnectRequest): Promise<unknown>
   ownerStatus(userId: string): Promise<unknown>
   fleet(): Promise<FleetReply>
+  /** Through any instance. */
+  inspect(name: InspectionName, userId: string, request: Inspected): Promise<unknown>
+  /** As the owner. */
+  ownerInspect(name: InspectionName, userId: string, request: Inspected): Promise<unknown>
 }
 
 export type ServiceOptions = {
@@ -33,7 +50,7 @@ export type ServiceOptions = {
   version: string
   /** Stable name of the instance. */
   instance: string
-  /** Where the others ask this instance: `mail.at.<address>.status`. */
+  /** Where the others ask this instance: `mail.at.<address>.*`. */
   address: string
   metadata: Record<string, string>
   /** Serve `mail.as.*`. */
@@ -121,6 +138,10 @@ export class ControlService implements AsyncDisposable {
       stats: new EndpointStats(),
       metadata: { description: 'Between instances: status of a user by its owner', http: '' },
     })
+    for (const name of INSPECTIONS) {
+      for (const [endpoint, subject, spec] of inspectionsOf(name, options))
+        add(mail, endpoint, subject, { spec, stats: new EndpointStats(), metadata: metadataOf(INSPECT[name]) })
+    }
     add(service.addGroup(GROUP, ''), 'fleet', 'fleet', {
       spec: { operation: null, handleAny: options.handlers.fleet },
       stats: new EndpointStats(),
@@ -162,6 +183,28 @@ const refuse = (cause: unknown): never => {
   throw new Error('the connection to NATS was closed', { cause })
 }
 
+/** For operators and trusted services, and between instances. */
+function* inspectionsOf(
+  name: InspectionName,
+  { handlers, trusted, address }: ServiceOptions,
+): Generator<[endpoint: string, subject: string, UserSpec]> {
+  if (!trusted) return
+  // What reaches the handlers has passed its own schema.
+  const operation = INSPECT[name]
+  const authorise = async (msg: Msg): Promise<string> => userOfAsSubject(msg.subject)
+  const handle: UserSpec['handle'] = (userId, request) => handlers.inspect(name, userId, request as Inspected)
+  yield [`as-${name}`, `as.*.${name}`, { operation, authorise, handle }]
+  yield [
+    `at-${name}`,
+    `at.${address}.${name}`,
+    {
+      operation,
+      authorise: async (msg) => decodeUser(msg.headers?.get(HEADER_USER) ?? ''),
+      handle: (userId, request) => handlers.ownerInspect(name, userId, request as Inspected),
+    },
+  ]
+}
+
 async function userOfJwt(jwt: JwtVerifier, authorization: string | undefined): Promise<string> {
   const { userId } = await jwt.verify(authorization === '' ? undefined : authorization)
   encodeUser(userId)
@@ -175,12 +218,12 @@ function track(inFlight: Set<Promise<void>>, task: Promise<void>): void {
 
 const compact = (schema: Operation['request']): string => JSON.stringify(toJsonSchema(schema, { errorMode: 'ignore' }))
 
-const metadataOf = (operation: Operation): Record<string, string> => ({
+const metadataOf = (operation: Operation | Inspection): Record<string, string> => ({
   description: operation.description,
   request_schema: compact(operation.request),
   response_schema: compact(operation.reply),
   errors: operation.errors.join(' '),
-  http: `${operation.http.method} ${operation.http.path}`,
+  http: 'http' in operation ? `${operation.http.method} ${operation.http.path}` : '',
 })
 
 /** Overwrites the framework's counters in place and answers what it shows as `data`. */

@@ -4,7 +4,7 @@ import { AccountStatus, type StatusReply } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import { atStatusSubject } from '#shared/subjects.ts'
+import { atSubject } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { type AccountRef, accountName, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
@@ -65,7 +65,7 @@ async function askOwner(userId: string, { nc, ports, log }: StatusDeps): Promise
   const address = ports.ownerAddress(userId)
   if (address === null) return null
   try {
-    const answer = await nc.request(atStatusSubject(address), encodeUser(userId), { timeout: OWNER_TIMEOUT_MS })
+    const answer = await nc.request(atSubject(address, 'status'), encodeUser(userId), { timeout: OWNER_TIMEOUT_MS })
     const reply = v.safeParse(OwnerReply, answer.json())
     return reply.success ? reply.output.accounts : null
   } catch (error) {

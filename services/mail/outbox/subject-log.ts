@@ -68,7 +68,7 @@ export class SubjectLog {
     let next = Math.max(from, 1)
     while (few.length < SINGLES_MAX) {
       signal.throwIfAborted()
-      const message = await this.#next(next)
+      const message = await this.next(next)
       if (message === null) break
       few.push(message)
       next = message.seq + 1
@@ -81,7 +81,7 @@ export class SubjectLog {
   }
 
   /** The next message of the subject at or behind a sequence. */
-  async #next(seq: number): Promise<LogMessage | null> {
+  async next(seq: number): Promise<LogMessage | null> {
     // Known to every server that we take; the type of the library knows it for direct gets only.
     const query = { seq, next_by_subj: this.subject }
     return await this.#jsm.streams.getMessage(EVENT_STREAM, query)

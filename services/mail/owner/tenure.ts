@@ -138,12 +138,7 @@ export class Tenure {
 
   /** Nothing left to do for the user: no account, no open revocation, an empty outbox. */
   get idle(): boolean {
-    return (
-      this.#workers.size === 0 &&
-      this.#revocations.isEmpty &&
-      this.#relay !== null &&
-      this.#relay.status().pending === 0
-    )
+    return this.#workers.size === 0 && this.#revocations.isEmpty && this.#relay !== null && this.pending === 0
   }
   get pending(): number {
     return this.#relay?.status().pending ?? 0
@@ -167,9 +162,13 @@ export class Tenure {
     return { polledMs, quietAt: isQuiet ? quietAt : null }
   }
 
+  /** The worker of an account that is connected and need not sign in again. */
+  workerOf(account: AccountRef): Worker | undefined {
+    return this.#workers.get(accountName(account))?.worker
+  }
+
   #stateOf(account: AccountRef): AccountState | undefined {
-    const name = accountName(account)
-    return this.#workers.get(name)?.worker.state ?? this.#lastStates.get(name)
+    return this.workerOf(account)?.state ?? this.#lastStates.get(accountName(account))
   }
 
   /** Status of every connected account of the user; null until the take-over is done: the last checkpoint says more. */

@@ -7,6 +7,7 @@ import {
   type Call,
   emptyPage,
   type FailedMessage,
+  type Look,
   type Page,
   type PageRequest,
   ProviderError,
@@ -15,8 +16,8 @@ import {
 
 export const DRAIN = 'drain'
 
-/** What an answer says about one message. `noEvent`: a draft, spam and the like. */
-export type Judgement = { is: 'mail'; meta: MessageMeta } | { is: 'noEvent' } | { is: 'unreadable' }
+/** What an answer says about one message. `noEvent`: a draft, spam and the like; `filter` names what keeps it out. */
+export type Judgement = { is: 'mail'; meta: MessageMeta } | { is: 'noEvent'; filter: string } | { is: 'unreadable' }
 
 /** How one message is fetched and read. */
 export type Fetcher = {
@@ -89,6 +90,25 @@ async function fetchAll(fetcher: Fetcher, ids: readonly string[], call: Call): P
   call.signal.removeEventListener('abort', stopWaiting)
   call.signal.throwIfAborted()
   return outcomes
+}
+
+/**
+ * One message asked for by itself: what a take would make of it.
+ * @throws ProviderError that says nothing about the message, or the signal's reason
+ */
+export async function lookAt(fetcher: Fetcher, id: string, call: Call): Promise<Look> {
+  const get = () => fetcher.get(id)
+  try {
+    const outcome = judged(fetcher, id, await call.limiter.run(fetcher.cost, call.priority, call.signal, get))
+    if (outcome.is === 'unsettled') throw outcome.error
+    if (outcome.is === 'mail') return { is: 'mail' }
+    return outcome.is === 'noEvent' ? outcome : { is: 'unreadable' }
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error
+    if (fetcher.isMissing(error)) return { is: 'missing', facts: error.facts }
+    if (fetcher.refusesOne(error)) return { is: 'refused', facts: error.facts }
+    throw error
+  }
 }
 
 /**

@@ -108,6 +108,14 @@ export const emptyPage = (): Page => ({
   skipped: 0,
 })
 
+/** What the provider says of one message right now. */
+export type Look =
+  | { is: 'mail' }
+  /** It is there and no event: a draft, spam and the like; `filter` is the label or folder that says so. */
+  | { is: 'noEvent'; filter: string }
+  | { is: 'missing' | 'refused'; facts: ProviderErrorFacts }
+  | { is: 'unreadable' }
+
 export type MailProvider = {
   readonly name: ProviderName
   /** The lane that a new account starts with; its first page names the others. */
@@ -124,6 +132,11 @@ export type MailProvider = {
    * @throws ProviderError
    */
   page(request: PageRequest, call: Call): Promise<Page>
+  /**
+   * One message by its id, in one request: for a person who asks where it is. Nothing moves.
+   * @throws ProviderError when the answer is not about this message
+   */
+  look(id: string, request: Pick<PageRequest, 'cursorOf'>, call: Call): Promise<Look>
 }
 
 /**

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module'
 // drizzle-kit reads the schema as CommonJS, where `import.meta` is empty.
 const load = createRequire(import.meta.url ?? __filename)
 
-export const { and, asc, count, eq, gt, gte, isNotNull, isNull, lt, lte, max, min, or, sql } = load(
+export const { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, lte, max, min, or, sql } = load(
   'drizzle-orm',
 ) as typeof import('drizzle-orm')
 export const { blob, index, integer, primaryKey, sqliteTable, text, uniqueIndex } = load(

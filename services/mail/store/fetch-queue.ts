@@ -6,12 +6,21 @@
 import { PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
 import { and, asc, count, eq, lte, sql } from './drizzle.ts'
+import { prunePages } from './pages.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { fetchQueue as q } from './schema/user.ts'
 
 type Reason = 'missing' | 'refused' | 'unreadable' | 'unavailable'
 /** `reason` of the last attempt; null before the first. */
-export type Taken = { id: string; seq: number; attempts: number; reason: string | null; urgent: boolean }
+export type Taken = {
+  id: string
+  seq: number
+  attempts: number
+  reason: string | null
+  urgent: boolean
+  /** The page that listed it; null = not known. */
+  listedBy: number | null
+}
 export type QueueDepth = {
   entries: number
   /** Entries that were never tried. */
@@ -37,6 +46,8 @@ export type Failure = {
   id: string
   seq: number
   reason: Reason
+  /** Status and code of the provider's answer; null = it had neither. */
+  error: string | null
   attempts: number
   nextAtMs: number
 }
@@ -56,18 +67,28 @@ const row = {
   inboxId: placeholder('inboxId'),
   providerMessageId: placeholder('id'),
   urgent: placeholder('urgent'),
+  listedBy: placeholder('listedBy'),
 }
+const listedBy = { listedBy: q.listedBy }
 const insertNew = prepareWrite((db) => db.insert(q).values(row).onConflictDoNothing().prepare())
-const deleteIds = prepareWrite((db) => db.delete(q).where(and(ofAccount, ofIds)).prepare())
+const deleteIds = prepareWrite((db) => db.delete(q).where(and(ofAccount, ofIds)).returning(listedBy).prepare())
 const deleteSeq = prepareWrite((db) =>
   db
     .delete(q)
     .where(eq(q.seq, placeholder('seq')))
+    .returning(listedBy)
     .prepare(),
 )
 const selectDue = prepareRead((db) =>
   db
-    .select({ id: q.providerMessageId, seq: q.seq, attempts: q.attempts, reason: q.reason, urgent: q.urgent })
+    .select({
+      id: q.providerMessageId,
+      seq: q.seq,
+      attempts: q.attempts,
+      reason: q.reason,
+      urgent: q.urgent,
+      ...listedBy,
+    })
     .from(q)
     .where(and(ofAccount, eq(q.urgent, placeholder('urgent')), lte(q.nextAtMs, placeholder('nowMs'))))
     .orderBy(asc(q.seq))
@@ -95,17 +116,18 @@ const selectDepth = prepareRead((db) =>
 /**
  * Appends ids in their order. Urgent ones go before all others and replace a waiting entry of the same id;
  * an id that is not urgent and waits already keeps its place. Returns how many entries were written.
+ * @param options `listedBy`: the page that named them
  */
 export function enqueue(
   tx: UserTx,
   account: AccountRef,
   ids: readonly string[],
-  { urgent }: { urgent: boolean },
+  { urgent, listedBy = null }: { urgent: boolean; listedBy?: number | null },
 ): number {
   const key = keyOf(account)
   if (urgent) remove(tx, account, ids)
   let written = 0
-  for (const id of ids) written += insertNew(tx).run({ ...key, id, urgent }).changes
+  for (const id of ids) written += insertNew(tx).run({ ...key, id, urgent, listedBy }).changes
   return written
 }
 
@@ -119,20 +141,27 @@ export function take(reader: UserReader, account: AccountRef, nowMs: number, lim
 
 /** Removes what was taken, except entries that were enqueued again in the meantime. */
 export function finish(tx: UserTx, _account: AccountRef, taken: readonly { id: string; seq: number }[]): void {
-  for (const { seq } of taken) deleteSeq(tx).run({ seq })
+  prunePages(tx, taken.flatMap(({ seq }) => deleteSeq(tx).all({ seq })).map(pageOf))
 }
 
 /** Removes ids however often they were enqueued: they need no longer be fetched. */
 export function remove(tx: UserTx, account: AccountRef, ids: readonly string[]): void {
-  if (ids.length > 0) deleteIds(tx).run({ ...keyOf(account), ids: JSON.stringify(ids) })
+  if (ids.length > 0)
+    prunePages(
+      tx,
+      deleteIds(tx)
+        .all({ ...keyOf(account), ids: JSON.stringify(ids) })
+        .map(pageOf),
+    )
 }
+const pageOf = (entry: { listedBy: number | null }): number | null => entry.listedBy
 
 /** Sets one taken entry aside until `nextAtMs`; nothing happens when it was enqueued again in the meantime. */
 export function fail(tx: UserTx, _account: AccountRef, entry: Failure): void {
-  const { attempts, reason, nextAtMs } = entry
+  const { attempts, reason, error, nextAtMs } = entry
   tx.db
     .update(q)
-    .set({ attempts, reason, nextAtMs, ...(!KEEPS_URGENT.has(reason) && { urgent: false }) })
+    .set({ attempts, reason, error, nextAtMs, ...(!KEEPS_URGENT.has(reason) && { urgent: false }) })
     .where(eq(q.seq, entry.seq))
     .run()
 }

@@ -6,6 +6,7 @@ import { and, count, eq, sql } from './drizzle.ts'
 import { cutEvent } from './event-size.ts'
 import { addKnown, knownSeq, setKnownSeq } from './known.ts'
 import { appendOutbox } from './outbox-rows.ts'
+import { keepPages } from './pages.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { emailReceivedEvents as e } from './schema/user.ts'
 
@@ -32,6 +33,8 @@ const insertEvent = prepareWrite((db) =>
       headersJson: placeholder('headersJson'),
       labelsJson: placeholder('labelsJson'),
       truncatedJson: placeholder('truncatedJson'),
+      pageId: placeholder('pageId'),
+      listedBy: placeholder('listedBy'),
     })
     .onConflictDoNothing()
     .prepare(),
@@ -62,6 +65,10 @@ const selectTs = prepareRead((db) =>
 
 const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId })
 
+/** Ids of the page that brought the mails, and of the one that had listed a mail's id; null = not known. */
+export type Origin = { pageId: number | null; listedBy(providerId: string): number | null }
+const UNKNOWN: Origin = { pageId: null, listedBy: () => null }
+
 /**
  * Stores mails that are not there yet, and an outbox row for each whose event was never seen, in the order given.
  * A mail whose event is known (read back from the stream) gets its row but no second event, and one that is doubtful
@@ -73,13 +80,17 @@ export function storeNew(
   metas: readonly MessageMeta[],
   nowMs: number,
   isDoubtful: (mail: MessageMeta) => boolean = () => false,
+  origin: Origin = UNKNOWN,
 ): { stored: number; events: number; doubtful: number } {
   if (account.userId !== tx.userId) throw new Error('mail of one user must not enter the database of another')
   const result = { stored: 0, events: 0, doubtful: 0 }
+  const named = new Set<number | null>()
   for (const mail of metas) {
     const event = cutEvent(toEvent(account, mail, toSeconds(nowMs)))
-    if (!insertRow(tx, event)) continue
+    const from = { pageId: origin.pageId, listedBy: origin.listedBy(mail.id) }
+    if (!insertRow(tx, event, from)) continue
     result.stored++
+    named.add(from.pageId).add(from.listedBy)
     if (!addKnown(tx, event.event_id)) continue
     if (isDoubtful(mail)) {
       result.doubtful++
@@ -88,6 +99,7 @@ export function storeNew(
     appendOutbox(tx, event, nowMs)
     result.events++
   }
+  keepPages(tx, named)
   return result
 }
 
@@ -170,7 +182,11 @@ function toEvent(account: AccountRef, mail: MessageMeta, ts: number): EmailRecei
 }
 
 /** False when the mail is stored already. */
-function insertRow(tx: UserTx, event: EmailReceived): boolean {
+function insertRow(
+  tx: UserTx,
+  event: EmailReceived,
+  from: { pageId: number | null; listedBy: number | null } = { pageId: null, listedBy: null },
+): boolean {
   const written = insertEvent(tx).run({
     eventId: event.event_id,
     ts: event.ts,
@@ -189,6 +205,7 @@ function insertRow(tx: UserTx, event: EmailReceived): boolean {
     headersJson: JSON.stringify(event.headers),
     labelsJson: JSON.stringify(event.labels),
     truncatedJson: event.truncated === undefined ? null : JSON.stringify(event.truncated),
+    ...from,
   })
   return written.changes > 0
 }

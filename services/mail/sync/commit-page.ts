@@ -4,12 +4,13 @@
  */
 
 import { setAsideDelayMs } from '../base/backoff.ts'
-import { type AccountRef, type LaneState, type MessageMeta, stateName } from '../base/model.ts'
+import { type AccountRef, type Epoch, type LaneState, type MessageMeta, stateName } from '../base/model.ts'
 import type { FailedMessage, Page } from '../provider/provider.ts'
 import { enqueue, fail, finish, LOST_ATTEMPTS, remove, type Taken } from '../store/fetch-queue.ts'
 import { deleteLane, putLane } from '../store/lanes.ts'
 import { storeNew } from '../store/messages.ts'
 import { readMeta } from '../store/meta.ts'
+import { addPage, prunePages } from '../store/pages.ts'
 import type { UserTx } from '../store/user-store.ts'
 
 export type Committed = {
@@ -29,6 +30,9 @@ const ALL_LOST_ATTEMPTS = 12
 /** A page, the entries of the queue that it was asked for, and the lanes as they stand after it. */
 export type Step = {
   page: Page
+  /** The lane as the provider was asked for it, and the term that asked. */
+  asked: Pick<LaneState, 'lane' | 'cursor'>
+  epoch: Epoch
   taken: readonly Taken[]
   lanes: readonly LaneState[]
   /** The page shows what there was, not what is new. */
@@ -37,12 +41,28 @@ export type Step = {
 
 export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: number): Committed {
   const { page, taken, lanes } = step
-  const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, doubt(tx, account, step))
-  const gone = settleTaken(tx, account, page, taken, nowMs)
-  const enqueued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent })
+  const pageId = notePage(tx, account, step, nowMs)
+  const listedBy = new Map(taken.map((entry) => [entry.id, entry.listedBy]))
+  const origin = { pageId, listedBy: (id: string) => listedBy.get(id) ?? null }
+  const isDoubtful = doubt(tx, account, step)
+  const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, isDoubtful, origin)
+  const gone = settleTaken(tx, account, step, pageId, nowMs)
+  const enqueued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent, listedBy: pageId })
+  // All of it was known.
+  if (stored + enqueued === 0) prunePages(tx, [pageId])
   for (const lane of lanes) putLane(tx, account, lane)
   for (const lane of page.dropLanes) deleteLane(tx, account, lane)
   return { stored, events, doubtful, enqueued, gone, lanes: [...lanes], dropped: page.dropLanes }
+}
+
+/** A page that brings nothing leaves no row. */
+function notePage(tx: UserTx, account: AccountRef, { page, asked, epoch, taken }: Step, nowMs: number): number | null {
+  const { messages, enqueue: listed, failed, lanes, dropLanes } = page
+  const isQueued = failed.some(({ id }) => !taken.some((entry) => entry.id === id))
+  if (messages.length + listed.ids.length === 0 && !isQueued) return null
+  const moved = lanes.find(({ lane }) => lane === asked.lane) ?? asked
+  const nextCursor = dropLanes.includes(asked.lane) ? null : moved.cursor
+  return addPage(tx, account, { lane: asked.lane, cursor: asked.cursor, nextCursor, epoch, atMs: nowMs })
 }
 
 /** In a gap, old mail that is found may have been published; mail that arrives was not. */
@@ -60,8 +80,18 @@ function doubt(tx: UserTx, account: AccountRef, { taken, isWalk }: Step): (mail:
 const triedNow = (entry: Taken, reason: FailedMessage['reason']): number =>
   reason === 'missing' && entry.reason !== 'missing' ? 1 : entry.attempts + 1
 
+/** For example `503 backendError`. */
+const errorOf = (facts: FailedMessage['facts']): string | null =>
+  [facts?.status, facts?.code].filter((part) => part !== undefined).join(' ') || null
+
 /** What was fetched or dropped leaves the queue, unless it was queued again since it was taken. */
-function settleTaken(tx: UserTx, account: AccountRef, page: Page, taken: readonly Taken[], nowMs: number): number {
+function settleTaken(
+  tx: UserTx,
+  account: AccountRef,
+  { page, taken }: Step,
+  pageId: number | null,
+  nowMs: number,
+): number {
   const byId = new Map(taken.map((entry) => [entry.id, entry]))
   const over: Taken[] = []
   let gone = 0
@@ -70,17 +100,20 @@ function settleTaken(tx: UserTx, account: AccountRef, page: Page, taken: readonl
     const entry = byId.get(id)
     if (entry !== undefined) over.push(entry)
   }
-  for (const { id, reason } of page.failed) {
+  for (const { id, reason, facts } of page.failed) {
     const entry = byId.get(id)
     if (entry === undefined) {
-      enqueue(tx, account, [id], { urgent: false })
+      enqueue(tx, account, [id], { urgent: false, listedBy: pageId })
       continue
     }
     const attempts = triedNow(entry, reason)
     if (reason === 'missing' && attempts >= (isAllLost ? ALL_LOST_ATTEMPTS : LOST_ATTEMPTS)) {
       over.push(entry)
       gone += 1
-    } else fail(tx, account, { ...entry, reason, attempts, nextAtMs: nowMs + setAsideDelayMs(attempts) })
+    } else {
+      const error = errorOf(facts)
+      fail(tx, account, { ...entry, reason, error, attempts, nextAtMs: nowMs + setAsideDelayMs(attempts) })
+    }
   }
   finish(tx, account, over)
   remove(

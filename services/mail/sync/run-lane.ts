@@ -74,7 +74,12 @@ export async function bindMailbox(worker: LaneHost, signal: AbortSignal): Promis
   state.estimate = identity.totalEstimate
 }
 
-async function withToken<T>(worker: LaneHost, signal: AbortSignal, request: (call: Call) => Promise<T>): Promise<T> {
+/** An access token that is refused is refreshed once. */
+export async function withToken<T>(
+  worker: LaneHost,
+  signal: AbortSignal,
+  request: (call: Call) => Promise<T>,
+): Promise<T> {
   const { deps, account } = worker
   const call = (accessToken: Secret): Promise<T> =>
     request({ accessToken, limiter: deps.limiter, priority: 'backfill', signal })
@@ -131,7 +136,7 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
     deps.store.commit(account.userId, worker.epoch, (tx) => {
       for (const each of lanes) putLane(tx, account, each)
     })
-  const committed = commit(worker, lane, { page, taken, lanes, isWalk }, nowMs)
+  const committed = commit(worker, { page, asked: before, epoch: worker.epoch, taken, lanes, isWalk }, nowMs)
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
   if (committed.doubtful > 0) deps.telemetry.gapMails(account.provider, committed.doubtful)
@@ -155,7 +160,7 @@ const isAsked = ({ deps, state }: LaneHost, lane: string): boolean =>
   state.lanes.has(lane) && (deps.provider.takes(lane) === 0 || state.queue.entries > 0)
 
 /** State in memory follows the transaction, never runs ahead of it. */
-function commit(worker: LaneHost, lane: string, step: Step, nowMs: number): Committed {
+function commit(worker: LaneHost, step: Step, nowMs: number): Committed {
   const { page, taken, lanes } = step
   const { deps, account, epoch, state } = worker
   const saved = {
@@ -171,7 +176,7 @@ function commit(worker: LaneHost, lane: string, step: Step, nowMs: number): Comm
         state.queue = queueDepth(tx, account)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
-      state.succeeded(lane, (other) => isAsked(worker, other), nowMs)
+      state.succeeded(step.asked.lane, (other) => isAsked(worker, other), nowMs)
       state.syncCursor = page.syncCursor ?? state.syncCursor
       worker.putStatus(tx, nowMs)
       return written

@@ -8,9 +8,10 @@ import { Ajv } from 'ajv'
 import * as v from 'valibot'
 import { CONTRACT } from '#shared/contract.ts'
 import { ERRORS, type ErrorBody } from '#shared/errors.ts'
+import { INSPECT } from '#shared/inspect.ts'
 import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, NoRespondersError, RequestError } from '#shared/nats.ts'
-import { OPERATIONS } from '#shared/subjects.ts'
+import { INSPECTIONS, OPERATIONS } from '#shared/subjects.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { startNatsServer } from '../../support/nats-server.ts'
 import { sandbox } from '../../support/sandbox.ts'
@@ -61,8 +62,12 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
   assert.deepEqual(info.endpoints.map(({ name }) => name).toSorted(), [
     'as-connect',
     'as-disconnect',
+    'as-quarantine',
     'as-status',
+    'as-why',
+    'at-quarantine',
     'at-status',
+    'at-why',
     'connect',
     'disconnect',
     'fleet',
@@ -116,6 +121,19 @@ test('each operation describes itself: route, errors, and schemas that its own e
       assert.ok(!validate(kind === 'request_schema' ? { ...Object(value), user_id: 'ada' } : 'text'))
     }
     assert.deepEqual(metadata.get(`as-${name}`)?.request_schema, found?.request_schema)
+  }
+  for (const name of INSPECTIONS) {
+    const { errors, example } = INSPECT[name]
+    const found = metadata.get(`as-${name}`)
+    assert.deepEqual([found?.http, found?.errors?.split(' ')], ['', errors])
+    for (const [schema, value] of [
+      [found?.request_schema, example.request],
+      [found?.response_schema, example.reply],
+    ]) {
+      const validate = new Ajv({ strict: false }).compile(JSON.parse(String(schema)))
+      assert.ok(validate(value), `${name}: ${JSON.stringify(validate.errors)}`)
+      assert.ok(!validate('text'))
+    }
   }
 })
 

@@ -53,7 +53,8 @@ test('a message that left an empty queue and came back is not mistaken for the o
   commit(box, (tx) => enqueue(tx, ACCOUNT, ['a'], { urgent: false }))
   commit(box, (tx) => {
     finish(tx, ACCOUNT, under)
-    for (const entry of under) fail(tx, ACCOUNT, { ...entry, reason: 'refused', attempts: 1, nextAtMs: 99_000 })
+    for (const entry of under)
+      fail(tx, ACCOUNT, { ...entry, reason: 'refused', error: null, attempts: 1, nextAtMs: 99_000 })
   })
   assert.deepEqual(taken(box), ['a'])
 })
@@ -63,7 +64,7 @@ test('a message that cannot be read waits its time and is in nobody’s way', as
   commit(box, (tx) => enqueue(tx, ACCOUNT, ['bad', 'b', 'c'], { urgent: false }))
   const [bad] = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 1))
   assert.ok(bad !== undefined)
-  commit(box, (tx) => fail(tx, ACCOUNT, { ...bad, reason: 'unreadable', attempts: 1, nextAtMs: 6_000 }))
+  commit(box, (tx) => fail(tx, ACCOUNT, { ...bad, reason: 'unreadable', error: null, attempts: 1, nextAtMs: 6_000 }))
   assert.deepEqual(taken(box), ['b', 'c'])
   box.store.read('ada', (db) => {
     assert.deepEqual(queueDepth(db, ACCOUNT), { ...EMPTY_QUEUE, entries: 3, waiting: 2, setAside: 1, nextAtMs: 6_000 })
@@ -91,7 +92,7 @@ test('a message that the provider did not find is not counted as set aside', asy
   commit(box, (tx) => enqueue(tx, ACCOUNT, ['gone'], { urgent: false }))
   const [gone] = box.store.read('ada', (db) => take(db, ACCOUNT, 1_000, 1))
   assert.ok(gone !== undefined)
-  commit(box, (tx) => fail(tx, ACCOUNT, { ...gone, reason: 'missing', attempts: 1, nextAtMs: 6_000 }))
+  commit(box, (tx) => fail(tx, ACCOUNT, { ...gone, reason: 'missing', error: null, attempts: 1, nextAtMs: 6_000 }))
   assert.deepEqual(
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
     { ...EMPTY_QUEUE, entries: 1, nextAtMs: 6_000 },

@@ -20,6 +20,7 @@ import { ACCOUNT, EPOCH, mail, storeBox } from '../store/support.ts'
 
 const NOW = 1_700_000_000_000
 const USER = ACCOUNT.userId
+const ASKED = { asked: { lane: 'enum', cursor: 'e1' }, epoch: EPOCH }
 const page = (more: Partial<Page>): Page => ({ ...emptyPage(), ...more })
 const lanesOf = (...lanes: LaneState[]): Map<string, LaneState> => new Map(lanes.map((lane) => [lane.lane, lane]))
 
@@ -33,7 +34,7 @@ function adopted() {
     take: (nowMs = NOW): Taken[] => box.store.read(USER, (db) => take(db, ACCOUNT, nowMs, 25)),
     commit: (what: Partial<Page>, taken: readonly Taken[] = [], lanes: readonly LaneState[] = []) =>
       box.store.commit(USER, EPOCH, (tx) =>
-        commitPage(tx, ACCOUNT, { page: page(what), taken, lanes, isWalk: true }, NOW),
+        commitPage(tx, ACCOUNT, { page: page(what), taken, lanes, isWalk: true, ...ASKED }, NOW),
       ),
     queued: (...ids: string[]) => [...box.store.read(USER, (db) => queuedIds(db, ACCOUNT, ids))].toSorted(),
     depth: () => box.store.read(USER, (db) => queueDepth(db, ACCOUNT)),
@@ -47,7 +48,7 @@ test('mail, its events, the queue and the lanes of a page are there together or 
   assert.throws(
     () =>
       box.store.commit(USER, EPOCH, (tx) => {
-        commitPage(tx, ACCOUNT, { page: page(whole), taken: [], lanes: [lane], isWalk: true }, NOW)
+        commitPage(tx, ACCOUNT, { page: page(whole), taken: [], lanes: [lane], isWalk: true, ...ASKED }, NOW)
         throw new Error('the process dies here')
       }),
     /dies/,
@@ -216,7 +217,10 @@ test('an idle poll is one that changes nothing that has to survive', () => {
     { ...same, dropLanes: ['folder:1'] },
   ]
   for (const change of changes) assert.equal(isIdle(page(change), [], before), false, JSON.stringify(change))
-  assert.equal(isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0, reason: null, urgent: false }], before), false)
+  assert.equal(
+    isIdle(page(same), [{ id: 'm', seq: 1, attempts: 0, reason: null, urgent: false, listedBy: null }], before),
+    false,
+  )
 })
 
 test('in a gap old mail that a walk finds is stored and not published; what arrives is, whatever its date', async () => {
@@ -232,11 +236,11 @@ test('in a gap old mail that a walk finds is stored and not published; what arri
   assert.deepEqual([walk.stored, walk.events, walk.doubtful], [3, 2, 1])
   const drain = box.commit({ messages: [old('found'), old('arrived')] }, box.take())
   assert.deepEqual([drain.stored, drain.events, drain.doubtful], [2, 1, 1])
-  const step = { page: page({ messages: [old('polled')] }), taken: [], lanes: [], isWalk: false }
+  const step = { page: page({ messages: [old('polled')] }), taken: [], lanes: [], isWalk: false, ...ASKED }
   const poll = box.store.commit(USER, EPOCH, (tx) => commitPage(tx, ACCOUNT, step, NOW))
   assert.deepEqual([poll.events, poll.doubtful], [1, 0])
   const other = { ...ACCOUNT, inboxId: 'later' }
-  const later = { page: page({ messages: [old('later')] }), taken: [], lanes: [], isWalk: true }
+  const later = { page: page({ messages: [old('later')] }), taken: [], lanes: [], isWalk: true, ...ASKED }
   const connected = box.store.commit(USER, EPOCH, (tx) => commitPage(tx, other, later, NOW))
   assert.deepEqual([connected.events, connected.doubtful], [1, 0], 'of another account nothing was published before')
 })

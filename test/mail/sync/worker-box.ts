@@ -11,6 +11,7 @@ import {
   type Call,
   emptyPage,
   type Identity,
+  type Look,
   type MailProvider,
   type Page,
   type PageRequest,
@@ -46,6 +47,7 @@ export class ScriptedProvider implements MailProvider {
   readonly asked: Asked[] = []
   answer: Answer = () => ({})
   identity: () => Promise<Identity> = async () => ({ mailbox: 'ada@x', address: 'ada@x', totalEstimate: null })
+  looks: (call: Call) => Promise<Look> = async () => ({ is: 'mail' })
   identified = 0
   readonly #clock: Pick<Clock, 'monoMs'>
 
@@ -64,6 +66,9 @@ export class ScriptedProvider implements MailProvider {
   async identify(): Promise<Identity> {
     this.identified += 1
     return await this.identity()
+  }
+  async look(_id: string, _request: unknown, call: Call): Promise<Look> {
+    return await call.limiter.run(1, call.priority, call.signal, () => this.looks(call))
   }
   async page(request: PageRequest, call: Call): Promise<Page> {
     return await call.limiter.run(1, call.priority, call.signal, async () => {

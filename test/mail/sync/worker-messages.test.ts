@@ -83,6 +83,28 @@ for (const [n, status] of [
     await second.end()
   })
 
+test('a message that cannot be had is tried with a growing delay, six hours at most, also across restarts', async () => {
+  await using box = mailbox([{ ids: ['bad', 'good'] }])
+  box.script.get = (id) => {
+    if (id === 'bad') throw refused(503)
+  }
+  for (const hours of [1, 23, 24]) {
+    const { end } = box.start()
+    await box.clock.advance(hours * HOUR_MS)
+    await end()
+  }
+  const times = box.timesOf('bad')
+  const waits = times.slice(1).map((at, i) => at - (times[i] ?? 0))
+  // Doubling from ten minutes on; a poll may come between the time and its turn.
+  const planned = [5_000, MINUTE_MS, ...[10, 20, 40, 80, 160, 320, 360, 360, 360].map((minutes) => minutes * MINUTE_MS)]
+  assert.ok(waits.length >= planned.length, `${waits.length} times`)
+  for (const [i, delayMs] of planned.entries()) {
+    const waitedMs = waits[i] ?? 0
+    assert.ok(waitedMs >= delayMs && waitedMs < delayMs + MINUTE_MS, `${waitedMs} ms instead of ${delayMs}`)
+  }
+  assert.equal(box.timesOf('good').length, 1)
+})
+
 test('one new mail that cannot be had is set aside as soon as the provider answers something else', async () => {
   await using box = mailbox([{ ids: ['bad'], urgent: true }])
   box.script.get = () => {

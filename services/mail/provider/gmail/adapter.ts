@@ -3,11 +3,11 @@ import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
 import { isRefill } from '../../base/model.ts'
 import { type Clock, systemClock } from '../../base/time.ts'
-import { DRAIN, drainPage, type Fetcher, type Judgement } from '../drain.ts'
+import { DRAIN, drainPage, type Fetcher, type Judgement, lookAt } from '../drain.ts'
 import type { Call, MailProvider } from '../provider.ts'
 import { createGmailClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
-import { gmailMeta, isExcluded } from './normalize.ts'
+import { excludedBy, gmailMeta } from './normalize.ts'
 import { getProfile, HISTORY, listPage } from './pages.ts'
 import { REFILL_LANES, refillPage } from './refill.ts'
 import { Message } from './schemas.ts'
@@ -27,7 +27,8 @@ export type GmailOptions = {
 function judge(id: string, answer: object): Judgement {
   const message = v.safeParse(Message, answer)
   if (!message.success || message.output.id !== id) return { is: 'unreadable' }
-  return isExcluded(message.output.labelIds) ? { is: 'noEvent' } : { is: 'mail', meta: gmailMeta(message.output) }
+  const filter = excludedBy(message.output.labelIds)
+  return filter === undefined ? { is: 'mail', meta: gmailMeta(message.output) } : { is: 'noEvent', filter }
 }
 
 export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: GmailOptions): MailProvider {
@@ -55,5 +56,6 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
       if (isRefill(request.lane)) return refillPage(client, fetcher(call), TAKE, request, call, clock)
       return listPage(client, request, call, clock)
     },
+    look: (id, _request, call) => lookAt(fetcher(call), id, call),
   }
 }

@@ -22,7 +22,9 @@ type HeaderName = (typeof HEADERS)[number]
 
 /** Labels of mail that is no event. */
 const EXCLUDED = new Set(['DRAFT', 'CHAT', 'SPAM', 'TRASH'])
-export const isExcluded = (labels: readonly string[]): boolean => labels.some((label) => EXCLUDED.has(label))
+/** The label that makes a mail no event; undefined = it is one. */
+export const excludedBy = (labels: readonly string[]): string | undefined => labels.find((label) => EXCLUDED.has(label))
+export const isExcluded = (labels: readonly string[]): boolean => excludedBy(labels) !== undefined
 
 /** @param message an answer of `messages.get` with format `metadata`. */
 export function gmailMeta(message: GmailMessage): MessageMeta {

@@ -2,11 +2,11 @@
 import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
 import { isFolderLane, isRefill } from '../../base/model.ts'
-import { DRAIN, drainPage, type Fetcher } from '../drain.ts'
+import { DRAIN, drainPage, type Fetcher, lookAt } from '../drain.ts'
 import { type Call, type Identity, type MailProvider, type PageRequest, ProviderError } from '../provider.ts'
 import { createGraphClient, type GraphClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
-import { isIncluded, labelOf } from './folders.ts'
+import { excludedBy, labelOf } from './folders.ts'
 import { graphMeta } from './normalize.ts'
 import { FOLDERS, inTurn, storedTree, walkPage } from './pages.ts'
 import { refillLanes, refillPage } from './refill.ts'
@@ -31,7 +31,7 @@ async function identify(client: GraphClient, call: Call): Promise<Identity> {
   return { mailbox: id, address: me?.mail ?? me?.userPrincipalName ?? null, totalEstimate: null }
 }
 
-function fetcherOf(client: GraphClient, request: PageRequest, call: Call): Fetcher {
+function fetcherOf(client: GraphClient, request: Pick<PageRequest, 'cursorOf'>, call: Call): Fetcher {
   const operation = 'graph.messages.get'
   const tree = storedTree(request)
   // Without the tree a mail in the bin could not be told from one in the inbox.
@@ -45,7 +45,8 @@ function fetcherOf(client: GraphClient, request: PageRequest, call: Call): Fetch
       if (!message.success || message.output.id !== id) return { is: 'unreadable' }
       const { isDraft, parentFolderId } = message.output
       // A folder that is not in the tree yet brings its mail itself, once the tree has it.
-      if (isDraft || !isIncluded(tree, parentFolderId)) return { is: 'noEvent' }
+      const filter = isDraft ? 'draft' : excludedBy(tree, parentFolderId)
+      if (filter !== null) return { is: 'noEvent', filter }
       return { is: 'mail', meta: graphMeta(message.output, labelOf(tree, parentFolderId)) }
     },
     isMissing: isNotFound,
@@ -67,5 +68,6 @@ export function createOutlook({ baseUrl, http }: OutlookOptions): MailProvider {
       if (isRefill(request.lane)) return refillPage(client, request, call)
       return walkPage(client, request, call)
     },
+    look: async (id, request, call) => lookAt(fetcherOf(client, request, call), id, call),
   }
 }

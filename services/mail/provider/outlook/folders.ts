@@ -80,18 +80,24 @@ export function applyFolder(tree: Tree, item: GraphFolder, before: Tree): void {
   })
 }
 
-/** The folder is there and neither it nor one above it is excluded. */
-export function isIncluded(tree: Tree, id: string): boolean {
+const UNLISTED = 'unlisted folder'
+
+/** Well-known name of what keeps the mail of a folder out, which may be a folder above it; null = nothing does. */
+export function excludedBy(tree: Tree, id: string): string | null {
   const seen = new Set<string>()
   let at = tree.get(id)
-  if (at === undefined) return false
+  if (at === undefined) return UNLISTED
   while (at !== undefined && !seen.has(at.id)) {
-    if (at.known === SEARCH || EXCLUDED.some((name) => name === at?.known)) return false
+    const { known } = at
+    if (known !== null && (known === SEARCH || EXCLUDED.some((name) => name === known))) return known
     seen.add(at.id)
     at = at.parent === null ? undefined : tree.get(at.parent)
   }
-  return true
+  return null
 }
+
+/** The folder is there and neither it nor one above it is excluded. */
+export const isIncluded = (tree: Tree, id: string): boolean => excludedBy(tree, id) === null
 
 /** Ids of the included folders: inbox, sent mail, archive, then the others as Graph names them. */
 export function includedFolders(tree: Tree): string[] {

@@ -35,7 +35,7 @@ export const inTurn = <T>(call: Call, request: (turn: Turn) => Promise<T>): Prom
   call.limiter.run(ONE, call.priority, call.signal, (signal) => request({ accessToken: call.accessToken, signal }))
 
 /** The last whole tree, as the lane `folders` left it. Empty before its first walk has ended. */
-export function storedTree(request: PageRequest): Tree {
+export function storedTree(request: Pick<PageRequest, 'cursorOf'>): Tree {
   return treeOf(readFolders(request.cursorOf(FOLDERS) ?? null).tree)
 }
 

@@ -63,6 +63,9 @@ export const emailReceivedEvents = sqliteTable(
     labelsJson: text('labels_json'),
     /** Names of the fields that were cut; null when none was. */
     truncatedJson: text('truncated_json'),
+    /** The page that stored it, and the one that listed its id before; null = not known: older, or learned from the stream. */
+    pageId: integer('page_id'),
+    listedBy: integer('listed_by'),
   },
   (table) => [uniqueIndex('email_by_provider_id').on(table.provider, table.inboxId, table.providerMessageId)],
 )
@@ -120,6 +123,22 @@ export const syncLanes = sqliteTable(
   (table) => [primaryKey({ columns: [table.provider, table.inboxId, table.lane] })],
 )
 
+/** Pages of a provider that stored a mail or listed an id: where each of them came from. One page is one transaction. */
+export const pages = sqliteTable('pages', {
+  id: integer('id').primaryKey(),
+  provider: text('provider').notNull(),
+  inboxId: text('inbox_id').notNull(),
+  lane: text('lane').notNull(),
+  /** What the page was asked with, and where the lane stood after it. */
+  cursor: text('cursor'),
+  nextCursor: text('next_cursor'),
+  epochEra: integer('epoch_era').notNull(),
+  epochRev: integer('epoch_rev').notNull(),
+  atMs: integer('at_ms').notNull(),
+  /** A stored mail names the page: it is never deleted. */
+  kept: integer('kept', { mode: 'boolean' }).notNull().default(false),
+})
+
 export const fetchQueue = sqliteTable(
   'fetch_queue',
   {
@@ -131,8 +150,12 @@ export const fetchQueue = sqliteTable(
     attempts: integer('attempts').notNull().default(0),
     /** Why the last attempt brought nothing: missing, refused, unreadable, unavailable; null before the first. */
     reason: text('reason'),
+    /** HTTP status and code of the provider's last answer, as far as it had them. */
+    error: text('error'),
     nextAtMs: integer('next_at_ms').notNull().default(0),
     urgent: integer('urgent', { mode: 'boolean' }).notNull(),
+    /** The page that listed the id; null = not known. */
+    listedBy: integer('listed_by'),
   },
   (table) => [
     uniqueIndex('fetch_queue_by_provider_id').on(table.provider, table.inboxId, table.providerMessageId),
