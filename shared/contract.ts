@@ -84,6 +84,23 @@ export const AccountStatus = v.object({
     ),
     null,
   ),
+  completeness: v.optional(
+    v.object({
+      provider_total: v.pipe(
+        v.nullable(count),
+        v.description('stored mails that the mailbox listed at the last audit'),
+      ),
+      stored: count,
+      published: v.pipe(count, v.description('at least; what waits in the outbox counts for each mailbox of the user')),
+      proven_at: v.pipe(
+        v.nullable(v.pipe(v.number(), v.integer())),
+        v.description(
+          'epoch seconds when all that the mailbox lists was last known to be stored; null: it is not known',
+        ),
+      ),
+    }),
+    { provider_total: null, stored: 0, published: 0, proven_at: null },
+  ),
   instance: v.nullable(v.string()),
   live: v.pipe(
     v.boolean(),
@@ -145,6 +162,7 @@ const exampleAccount: AccountStatus = {
   stream_reset: false,
   refill: false,
   gap_before: null,
+  completeness: { provider_total: null, stored: 1200, published: 1200, proven_at: null },
   instance: 'mail-1',
   live: true,
 }

@@ -3,6 +3,7 @@
  * where a mail came from or what kept it out, and which messages are set aside. Answered by the owner, through any instance.
  */
 import * as v from 'valibot'
+import { AUDIT_EXAMPLE, AuditReply, AuditRequest } from './audit.ts'
 import { count, inboxId, provider } from './contract.ts'
 import type { ErrorCode } from './errors.ts'
 import type { InspectionName } from './subjects.ts'
@@ -151,6 +152,7 @@ export type QuarantineReply = v.InferOutput<typeof QuarantineReply>
 export type Inspections = {
   why: { request: WhyRequest; reply: WhyReply }
   quarantine: { request: v.InferOutput<typeof QuarantineRequest>; reply: QuarantineReply }
+  audit: { request: v.InferOutput<typeof AuditRequest>; reply: AuditReply }
 }
 
 export type Inspection = {
@@ -244,5 +246,15 @@ export const INSPECT: Record<InspectionName, Inspection> = {
     errors: ERRORS,
     timeoutMs: 10_000,
     example: { request: {}, reply: exampleQuarantine },
+  },
+  audit: {
+    name: 'audit',
+    description:
+      'Compares what the provider lists, what is stored and what stands on the stream, for every connected mailbox of the user. Answers at once with what is known so far; what is missing is fetched and published.',
+    request: AuditRequest,
+    reply: AuditReply,
+    errors: ERRORS,
+    timeoutMs: 10_000,
+    example: { request: { start: true }, reply: AUDIT_EXAMPLE },
   },
 }

@@ -30,6 +30,7 @@ export const OWN_ERRORS: ReadonlySet<string> = new Set([
   'ProviderError',
   'RevisionConflict',
   'SealBrokenError',
+  'SilentStream',
   'StaleEpochError',
   'UrlRefused',
 ])

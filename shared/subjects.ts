@@ -42,7 +42,7 @@ export const eventSubject = (userId: string): string => `user.${encodeUser(userI
 export const OPERATIONS = ['connect', 'status', 'disconnect'] as const
 export type OperationName = (typeof OPERATIONS)[number]
 /** What operators and trusted services may ask besides; never with a user's JWT, never over HTTP. */
-export const INSPECTIONS = ['why', 'quarantine'] as const
+export const INSPECTIONS = ['why', 'quarantine', 'audit'] as const
 export type InspectionName = (typeof INSPECTIONS)[number]
 
 /** `mail.<operation>`: carries the user's JWT. */

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
 import { runCommand, type Start } from './cli.ts'
+import { addAudit } from './commands/audit.ts'
 import { addConnect } from './commands/connect.ts'
 import { addContract } from './commands/contract.ts'
 import { addDisconnect } from './commands/disconnect.ts'
@@ -47,7 +48,7 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
         return typeof done === 'number' ? done : 0
       })
     }
-  const looks = [addTail, addWhy, addQuarantine, addFleet, addMicro, addDoctor, addContract]
+  const looks = [addTail, addWhy, addQuarantine, addAudit, addFleet, addMicro, addDoctor, addContract]
   for (const add of [addLogin, addConnect, addStatus, addDisconnect, ...looks]) add(program, start)
   try {
     await program.parseAsync([...argv], { from: 'user' })

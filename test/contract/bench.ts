@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { createHttp, type Http } from '../../services/mail/base/http.ts'
 import type { MailProvider, ProviderErrorKind } from '../../services/mail/provider/provider.ts'
 import { type Simulator, type SimulatorOptions, startSimulator } from '../simulator/simulator.ts'
-import type { Fault, ProviderName } from '../simulator/types.ts'
+import type { Fault, MailboxSpec, ProviderName } from '../simulator/types.ts'
 import { createDriver, type Driver } from './page-driver.ts'
 
 export type Subject = {
@@ -29,12 +29,17 @@ export type Bench = AsyncDisposable & { sim: Simulator; driver: Driver; http: Ht
 export async function bench(
   subject: Pick<Subject, 'provider' | 'make'>,
   n: number,
-  options: SimulatorOptions & { deadlineMs?: number } = {},
+  options: SimulatorOptions & { deadlineMs?: number; mix?: MailboxSpec['mix'] } = {},
 ): Promise<Bench> {
   await using stack = new AsyncDisposableStack()
   const sim = stack.use(await startSimulator(options))
   const http = stack.use(createHttp({ deadlineMs: options.deadlineMs ?? 10_000 }))
-  const { access_token } = sim.addMailbox({ user: USER, provider: subject.provider, n })
+  const { access_token } = sim.addMailbox({
+    user: USER,
+    provider: subject.provider,
+    n,
+    ...(options.mix && { mix: options.mix }),
+  })
   const driver = createDriver(() => subject.make(sim, http), access_token)
   const owned = stack.move()
   return { sim, driver, http, [Symbol.asyncDispose]: () => owned.disposeAsync() }

@@ -49,7 +49,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     totalEstimate: null,
   }
   const emitted: MessageMeta[] = []
-  const seen = { pages: 0, gone: 0, throttled: 0, skipped: 0 }
+  const seen = { pages: 0, gone: 0, throttled: 0, skipped: 0, passes: 0, unproven: 0, listed: new Set<string>() }
   const secret = new Secret(accessToken)
   const limiter = plainLimiter(3)
   const live = { signal: new AbortController().signal }
@@ -89,6 +89,9 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     next.syncCursor = page.syncCursor ?? next.syncCursor
     if (page.totalEstimate !== undefined) next.totalEstimate = page.totalEstimate
     state = JSON.parse(JSON.stringify(next))
+    for (const id of page.listed?.ids ?? []) seen.listed.add(id)
+    seen.passes = Math.max(seen.passes, page.listed?.pass ?? 0)
+    if (page.unproven === true) seen.unproven++
     seen.pages++
     seen.skipped += page.skipped
     if (page.throttled) seen.throttled++
@@ -136,6 +139,15 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
       emitted.length = 0
       for (const lane of make().refillLanes(Object.keys(state.lanes))) state.lanes[lane] = { cursor: null, done: false }
       return lost
+    },
+    /** An audit begins of what is stored. */
+    audit(): void {
+      for (const lane of make().auditLanes(Object.keys(state.lanes))) state.lanes[lane] = { cursor: null, done: false }
+    },
+    /** These are stored, and no others. */
+    have(ids: readonly string[]): void {
+      state.stored = [...ids]
+      emitted.length = 0
     },
     /** The next interval: polled lanes are asked again, messages set aside are due again. */
     async poll(): Promise<void> {

@@ -79,6 +79,7 @@ export async function startStandIn(nc: NatsConnection, verifier: JwtVerifier | n
       set_aside: 0,
       last_error: null,
       stream_reset: false,
+      completeness: { provider_total: null, stored: 0, published: 0, proven_at: null },
       refill: false,
       gap_before: null,
       instance: 'stand-in-1',

@@ -2,7 +2,7 @@
  * A mailbox and the provider in front of it. Position n means: after the n-th mail. The lane `history` follows what comes,
  * `enum` walks back from where `history` began, `refill` does so once more.
  */
-import { isRefill, type MessageMeta } from '../../services/mail/base/model.ts'
+import { isAudit, isRewalk, type MessageMeta } from '../../services/mail/base/model.ts'
 import {
   emptyPage,
   type MailProvider,
@@ -38,7 +38,7 @@ export class Mailbox {
 
   /** Ids that a position says have been dealt with. */
   passed(lane: string, cursor: string | null, done: boolean): string[] {
-    if (cursor === null || isRefill(lane)) return []
+    if (cursor === null || isRewalk(lane)) return []
     const [from = 0, to = 0] = cursor.split(':').map(Number)
     if (lane === 'history') return this.ids.slice(from, to)
     return this.ids.slice(done ? 0 : to, from)
@@ -88,8 +88,9 @@ export function providerOf(mailbox: Mailbox, timeline: Timeline, chance: Chance,
     ]
     const to = Math.max(0, at - PER_PAGE)
     const ids = mailbox.ids.slice(to, at).toReversed()
-    const lanes = [{ lane: request.lane, cursor: `${from}:${to}`, done: to === 0 }]
-    return { ...emptyPage(), messages: messagesOf(request, ids), lanes, more: to > 0 }
+    const page = { ...emptyPage(), messages: messagesOf(request, ids), more: to > 0 }
+    if (to === 0 && isAudit(request.lane)) return { ...page, dropLanes: [request.lane] }
+    return { ...page, lanes: [{ lane: request.lane, cursor: `${from}:${to}`, done: to === 0 }] }
   }
   return {
     name: 'google',
@@ -97,6 +98,7 @@ export function providerOf(mailbox: Mailbox, timeline: Timeline, chance: Chance,
     polled: (lane) => lane === 'history',
     takes: () => 0,
     refillLanes: () => ['refill'],
+    auditLanes: () => ['audit'],
     identify: async () => ({ mailbox: 'ada@x', address: 'ada@x', totalEstimate: null }),
     look: async () => ({ is: 'mail' }),
     page: (request, call) =>

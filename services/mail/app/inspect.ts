@@ -1,10 +1,11 @@
-/** why and quarantine of the users that this instance owns, out of the parts that know. */
+/** why, quarantine and audit of the users that this instance owns, out of the parts that know. */
 import { AppError } from '#shared/errors.ts'
 import type { Inspections } from '#shared/inspect.ts'
 import { eventSubject, type InspectionName } from '#shared/subjects.ts'
 import { type AccountRef, accountName } from '../base/model.ts'
 import type { ControlPorts } from '../control/ports.ts'
 import { askProvider } from '../inspect/ask.ts'
+import { audit } from '../inspect/audit.ts'
 import { quarantine } from '../inspect/quarantine.ts'
 import { why } from '../inspect/why.ts'
 import { SubjectLog } from '../outbox/subject-log.ts'
@@ -40,6 +41,12 @@ export function inspector(parts: InspectParts): ControlPorts['inspect'] {
         },
       }),
     quarantine: async (tenure) => quarantine(tenure.userId, of(tenure)),
+    audit: async (tenure, request) =>
+      audit(tenure.userId, request, {
+        instance,
+        statuses: tenure.statuses() ?? [],
+        workerOf: (account) => tenure.workerOf(account),
+      }),
   }
   return async (name, userId, request) => {
     const tenure = await running(supervisor, userId)

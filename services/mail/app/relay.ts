@@ -18,6 +18,8 @@ export type Controls = {
   compareCheckpoints?: false
   /** A term is trusted for ever once a heartbeat was acknowledged. */
   endTerms?: false
+  /** An audit takes everything for known. */
+  auditCompares?: false
 }
 
 export type RelayParts = {

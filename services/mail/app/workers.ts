@@ -10,11 +10,13 @@ import type { Clock } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
+import type { Relay } from '../outbox/relay.ts'
 import type { UserStore } from '../store/user-store.ts'
 import { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
 import type { TokenProvider } from '../token/tokens.ts'
 import type { Providers } from './providers.ts'
+import type { Controls } from './relay.ts'
 
 export type WorkerParts = {
   config: Config
@@ -26,6 +28,8 @@ export type WorkerParts = {
   clock: Clock
   log: Log
   telemetry: Telemetry
+  relay: Pick<Relay, 'audit'>
+  controls: Pick<Controls, 'auditCompares'>
 }
 
 type Hooks = Pick<WorkerDeps, 'owns' | 'committed'>
@@ -55,8 +59,10 @@ export function createWorker(
     bound: { mailbox: record.unverified === true ? null : record.mailbox, address: record.address },
     refused: (accessToken) => parts.tokens.noteRefused(account, accessToken),
     reauth: (code) => markReauth(parts, account, code),
+    auditSubject: (of, cursor, signal) => parts.relay.audit(of, cursor, signal),
     projectThrottled: (delayMs) => providers.pauseProject(account.provider, delayMs),
     random: Math.random,
+    ...(parts.controls.auditCompares === undefined ? {} : { auditCompares: false }),
   })
 }
 

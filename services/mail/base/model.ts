@@ -73,5 +73,21 @@ export const refillLane = (what?: string): string => (what === undefined ? REFIL
  */
 export const isRefill = (lane: string): boolean => lane === REFILL || lane.startsWith(`${REFILL}:`)
 
+const AUDIT = 'audit'
+
+/** `audit`, or `audit:<what>` where a provider needs more than one. */
+export const auditLane = (what?: string): string => (what === undefined ? AUDIT : `${AUDIT}:${what}`)
+/** The part of an audit that reads the stream in place of a provider. */
+export const AUDIT_STREAM = 'audit-stream'
+/**
+ * A lane that compares what there is with what is known, and brings what is missing. It runs when everything else is done,
+ * refills too, and is dropped by its last page.
+ */
+export const isAudit = (lane: string): boolean =>
+  lane === AUDIT || lane === AUDIT_STREAM || lane.startsWith(`${AUDIT}:`)
+
+/** A lane that goes once more over what others have passed: behind everything, and of this disk only. */
+export const isRewalk = (lane: string): boolean => isRefill(lane) || isAudit(lane)
+
 /** Wall-clock milliseconds to epoch seconds. */
 export const toSeconds = (ms: number): number => Math.floor(ms / 1000)

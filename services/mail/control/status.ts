@@ -96,6 +96,7 @@ const notSeenYet = ({ account, record }: AccountEntry): AccountStatus => ({
   stream_reset: false,
   refill: false,
   gap_before: null,
+  completeness: { provider_total: null, stored: 0, published: 0, proven_at: null },
   instance: null,
   live: false,
 })

@@ -3,7 +3,9 @@
  * The table is the truth, `wake` only a hint. It owns no lease and fetches no mail.
  */
 import PQueue from 'p-queue'
-import type { Epoch } from '../base/model.ts'
+import type { AccountRef, Epoch } from '../base/model.ts'
+import type { SubjectPage } from '../store/audits.ts'
+import { auditSubject } from './audit-subject.ts'
 import type { RelayDeps } from './deps.ts'
 import { reconcile } from './reconcile.ts'
 import { RelayRun } from './relay-run.ts'
@@ -48,6 +50,14 @@ export class Relay {
     const result = await reconcile(userId, epoch, { ...this.#deps, ...config }, signal)
     hooks?.onReconciled?.(userId, result)
     return result.last
+  }
+
+  /**
+   * One page of the audit of an account: what the stream holds of the user against the ledger.
+   * @throws as `auditSubject` does
+   */
+  async audit(account: AccountRef, cursor: string | null, signal: AbortSignal): Promise<SubjectPage> {
+    return await auditSubject(account, cursor, this.#deps, signal)
   }
 
   /** Lets every user compare the stream with what is stored before the next publish; to be called at each reconnect. */

@@ -6,6 +6,8 @@ import { randomUUID } from 'node:crypto'
 import {
   AckPolicy,
   type Consumer,
+  type ConsumerConfig,
+  type ConsumerInfo,
   DeliverPolicy,
   type JetStreamClient,
   type JetStreamManager,
@@ -14,6 +16,8 @@ import {
 import type { Log } from '#shared/log.ts'
 import { EVENT_STREAM } from '#shared/subjects.ts'
 
+/** A message without its payload; `msgId` is what it was published under. */
+export type LogEntry = { seq: number; msgId: string | null }
 export type LogMessage = { seq: number; subject: string; data: Uint8Array }
 export type LogFacts = {
   /** Creation time of the stream, epoch ms: a stream made anew has another one. */
@@ -29,6 +33,11 @@ const SINGLES_MAX = 4
 const SILENCE_MS = 3_000
 /** How long the server keeps a reader that died. */
 const READER_LIFE_NS = 30_000_000_000
+
+/** NATS has not said what it was asked; like a request that nobody answered. */
+export class SilentStream extends Error {
+  override readonly name = 'TimeoutError'
+}
 
 export class SubjectLog {
   readonly #js: JetStreamClient
@@ -87,18 +96,30 @@ export class SubjectLog {
     return await this.#jsm.streams.getMessage(EVENT_STREAM, query)
   }
 
+  /**
+   * What stands on the subject from a sequence on, at most `count` messages, in order and without a gap.
+   * @returns fewer only where the subject ends
+   * @throws as `read` does
+   */
+  async entries(from: number, count: number, signal: AbortSignal): Promise<LogEntry[]> {
+    signal.throwIfAborted()
+    const info = await this.#add(from, { headers_only: true })
+    try {
+      const wanted = Math.min(count, info.num_pending)
+      const batch = wanted === 0 ? [] : await fetchBatch(this.#js.consumers.getConsumerFromInfo(info), wanted)
+      if (batch.length < wanted) throw new SilentStream(`the stream fell silent after ${batch.length} of ${wanted}`)
+      return batch.map((message, at) => {
+        if (message.info.deliverySequence !== at + 1) throw new SilentStream('a message got lost while reading back')
+        return { seq: message.seq, msgId: message.headers?.get('Nats-Msg-Id') || null }
+      })
+    } finally {
+      await this.#remove(info)
+    }
+  }
+
   async *#readMany(from: number, to: number, signal: AbortSignal): AsyncGenerator<LogMessage[]> {
     signal.throwIfAborted()
-    const info = await this.#jsm.consumers.add(EVENT_STREAM, {
-      name: `mail-read-${randomUUID()}`,
-      filter_subject: this.subject,
-      deliver_policy: DeliverPolicy.StartSequence,
-      opt_start_seq: Math.max(from, 1),
-      ack_policy: AckPolicy.None,
-      inactive_threshold: READER_LIFE_NS,
-      mem_storage: true,
-      num_replicas: 1,
-    })
+    const info = await this.#add(from)
     try {
       const reader = this.#js.consumers.getConsumerFromInfo(info)
       let [seq, delivered, pending] = [from - 1, 0, info.num_pending]
@@ -114,11 +135,29 @@ export class SubjectLog {
         yield batch
       }
     } finally {
-      await this.#jsm.consumers.delete(EVENT_STREAM, info.name).catch((error) => {
-        // The server removes it by itself after READER_LIFE_NS.
-        this.#log.debug({ err: error }, 'a reader of the stream could not be removed')
-      })
+      await this.#remove(info)
     }
+  }
+
+  async #add(from: number, more: Partial<ConsumerConfig> = {}): Promise<ConsumerInfo> {
+    return await this.#jsm.consumers.add(EVENT_STREAM, {
+      name: `mail-read-${randomUUID()}`,
+      filter_subject: this.subject,
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: Math.max(from, 1),
+      ack_policy: AckPolicy.None,
+      inactive_threshold: READER_LIFE_NS,
+      mem_storage: true,
+      num_replicas: 1,
+      ...more,
+    })
+  }
+
+  async #remove({ name }: ConsumerInfo): Promise<void> {
+    await this.#jsm.consumers.delete(EVENT_STREAM, name).catch((error) => {
+      // The server removes it by itself after READER_LIFE_NS.
+      this.#log.debug({ err: error }, 'a reader of the stream could not be removed')
+    })
   }
 }
 

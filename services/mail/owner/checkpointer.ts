@@ -9,7 +9,7 @@ import {
   type AccountRef,
   compareEpochs,
   type Epoch,
-  isRefill,
+  isRewalk,
   type LaneState,
   stateName,
   toSeconds,
@@ -184,8 +184,8 @@ export class Checkpointer {
       lanes: Object.fromEntries(
         this.#deps.accounts().map((account) => {
           const { entries } = queueDepth(db, account)
-          // What is fetched once more is missing on this disk only.
-          const lanes = readLanes(db, account).filter(({ lane }) => !isRefill(lane))
+          // What is gone over once more is the affair of this disk only.
+          const lanes = readLanes(db, account).filter(({ lane }) => !isRewalk(lane))
           return [stateName(account), entries === 0 ? lanes : this.#withoutQueue(account, lanes)]
         }),
       ),

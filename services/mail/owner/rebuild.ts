@@ -3,11 +3,21 @@
  * that fetch the rows once more. The ledger is taken over in steps; until the last one the file is no base for anything.
  */
 import { setImmediate as yieldTurn } from 'node:timers/promises'
-import { type AccountRef, type Epoch, isRefill, type LaneState, type ProviderName, stateName } from '../base/model.ts'
+import type { AccountStatus } from '#shared/contract.ts'
+import {
+  type AccountRef,
+  type Epoch,
+  isRefill,
+  isRewalk,
+  type LaneState,
+  type ProviderName,
+  stateName,
+} from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { Accounts } from '../kv/accounts.ts'
-import type { SnapshotPointer } from '../kv/checkpoint.ts'
+import type { CheckpointRecord, SnapshotPointer } from '../kv/checkpoint.ts'
 import { decodeEntries } from '../outbox/ledger-format.ts'
+import { putAudit, readAudit } from '../store/audits.ts'
 import { putLane, readLanes, replaceLanes } from '../store/lanes.ts'
 import { takeOverEntries } from '../store/ledger.ts'
 import { endRebuild, readMeta, setLast, setStreamCreated } from '../store/meta.ts'
@@ -25,6 +35,7 @@ export type RebuildDeps = {
   refillLanes(provider: ProviderName, lanes: readonly string[]): string[]
 }
 type Lanes = Record<string, LaneState[]>
+type Proofs = Record<string, AccountStatus['completeness']>
 
 /** Takes the ledger of a snapshot into the database. Sequences of another stream than the database's mean nothing here. */
 export async function takeEntries(
@@ -63,7 +74,7 @@ function joinStream(
 export function finishRebuild(
   userId: string,
   epoch: Epoch,
-  { lanes, gaps }: { lanes: Lanes; gaps: Record<string, number> },
+  { lanes, gaps, proofs }: { lanes: Lanes; gaps: Record<string, number>; proofs: Proofs },
   { store, accounts, refillLanes }: RebuildDeps,
 ): void {
   // An account without positions may have published all the same.
@@ -72,24 +83,50 @@ export function finishRebuild(
     for (const [account, states] of accountsOf(userId, { ...Object.fromEntries(connected), ...lanes })) {
       const names = states.map(({ lane }) => lane)
       const again = refillLanes(account.provider, names).map(newLane)
-      replaceLanes(tx, account, [...states.filter(({ lane }) => !isRefill(lane)), ...again])
+      replaceLanes(tx, account, [...states.filter(({ lane }) => !isRewalk(lane)), ...again])
+      putProof(tx, account, proofs)
     }
     endRebuild(tx, gaps)
   })
 }
 
 /** T5: the checkpoint's lanes in place of local ones that others have overtaken. What this file lacks is its own affair. */
-export function applyLanes(userId: string, epoch: Epoch, lanes: Lanes, { store }: RebuildDeps): void {
+export function applyLanes(
+  userId: string,
+  epoch: Epoch,
+  { lanes, proofs }: { lanes: Lanes; proofs: Proofs },
+  { store }: RebuildDeps,
+): void {
   store.commit(userId, epoch, (tx) => {
     for (const [account, states] of accountsOf(userId, lanes)) {
       const refills = readLanes(tx, account).filter(({ lane }) => isRefill(lane))
       replaceLanes(
         tx,
         account,
-        states.filter(({ lane }) => !isRefill(lane)),
+        states.filter(({ lane }) => !isRewalk(lane)),
       )
       for (const lane of refills) putLane(tx, account, lane)
+      putProof(tx, account, proofs)
     }
+  })
+}
+
+/** What the owners before have known of the completeness of each account. */
+export const proofsOf = (before: CheckpointRecord | null): Proofs =>
+  Object.fromEntries(
+    (before?.accounts ?? []).map(({ provider, inbox_id, completeness }) => [
+      stateName({ provider, inboxId: inbox_id }),
+      completeness,
+    ]),
+  )
+
+/** An audit that this disk has begun has ended with the term of its owner. */
+function putProof(tx: UserTx, account: AccountRef, proofs: Proofs): void {
+  const { provider_total: providerTotal = null, proven_at = null } = proofs[stateName(account)] ?? {}
+  putAudit(tx, account, {
+    ...readAudit(tx, account),
+    providerTotal,
+    provenMs: proven_at === null ? null : proven_at * 1_000,
   })
 }
 

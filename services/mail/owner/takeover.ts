@@ -12,7 +12,7 @@ import { ledgerEnd } from '../store/ledger.ts'
 import { type Meta, readMeta, startRebuild } from '../store/meta.ts'
 import { StaleEpochError } from '../store/user-store.ts'
 import { fromStart, gapBefore, isSafe, type Stream, snapshotsByUse, type Times } from './base.ts'
-import { applyLanes, finishRebuild, type RebuildDeps, takeEntries } from './rebuild.ts'
+import { applyLanes, finishRebuild, proofsOf, type RebuildDeps, takeEntries } from './rebuild.ts'
 import { unpoint } from './snapshotter.ts'
 
 const CAS_ROUNDS = 5
@@ -74,8 +74,11 @@ export async function takeOver(
     if (disk.local === null) store.commit(userId, epoch, startRebuild)
     if (ledger !== null) await takeEntries(userId, epoch, ledger, deps)
     // A gap stays one on the next disk.
-    finishRebuild(userId, epoch, { lanes: before?.lanes ?? {}, gaps: { ...before?.gaps, ...gaps } }, deps)
-  } else if (base === 'stale' && before !== null) applyLanes(userId, epoch, before.lanes, deps)
+    const made = { lanes: before?.lanes ?? {}, gaps: { ...before?.gaps, ...gaps }, proofs: proofsOf(before) }
+    finishRebuild(userId, epoch, made, deps)
+  } else if (base === 'stale' && before !== null) {
+    applyLanes(userId, epoch, { lanes: before.lanes, proofs: proofsOf(before) }, deps)
+  }
   const isNews = before === null || Object.keys(gaps).length > 0 || snapshots.length < before.snapshots.length
   // What is left out here is gone from the record with the next write, and from the store after it.
   const all = before?.snapshots.map(({ name }) => name) ?? []

@@ -1,6 +1,6 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
-import { type AccountRef, isRefill, type LaneState, stateName } from '../base/model.ts'
+import { type AccountRef, isRewalk, type LaneState, stateName } from '../base/model.ts'
 import { slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
@@ -37,7 +37,7 @@ export function lanesOf(
     const state = stateOf(account)
     if (state === undefined) continue
     if (state.lanes.size === 0 || state.queue.entries > 0 || state.faults.size > 0) return null
-    found[stateName(account)] = [...state.lanes.values()].filter(({ lane }) => !isRefill(lane))
+    found[stateName(account)] = [...state.lanes.values()].filter(({ lane }) => !isRewalk(lane))
   }
   return found
 }

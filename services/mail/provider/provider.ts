@@ -94,6 +94,10 @@ export type Page = {
    * holds for the whole mailbox, exactly as if a ProviderError of kind `throttled` with these facts had been thrown.
    */
   throttled?: ProviderErrorFacts
+  /** Of an audit: ids that the mailbox has, in which walk over all of them. */
+  listed?: { ids: string[]; pass: number }
+  /** A walk that is done has found something new to its end: there may be more. */
+  unproven?: true
 }
 
 /** An empty page that moves nothing. */
@@ -126,6 +130,8 @@ export type MailProvider = {
   takes(lane: string): number
   /** The lanes (see `isRefill`) that fetch everything once more that these lanes have passed. */
   refillLanes(lanes: readonly string[]): string[]
+  /** The lanes (see `isAudit`) that list everything once more that these lanes have passed, and fetch what has no row. */
+  auditLanes(lanes: readonly string[]): string[]
   identify(call: Call): Promise<Identity>
   /**
    * One page of one lane.

@@ -49,6 +49,16 @@ const selectBehind = prepareRead((db) =>
     .prepare(),
 )
 
+const selectRange = prepareRead((db) =>
+  db
+    .select({ eventId: known.eventId, seq: known.seq })
+    .from(known)
+    .where(and(onStream, sql`${known.seq} BETWEEN ${placeholder('from')} AND ${placeholder('to')}`))
+    .orderBy(known.seq)
+    .limit(placeholder('limit'))
+    .prepare(),
+)
+
 /** Takes an id into the ledger; false when it was there already. */
 export const addKnown = (tx: UserTx, eventId: string): boolean =>
   insertKnown(tx).run({ id: bytesOf(eventId) }).changes > 0
@@ -83,3 +93,14 @@ export function knownBehind(
   const rows = selectBehind(reader).all({ seq, beforeSeq: before.seq, beforeRow: before.row, limit })
   return rows.map((found) => ({ ...found, eventId: stringify(found.eventId) }))
 }
+
+/** Ids that are said to stand on the stream from one sequence to another, in that order, at most `limit`. */
+export const knownRange = (
+  reader: UserReader,
+  from: number,
+  to: number,
+  limit: number,
+): { eventId: string; seq: number }[] =>
+  selectRange(reader)
+    .all({ from, to, limit })
+    .map(({ eventId, seq }) => ({ eventId: stringify(eventId), seq }))

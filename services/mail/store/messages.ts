@@ -55,6 +55,13 @@ const selectEvent = prepareRead((db) =>
     .where(eq(e.eventId, placeholder('eventId')))
     .prepare(),
 )
+const selectAccount = prepareRead((db) =>
+  db
+    .select({ provider: e.provider, inboxId: e.inboxId })
+    .from(e)
+    .where(eq(e.eventId, placeholder('eventId')))
+    .prepare(),
+)
 const selectTs = prepareRead((db) =>
   db
     .select({ ts: e.ts })
@@ -153,6 +160,13 @@ export function eventOf(reader: UserReader, id: string): EmailReceived | null {
     labels: JSON.parse(row.labelsJson ?? '[]'),
     ...(row.truncatedJson === null ? {} : { truncated: JSON.parse(row.truncatedJson) }),
   }
+}
+
+/** Whether a stored mail is of this account; null when there is no such mail. */
+export function isMailOf(reader: UserReader, account: AccountRef, id: string): boolean | null {
+  const row = selectAccount(reader).get({ eventId: id })
+  const { provider, inboxId } = keyOf(account)
+  return row === undefined ? null : row.provider === provider && row.inboxId === inboxId
 }
 
 /** When the mail of an event was stored, epoch seconds; null when it is not. */

@@ -1,6 +1,7 @@
 /** What a worker knows of its account, in memory: lanes, counts, the last fault. Status and plan read it; it does no I/O. */
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { LaneState } from '../base/model.ts'
+import { type Audit, NO_AUDIT } from '../store/audits.ts'
 import { EMPTY_QUEUE, type QueueDepth } from '../store/fetch-queue.ts'
 
 /** Rate and ETA are measured over this much of the past. */
@@ -33,6 +34,8 @@ export class AccountState {
   throttledUntilMs = 0
   ended: 'needs_reauth' | 'paused' | null = null
   syncCursor: string | null = null
+  /** Replaced, never changed, like the faults. */
+  audit: Audit = NO_AUDIT
   readonly #samples: { atMs: number; stored: number }[] = []
 
   /** Notes progress, for the rate. */

@@ -27,7 +27,7 @@ const DISK_PROBE_MS = 2_000
 const NATS_RETRY_MS = 2_000
 const RESET_WINDOW_MS = 3_600_000
 /** How long a lane waits that had to be started over twice. */
-export const RESET_WAIT_MS = 600_000
+const RESET_WAIT_MS = 600_000
 
 /** @param shared others have connected the same mailbox @param random in [0, 1) */
 export function judge(error: unknown, lane: LaneState, nowMs: number, shared: boolean, random: number): Verdict {
@@ -86,3 +86,13 @@ function judgeProvider(
 
 /** The provider forgot this lane already within the hour: walking it again at once would only go round in circles. */
 const again = (lane: LaneState, nowMs: number): boolean => lane.resets > 0 && nowMs - lane.resetMs < RESET_WINDOW_MS
+
+/**
+ * A lane that an earlier owner had to start over may be started over again, and waits no longer for it: every take-over can
+ * cost one walk.
+ */
+export const takenOver = (lane: LaneState): LaneState => ({
+  ...lane,
+  notBeforeMs: lane.notBeforeMs === lane.resetMs + RESET_WAIT_MS ? 0 : lane.notBeforeMs,
+  resetMs: 0,
+})

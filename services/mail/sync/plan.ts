@@ -7,10 +7,11 @@
  *                              because what is fetched and is no event would be listed, and fetched, in every pass
  *   lane with notBefore      → not before
  *   refill lane              → only when everything else is done, and behind it
+ *   audit lane               → as a refill, and only when there is none of those
  *
  * Polls go before backfill, so that new mail does not wait for old mail.
  */
-import { isRefill, type LaneState } from '../base/model.ts'
+import { isAudit, isRefill, isRewalk, type LaneState } from '../base/model.ts'
 import { nextSlotMs } from '../base/slot.ts'
 
 /** Up to this many polled lanes are all asked at each interval; beyond it all but the first take turns. */
@@ -56,7 +57,7 @@ export function plan(input: PlanInput): Plan {
 
 function dueOf(lane: LaneState, input: PlanInput, turns: number): Due | null {
   if (input.takes(lane.lane) > 0) return takingLane(lane, input)
-  if (isRefill(lane.lane)) return refilling(lane, input)
+  if (isRewalk(lane.lane)) return rewalking(lane, input)
   if (!lane.done) return { lane: lane.lane, atMs: lane.notBeforeMs, rank: 2 }
   if (!input.polled(lane.lane)) return null
   const nextMs = input.more.has(lane.lane) ? input.nowMs : nextPollMs(lane.syncedMs, turns, input)
@@ -70,13 +71,16 @@ export const nextPollMs = (
   { intervalMs, slot }: Pick<PlanInput, 'intervalMs' | 'slot'>,
 ): number => nextSlotMs(syncedMs + (turns - 1) * intervalMs, intervalMs, slot)
 
-/** What ends the wait of a refill is a page of another lane, and after a page everything is planned anew. */
-const refilling = (lane: LaneState, { lanes, queue }: PlanInput): Due | null =>
-  backfillDone(lanes, queue.due) && !lane.done ? { lane: lane.lane, atMs: lane.notBeforeMs, rank: 3 } : null
+/** What ends the wait is a page of another lane, and after a page everything is planned anew. */
+function rewalking(lane: LaneState, { lanes, queue }: PlanInput): Due | null {
+  if (lane.done || !backfillDone(lanes, queue.due)) return null
+  if (isAudit(lane.lane) && lanes.some((other) => isRefill(other.lane))) return null
+  return { lane: lane.lane, atMs: lane.notBeforeMs, rank: 3 }
+}
 
 function takingLane(lane: LaneState, { lanes, queue, nowMs, polled, takes }: PlanInput): Due | null {
   const listing = lanes.some(
-    (other) => !other.done && !polled(other.lane) && !isRefill(other.lane) && takes(other.lane) === 0,
+    (other) => !other.done && !polled(other.lane) && !isRewalk(other.lane) && takes(other.lane) === 0,
   )
   const waits = (listing ? queue.urgent : queue.due) > 0
   const atMs = waits ? nowMs : listing ? queue.nextUrgentAtMs : queue.nextAtMs
@@ -84,10 +88,10 @@ function takingLane(lane: LaneState, { lanes, queue, nowMs, polled, takes }: Pla
 }
 
 /**
- * Every walk has reached its end once since it was last started over, and nothing waits to be fetched. Refills do not
- * count: they bring no mail that is new to anybody.
+ * Every walk has reached its end once since it was last started over, and nothing waits to be fetched. Refills and
+ * audits do not count: they go over what has been walked.
  */
 export const backfillDone = (lanes: readonly LaneState[], waiting: number): boolean => {
-  const walks = lanes.filter(({ lane }) => !isRefill(lane))
+  const walks = lanes.filter(({ lane }) => !isRewalk(lane))
   return walks.length > 0 && waiting === 0 && walks.every((lane) => lane.done)
 }

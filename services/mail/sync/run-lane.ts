@@ -3,11 +3,12 @@
  * It throws what went wrong; the worker decides what that means.
  */
 import type { Secret } from '#shared/secret.ts'
-import { isRefill, type LaneState } from '../base/model.ts'
+import { isAudit, isRefill, isRewalk, type LaneState } from '../base/model.ts'
 import { type Call, type Page, type PageRequest, type Priority, ProviderError } from '../provider/provider.ts'
 import { queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
 import { putLane } from '../store/lanes.ts'
 import { knownIds, publishedIds } from '../store/messages.ts'
+import { counted, isAuditing, isWalked, noteAudit } from './audit.ts'
 import { type Committed, commitPage, isIdle, movedLanes, newLane, type Step } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
 
@@ -17,7 +18,8 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   const asked = state.lanes.get(lane) ?? newLane(lane)
   refuseFullDisk(worker)
   const taken = takeIds(worker, lane)
-  const known = idsIn(worker, knownIds)
+  const isBlind = deps.auditCompares === false && isAudit(lane)
+  const known: PageRequest['known'] = isBlind ? (ids) => new Set(ids) : idsIn(worker, knownIds)
   const isRefilling = [...state.lanes.keys()].some(isRefill)
   const request: PageRequest = {
     lane,
@@ -30,13 +32,17 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     accountAnswers: accountAnswers(worker, lane, taken),
   }
   const priority = priorityOf(worker, asked)
-  const page = await withToken(worker, signal, (call) => deps.provider.page(request, { ...call, priority }))
+  const spent = { cost: 0 }
+  const page = await withToken(worker, signal, (call) => {
+    const limiter = isAudit(lane) ? counted(call.limiter, spent) : call.limiter
+    return deps.provider.page(request, { ...call, limiter, priority })
+  })
   signal.throwIfAborted()
   const current = state.lanes.get(lane)
   // The lane was started over or dropped while the page was on its way: the page is no longer part of any walk.
   if (current === undefined || current.cursor !== asked.cursor || current.resets !== asked.resets) return
   if (!deps.owns()) return
-  settle(worker, lane, page, taken)
+  settle(worker, { lane, page, taken, cost: spent.cost })
 }
 
 /** A page without ids, as most polls are, needs no database to be open. */
@@ -46,7 +52,7 @@ const idsIn =
     ids.length === 0 ? new Set() : deps.store.read(account.userId, (db) => query(db, account, ids))
 
 function priorityOf({ deps }: LaneHost, { lane, done }: LaneState): Priority {
-  if (isRefill(lane)) return 'refill'
+  if (isRewalk(lane)) return 'refill'
   return done && deps.provider.polled(lane) ? 'incremental' : 'backfill'
 }
 
@@ -115,7 +121,9 @@ function accountAnswers({ state }: LaneHost, lane: string, taken: readonly Taken
   return others.some(({ syncedMs }) => syncedMs > failedMs) || taken.every(({ attempts }) => attempts > 0)
 }
 
-function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Taken[]): void {
+type Came = { lane: string; page: Page; taken: readonly Taken[]; cost: number }
+
+function settle(worker: LaneHost, { lane, page, taken, cost }: Came): void {
   const { deps, account, state } = worker
   const nowMs = worker.nowMs()
   const before = state.lanes.get(lane) ?? newLane(lane)
@@ -136,7 +144,8 @@ function settle(worker: LaneHost, lane: string, page: Page, taken: readonly Take
     deps.store.commit(account.userId, worker.epoch, (tx) => {
       for (const each of lanes) putLane(tx, account, each)
     })
-  const committed = commit(worker, { page, asked: before, epoch: worker.epoch, taken, lanes, isWalk }, nowMs)
+  const step = { page, asked: before, epoch: worker.epoch, taken, lanes, isWalk }
+  const committed = commit(worker, step, cost, nowMs)
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
   if (committed.doubtful > 0) deps.telemetry.gapMails(account.provider, committed.doubtful)
@@ -159,25 +168,34 @@ function letFetch({ deps, state }: LaneHost, nowMs: number): void {
 const isAsked = ({ deps, state }: LaneHost, lane: string): boolean =>
   state.lanes.has(lane) && (deps.provider.takes(lane) === 0 || state.queue.entries > 0)
 
+const NONE: ReadonlySet<string> = new Set()
+const idOf = ({ id }: { id: string }): string => id
+
 /** State in memory follows the transaction, never runs ahead of it. */
-function commit(worker: LaneHost, step: Step, nowMs: number): Committed {
+function commit(worker: LaneHost, step: Step, cost: number, nowMs: number): Committed {
   const { page, taken, lanes } = step
+  const { lane } = step.asked
   const { deps, account, epoch, state } = worker
   const saved = {
     faults: state.faults,
     syncCursor: state.syncCursor,
     queue: state.queue,
+    audit: state.audit,
     lanes: new Map(state.lanes),
   }
   try {
     const committed = deps.store.commit(account.userId, epoch, (tx) => {
+      const was = { walked: isWalked(state), auditing: isAuditing(state) }
+      const stored = isAudit(lane) ? knownIds(tx, account, page.messages.map(idOf)) : NONE
       const written = commitPage(tx, account, step, nowMs)
       if (written.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
         state.queue = queueDepth(tx, account)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
-      state.succeeded(step.asked.lane, (other) => isAsked(worker, other), nowMs)
+      state.succeeded(lane, (other) => isAsked(worker, other), nowMs)
       state.syncCursor = page.syncCursor ?? state.syncCursor
+      const fresh = page.messages.filter(({ id }) => !stored.has(id))
+      noteAudit(tx, worker, { lane, page, fresh, cost, was }, nowMs)
       worker.putStatus(tx, nowMs)
       return written
     })
@@ -188,6 +206,7 @@ function commit(worker: LaneHost, step: Step, nowMs: number): Committed {
     state.faults = saved.faults
     state.syncCursor = saved.syncCursor
     state.queue = saved.queue
+    state.audit = saved.audit
     state.lanes.clear()
     for (const [name, value] of saved.lanes) state.lanes.set(name, value)
     throw error

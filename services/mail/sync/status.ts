@@ -2,9 +2,10 @@
 
 import type { AccountStatus, AccountState as State } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode, ERRORS } from '#shared/errors.ts'
-import { isRefill, type ProviderName, toSeconds } from '../base/model.ts'
+import { isAudit, isRefill, isRewalk, type ProviderName, toSeconds } from '../base/model.ts'
 import type { AccountState, Fault } from './account-state.ts'
-import { backfillDone, nextPollMs } from './plan.ts'
+import { isComplete, isWalked } from './audit.ts'
+import { nextPollMs } from './plan.ts'
 
 export type OutboxStatus = {
   pending: number
@@ -51,15 +52,14 @@ export const lastErrorOf = (fault: Fault | null): AccountStatus['last_error'] =>
 export function accountStatus(input: StatusInput): AccountStatus {
   const { state, outbox, nowMs } = input
   const fault = currentFault(input)
-  const done = backfillDone([...state.lanes.values()], state.queue.waiting)
   const polls = [...state.lanes.values()].filter((lane) => input.polled(lane.lane)).map((lane) => lane.syncedMs)
   const lastMs = state.lastSyncedMs()
   return {
     provider: input.provider,
     inbox_id: input.inboxId,
     address: state.address,
-    state: stateOf(input, fault, done),
-    progress: progressOf(input, done),
+    state: stateOf(input, fault),
+    progress: progressOf(input),
     last_synced_at: lastMs === 0 ? null : toSeconds(lastMs),
     next_sync_at: polls.length === 0 ? null : toSeconds(Math.max(nowMs, nextPollMs(Math.min(...polls), 1, input))),
     outbox: {
@@ -71,6 +71,12 @@ export function accountStatus(input: StatusInput): AccountStatus {
     stream_reset: outbox.streamReset,
     refill: isRefilling(state),
     gap_before: outbox.gapBefore,
+    completeness: {
+      provider_total: state.audit.providerTotal,
+      stored: state.stored,
+      published: Math.max(0, state.stored - outbox.pending),
+      proven_at: state.audit.provenMs === null ? null : toSeconds(state.audit.provenMs),
+    },
     instance: input.instance,
     live: true,
   }
@@ -79,8 +85,8 @@ export function accountStatus(input: StatusInput): AccountStatus {
 /** Nothing is left to do for the account but polls. */
 export function isQuiet(input: StatusInput): boolean {
   const { state, outbox } = input
-  if (outbox.pending > 0 || isRefilling(state)) return false
-  return stateOf(input, currentFault(input), backfillDone([...state.lanes.values()], state.queue.waiting)) === 'live'
+  if (outbox.pending > 0 || [...state.lanes.keys()].some(isRewalk)) return false
+  return stateOf(input, currentFault(input)) === 'live'
 }
 
 /** The account's own fault first, then what keeps its mail from the stream, then what is set aside, then silence. */
@@ -91,13 +97,19 @@ function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput)
   if (outbox.oldestTsMs !== null && nowMs - outbox.oldestTsMs > OUTBOX_AGE_MAX_MS)
     return { code: 'NATS_UNAVAILABLE', ...now }
   if (state.queue.setAside > 0) return { code: 'MESSAGE_SET_ASIDE', ...now, count: state.queue.setAside }
+  return isStale({ state, polled, nowMs, intervalMs }) ? { code: 'PROVIDER_DOWN', ...now } : null
+}
+
+/** Three polls in a row have not come: the positions are older than they should be. */
+export function isStale({
+  state,
+  polled,
+  nowMs,
+  intervalMs,
+}: Pick<StatusInput, 'state' | 'polled' | 'nowMs' | 'intervalMs'>): boolean {
   const oldest = state.oldestPollMs(polled)
-  if (
-    oldest !== null &&
-    nowMs - Math.max(oldest, state.sinceMs) > POLLS_MISSED_MAX * intervalMs * turnsOf(state, polled)
-  )
-    return { code: 'PROVIDER_DOWN', ...now }
-  return null
+  const turnMs = intervalMs * turnsOf(state, polled)
+  return oldest !== null && nowMs - Math.max(oldest, state.sinceMs) > POLLS_MISSED_MAX * turnMs
 }
 
 const isRefilling = ({ lanes }: AccountState): boolean => [...lanes.keys()].some(isRefill)
@@ -106,18 +118,18 @@ const isRefilling = ({ lanes }: AccountState): boolean => [...lanes.keys()].some
 const turnsOf = (state: AccountState, polled: (lane: string) => boolean): number =>
   Math.max(1, Math.ceil([...state.lanes.keys()].filter(polled).length / 100))
 
-function stateOf({ state, nowMs }: StatusInput, fault: Fault | null, done: boolean): State {
+function stateOf({ state, nowMs }: StatusInput, fault: Fault | null): State {
   if (state.ended !== null) return state.ended
   if (state.throttledUntilMs > nowMs) return 'throttled'
   if (fault?.code === 'SHARED_MAILBOX') return 'throttled'
   if (fault !== null) return 'retrying'
   if (!state.bound || state.lanes.size === 0) return 'connecting'
-  return done ? 'live' : 'backfilling'
+  return isComplete(state) ? 'live' : 'backfilling'
 }
 
-function progressOf({ state, nowMs }: StatusInput, isWalked: boolean): AccountStatus['progress'] {
-  const done = isWalked && !isRefilling(state)
-  const listed = state.lanes.size > 0 && [...state.lanes.values()].every((lane) => lane.done)
+function progressOf({ state, nowMs }: StatusInput): AccountStatus['progress'] {
+  const done = isWalked(state) && !isRefilling(state)
+  const listed = state.lanes.size > 0 && [...state.lanes.values()].every(({ lane, done }) => done || isAudit(lane))
   const total = listed ? state.stored + state.queue.entries : state.estimate
   const rate = done ? null : state.ratePerS(nowMs)
   const left = total === null ? null : Math.max(0, total - state.stored)

@@ -2,7 +2,7 @@
 import { toSeconds } from '../base/model.ts'
 import type { SyncState } from '../store/sync-state.ts'
 import type { AccountState } from './account-state.ts'
-import { backfillDone } from './plan.ts'
+import { isComplete } from './audit.ts'
 import { lastErrorOf } from './status.ts'
 
 /** From so many faults in a row on the row says ERROR; sync goes on slowly all the same. */
@@ -26,5 +26,5 @@ function wordOf(state: AccountState, nowMs: number): string {
   if (state.throttledUntilMs > nowMs || state.fault?.code === 'SHARED_MAILBOX') return 'THROTTLED'
   if (state.fault !== null) return state.fault.count >= ERROR_RETRIES ? 'ERROR' : 'RETRYING'
   if (state.queue.setAside > 0) return 'RETRYING'
-  return backfillDone([...state.lanes.values()], state.queue.waiting) ? 'LIVE' : 'BACKFILLING'
+  return isComplete(state) ? 'LIVE' : 'BACKFILLING'
 }

@@ -6,6 +6,7 @@ import type { AccountRef, Epoch } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import type { MailProvider } from '../provider/provider.ts'
+import type { SubjectPage } from '../store/audits.ts'
 import type { UserStore, UserTx } from '../store/user-store.ts'
 import type { TokenProvider } from '../token/tokens.ts'
 import type { AccountState } from './account-state.ts'
@@ -39,11 +40,15 @@ export type WorkerDeps = {
   reauth(code: AccountErrorCode): Promise<void>
   /** Mail was stored: a hint for the relay. `cursorOnly` = only a position moved. */
   committed(cursorOnly: boolean): void
+  /** One page of the stream against the ledger, see `auditSubject`. */
+  auditSubject(account: AccountRef, cursor: string | null, signal: AbortSignal): Promise<SubjectPage>
   /** The whole provider project is throttled. */
   projectThrottled(delayMs: number): void
   random(): number
   /** Test-only control arm: positions are stored before the mail that they have passed. */
   cursorFirst?: true
+  /** Test-only control arm: an audit takes everything for known. */
+  auditCompares?: false
 }
 
 /** A worker as its operations see it. */

@@ -6,8 +6,9 @@
  *   any → needs_reauth | paused (the loop ends; a new credential starts a new worker)
  */
 import type { AccountErrorCode } from '#shared/errors.ts'
-import type { AccountRef, Epoch, LaneState } from '../base/model.ts'
+import { type AccountRef, AUDIT_STREAM, type Epoch, type LaneState } from '../base/model.ts'
 import { Wake } from '../base/wake.ts'
+import { readAudit } from '../store/audits.ts'
 import { moveTimes } from '../store/clock-set.ts'
 import { DiskError } from '../store/disk-errors.ts'
 import { type QueueDepth, queueDepth } from '../store/fetch-queue.ts'
@@ -16,9 +17,10 @@ import { countStored } from '../store/messages.ts'
 import { putSyncState, readSyncState } from '../store/sync-state.ts'
 import { StaleEpochError, type UserTx } from '../store/user-store.ts'
 import { AccountState } from './account-state.ts'
+import { auditStream, beginAudit, proveOld } from './audit.ts'
 import { ClockStep, STEP_MIN_MS } from './clock-step.ts'
 import { newLane } from './commit-page.ts'
-import { judge, RESET_WAIT_MS, type Verdict } from './judge.ts'
+import { judge, takenOver, type Verdict } from './judge.ts'
 import { plan } from './plan.ts'
 import { bindMailbox, runLane } from './run-lane.ts'
 import { syncRow } from './sync-row.ts'
@@ -90,6 +92,7 @@ export class Worker implements LaneHost {
       if (row?.lastError?.code === 'THROTTLED')
         this.state.throttledUntilMs = ((row.lastError.retry_at ?? -1) + 1) * 1_000
       this.state.queue = queueDepth(db, this.account)
+      this.state.audit = readAudit(db, this.account)
     })
     // Also when other lanes are there: a checkpoint that had to be cut may have left it out, and it finds the others.
     const { firstLane } = this.deps.provider
@@ -100,6 +103,14 @@ export class Worker implements LaneHost {
     if (this.state.throttledUntilMs > nowMs) this.deps.limiter.throttled(this.state.throttledUntilMs - nowMs)
     this.state.bound = this.deps.bound.mailbox !== null
     this.state.address = this.deps.bound.address
+    proveOld(this, this.nowMs())
+  }
+
+  /** Begins an audit if none runs. @throws DiskError, StaleEpochError */
+  audit(): void {
+    if (this.state.ended !== null) return
+    beginAudit(this, this.nowMs())
+    this.#wake.ring()
   }
 
   /** Mail was learned from the stream, beside this worker. */
@@ -140,7 +151,8 @@ export class Worker implements LaneHost {
 
   /** Runs one page beside the loop; the lane '' binds the account before its first page. */
   #start(lane: string, signal: AbortSignal): void {
-    const task = (lane === '' ? bindMailbox(this, signal) : runLane(this, lane, signal))
+    const run = lane === '' ? bindMailbox : lane === AUDIT_STREAM ? auditStream : pageOf(lane)
+    const task = run(this, signal)
       .catch((error) => this.#failed(lane, error, signal))
       .catch((error) => {
         this.#crash ??= error
@@ -276,15 +288,10 @@ export class Worker implements LaneHost {
   }
 }
 
-/**
- * A lane that an earlier owner had to start over may be started over again, and waits no longer for it: every take-over can
- * cost one walk.
- */
-const takenOver = (lane: LaneState): LaneState => ({
-  ...lane,
-  notBeforeMs: lane.notBeforeMs === lane.resetMs + RESET_WAIT_MS ? 0 : lane.notBeforeMs,
-  resetMs: 0,
-})
+const pageOf =
+  (lane: string) =>
+  (host: LaneHost, signal: AbortSignal): Promise<void> =>
+    runLane(host, lane, signal)
 
 const dueNow = ({ waiting, nextAtMs }: QueueDepth, nowMs: number): number =>
   waiting + (nextAtMs !== null && nextAtMs <= nowMs ? 1 : 0)

@@ -60,11 +60,13 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
   assert.match(ping.metadata.data ?? '', /^[0-9a-f-]{36}$/, 'the id of the data directory, not its path')
   const info = v.parse(Info, await ask('INFO'))
   assert.deepEqual(info.endpoints.map(({ name }) => name).toSorted(), [
+    'as-audit',
     'as-connect',
     'as-disconnect',
     'as-quarantine',
     'as-status',
     'as-why',
+    'at-audit',
     'at-quarantine',
     'at-status',
     'at-why',

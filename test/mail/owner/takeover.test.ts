@@ -3,12 +3,18 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { test } from 'node:test'
+import * as v from 'valibot'
+import { AccountStatus, CONTRACT, StatusReply } from '#shared/contract.ts'
 import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
+import { NO_AUDIT, putAudit, readAudit } from '../../../services/mail/store/audits.ts'
 import { putLane, readLanes } from '../../../services/mail/store/lanes.ts'
 import { StaleEpochError } from '../../../services/mail/store/user-store.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { ACCOUNT } from '../store/support.ts'
-import { diedAfterClaim, epoch, takeoverBox, USER } from './takeover-box.ts'
+import { diedAfterClaim, epoch, rewrite, takeoverBox, USER } from './takeover-box.ts'
+
+const [EXAMPLE] = v.parse(StatusReply, CONTRACT.status.example.reply).accounts
+assert.ok(EXAMPLE !== undefined)
 
 test('a new user, the same owner again, another one, and the first one behind it', async () => {
   await using box = await takeoverBox()
@@ -27,6 +33,29 @@ test('a new user, the same owner again, another one, and the first one behind it
   assert.equal(back.base, 'stale')
   assert.deepEqual(box.lanes('a'), ['history:b9'], 'others have been further')
   assert.deepEqual([back.checkpoint.record.owner, back.checkpoint.record.epoch], ['sid-a', epoch(4)])
+})
+
+test('the next owner takes the proof over from the checkpoint, and no audit of its own disk', async () => {
+  await using box = await takeoverBox()
+  const told = async (proven_at: number | null): Promise<void> => {
+    const account = v.parse(AccountStatus, { ...EXAMPLE, completeness: { ...EXAMPLE.completeness, proven_at } })
+    await rewrite(box, () => ({ accounts: [account] }))
+  }
+  const provenMs = (name: 'a' | 'b') => box.diskOf(name).read(USER, (db) => readAudit(db, ACCOUNT).provenMs)
+  await box.take('a', epoch(1))
+  box.walk('a', epoch(1), 'a1')
+  await box.write('a1')
+  box.diskOf('a').commit(USER, epoch(1), (tx) => putLane(tx, ACCOUNT, newLane('audit')))
+  await told(1_700)
+  assert.equal((await box.take('b', epoch(2))).base, 'stream')
+  assert.equal(provenMs('b'), 1_700_000)
+  box.walk('b', epoch(2), 'b2')
+  await box.write('b2')
+  await told(null)
+  box.diskOf('a').commit(USER, epoch(1), (tx) => putAudit(tx, ACCOUNT, { ...NO_AUDIT, provenMs: 5 }))
+  assert.equal((await box.take('a', epoch(3))).base, 'stale')
+  assert.equal(provenMs('a'), null, 'others have found something missing since')
+  assert.deepEqual(box.lanes('a'), ['history:b2'])
 })
 
 test('a past owner can write neither the checkpoint nor the database, nor come back', async () => {

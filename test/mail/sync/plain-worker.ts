@@ -1,12 +1,16 @@
 /** What a worker needs beside provider, store and clock, when nobody else shares its mailbox and nothing goes wrong. */
 import { Secret } from '#shared/secret.ts'
 import type { Clock } from '../../../services/mail/base/time.ts'
+import { type Audit, NO_AUDIT } from '../../../services/mail/store/audits.ts'
 import { MailboxLimiter, TokenBucket } from '../../../services/mail/sync/limiter.ts'
 import type { WorkerDeps } from '../../../services/mail/sync/worker-deps.ts'
 
+/** Walked to its end once: nothing has to be proven. */
+export const PROVEN: Audit = { ...NO_AUDIT, provenMs: 1 }
+
 export type PlainDeps = Pick<
   WorkerDeps,
-  'limiter' | 'tokens' | 'slot' | 'sharers' | 'bind' | 'refused' | 'reauth' | 'projectThrottled'
+  'auditSubject' | 'limiter' | 'tokens' | 'slot' | 'sharers' | 'bind' | 'refused' | 'reauth' | 'projectThrottled'
 >
 
 export const plainWorker = (clock: Clock): PlainDeps => ({
@@ -17,5 +21,6 @@ export const plainWorker = (clock: Clock): PlainDeps => ({
   bind: async () => true,
   refused: () => undefined,
   reauth: async () => undefined,
+  auditSubject: async () => ({ cursor: null, settle: () => [] }),
   projectThrottled: () => undefined,
 })

@@ -71,6 +71,16 @@ const CASES: [what: string, input: PlanInput, expected: Plan][] = [
     { start: ['history', 'refill'], waitUntilMs: null },
   ],
   [
+    'an audit waits for a refill',
+    gmail([lane('audit'), lane('refill'), done('enum', 0), done('history', NOW), done('drain', 0)]),
+    { start: ['refill'], waitUntilMs: NOW + EVERY },
+  ],
+  [
+    'an audit goes on when all else is done, and ends no walk',
+    gmail([lane('audit-stream'), done('enum', 0), done('history', NOW - EVERY), done('drain', 0)]),
+    { start: ['history', 'audit-stream'], waitUntilMs: null },
+  ],
+  [
     'a lane that runs is left alone',
     gmail([lane('enum'), done('history', NOW)], { running: new Set(['enum', 'history']) }),
     { start: [], waitUntilMs: null },
@@ -160,5 +170,6 @@ test('the backfill is over when every walk has ended once and nothing waits', ()
   assert.equal(backfillDone([done('history', 0), done('enum', 0)], 1), false)
   assert.equal(backfillDone([done('history', 0), done('enum', 0)], 0), true)
   assert.equal(backfillDone([done('history', 0), lane('refill')], 0), true, 'a refill brings nothing new')
+  assert.equal(backfillDone([done('history', 0), lane('audit'), lane('audit:x')], 0), true, 'nor does an audit')
   assert.equal(backfillDone([lane('refill')], 0), false)
 })

@@ -7,6 +7,7 @@ import { AccountState } from '../../../services/mail/sync/account-state.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { accountStatus, type StatusInput } from '../../../services/mail/sync/status.ts'
 import { syncRow } from '../../../services/mail/sync/sync-row.ts'
+import { PROVEN } from './plain-worker.ts'
 
 const NOW = 1_700_000_000_000
 const done = (name: string, more: Partial<LaneState> = {}): LaneState => ({
@@ -22,6 +23,7 @@ function liveState(change: (state: AccountState) => void = () => undefined): Acc
   const state = new AccountState()
   state.bound = true
   state.stored = 100
+  state.audit = PROVEN
   for (const lane of [done('history'), done('enum', { syncedMs: NOW - 9_000_000 }), done('drain')])
     state.lanes.set(lane.lane, lane)
   change(state)
@@ -151,6 +153,28 @@ test('live needs a poll younger than three intervals and an outbox younger than 
   assert.deepEqual(word(liveState(), waiting(60_001)), ['retrying', 'NATS_UNAVAILABLE'])
   const full = { outbox: { ...QUIET, pending: 1, oldestTsMs: NOW, error: 'STREAM_FULL' as const } }
   assert.deepEqual(word(liveState(), full), ['retrying', 'STREAM_FULL'])
+})
+
+test('live needs a proof: without one it is backfilling, and an audit that runs takes none away', () => {
+  const unproven = liveState((live) => {
+    live.audit = { ...PROVEN, provenMs: null }
+    live.lanes.set('audit', newLane('audit'))
+  })
+  assert.deepEqual(word(unproven), ['backfilling', null])
+  assert.equal(syncRow(unproven, NOW).status, 'BACKFILLING')
+  const audited = liveState((live) => live.lanes.set('audit', newLane('audit')))
+  assert.deepEqual(word(audited), ['live', null])
+  assert.equal(statusOf(audited).progress.percent, 100)
+  const waiting = { outbox: { ...QUIET, pending: 3, oldestTsMs: NOW } }
+  const known = liveState((live) => {
+    live.audit = { ...PROVEN, providerTotal: 98, provenMs: NOW - 500 }
+  })
+  assert.deepEqual(statusOf(known, waiting).completeness, {
+    provider_total: 98,
+    stored: 100,
+    published: 97,
+    proven_at: Math.floor((NOW - 500) / 1_000),
+  })
 })
 
 test('a worker that has just started is not accused of the silence before it', () => {

@@ -4,7 +4,7 @@
  */
 import { createLog } from '#shared/log.ts'
 import { Secret } from '#shared/secret.ts'
-import { type Epoch, refillLane } from '../../../services/mail/base/model.ts'
+import { auditLane, type Epoch, refillLane } from '../../../services/mail/base/model.ts'
 import { createTelemetry } from '../../../services/mail/base/telemetry.ts'
 import type { Clock } from '../../../services/mail/base/time.ts'
 import {
@@ -59,6 +59,9 @@ export class ScriptedProvider implements MailProvider {
   }
   refillLanes(): string[] {
     return [refillLane()]
+  }
+  auditLanes(): string[] {
+    return [auditLane()]
   }
   takes(lane: string): number {
     return lane === 'drain' ? 10 : 0

@@ -4,10 +4,12 @@ import { test } from 'node:test'
 import SqliteDatabase from 'better-sqlite3'
 import type { Page, PageRequest } from '../../../services/mail/provider/provider.ts'
 import { ProviderError } from '../../../services/mail/provider/provider.ts'
+import { putAudit } from '../../../services/mail/store/audits.ts'
 import { enqueue } from '../../../services/mail/store/fetch-queue.ts'
 import { putLane } from '../../../services/mail/store/lanes.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { ACCOUNT, EPOCH, mail } from '../store/support.ts'
+import { PROVEN } from './plain-worker.ts'
 import { WorkerBox } from './worker-box.ts'
 
 const transient = () => new ProviderError('transient', { operation: 'test' })
@@ -17,6 +19,7 @@ const doneAt = (lane: string, cursor: string) => ({ lane, cursor, done: true })
 function had(box: WorkerBox, ...lanes: { lane: string; cursor: string | null; done: boolean }[]): void {
   box.store.commit(ACCOUNT.userId, EPOCH, (tx) => {
     for (const lane of lanes) putLane(tx, ACCOUNT, { ...newLane(lane.lane), ...lane })
+    putAudit(tx, ACCOUNT, PROVEN)
   })
 }
 

@@ -4,12 +4,14 @@ import { test } from 'node:test'
 import { eventId } from '#shared/event.ts'
 import { drainPage, type Fetcher } from '../../../services/mail/provider/drain.ts'
 import { ProviderError } from '../../../services/mail/provider/provider.ts'
+import { putAudit } from '../../../services/mail/store/audits.ts'
 import { enqueue } from '../../../services/mail/store/fetch-queue.ts'
 import { addKnown } from '../../../services/mail/store/known.ts'
 import { putLane } from '../../../services/mail/store/lanes.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { ACCOUNT, EPOCH, mail } from '../store/support.ts'
+import { PROVEN } from './plain-worker.ts'
 import { WorkerBox } from './worker-box.ts'
 
 const ids = (name: string, n: number) => Array.from({ length: n }, (_, i) => `${name}${i}`)
@@ -27,6 +29,7 @@ function mailbox(queue: { ids: string[]; urgent?: boolean }[], lanes: { enumDone
     putLane(tx, ACCOUNT, { ...newLane('history'), cursor: 'h1', done: true })
     putLane(tx, ACCOUNT, { ...newLane('enum'), cursor: 'e1', done: lanes.enumDone ?? true })
     putLane(tx, ACCOUNT, { ...newLane('drain'), done: true })
+    putAudit(tx, ACCOUNT, PROVEN)
     for (const each of queue) enqueue(tx, ACCOUNT, each.ids, { urgent: each.urgent ?? false })
   })
   const fetcher: Fetcher = {
@@ -162,6 +165,7 @@ for (const [lanes, passes] of [
     const { inboxId, userId } = ACCOUNT
     box.store.commit(userId, EPOCH, (tx) => {
       for (const lane of lanes) putLane(tx, ACCOUNT, { ...newLane(lane), cursor: 'c' })
+      putAudit(tx, ACCOUNT, PROVEN)
       storeNew(tx, ACCOUNT, [mail('stored')], 1)
       addKnown(tx, eventId(userId, 'GOOGLE', inboxId, 'published'))
     })

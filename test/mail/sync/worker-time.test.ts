@@ -3,12 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { LaneState } from '../../../services/mail/base/model.ts'
 import { type Page, ProviderError } from '../../../services/mail/provider/provider.ts'
+import { putAudit } from '../../../services/mail/store/audits.ts'
 import { enqueue } from '../../../services/mail/store/fetch-queue.ts'
 import { putLane } from '../../../services/mail/store/lanes.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { accountStatus } from '../../../services/mail/sync/status.ts'
 import type { Worker } from '../../../services/mail/sync/worker.ts'
 import { ACCOUNT, EPOCH, mail } from '../store/support.ts'
+import { PROVEN } from './plain-worker.ts'
 import { WorkerBox } from './worker-box.ts'
 
 const HOUR_MS = 3_600_000
@@ -18,6 +20,7 @@ const doneAt = (lane: string, cursor: string): Page['lanes'][number] => ({ lane,
 function had(box: WorkerBox, ...lanes: Partial<LaneState>[]): void {
   box.store.commit(ACCOUNT.userId, EPOCH, (tx) => {
     for (const lane of lanes) putLane(tx, ACCOUNT, { ...newLane('history'), cursor: 'c', done: true, ...lane })
+    putAudit(tx, ACCOUNT, PROVEN)
   })
 }
 /** A new position at each poll, so that each is written. */

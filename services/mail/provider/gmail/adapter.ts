@@ -1,7 +1,7 @@
 /** Gmail behind the contract of a provider adapter. Wiring only. */
 import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
-import { isRefill } from '../../base/model.ts'
+import { isRewalk } from '../../base/model.ts'
 import { type Clock, systemClock } from '../../base/time.ts'
 import { DRAIN, drainPage, type Fetcher, type Judgement, lookAt } from '../drain.ts'
 import type { Call, MailProvider } from '../provider.ts'
@@ -9,7 +9,7 @@ import { createGmailClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { excludedBy, gmailMeta } from './normalize.ts'
 import { getProfile, HISTORY, listPage } from './pages.ts'
-import { REFILL_LANES, refillPage } from './refill.ts'
+import { AUDIT_LANES, REFILL_LANES, refillPage } from './refill.ts'
 import { Message } from './schemas.ts'
 
 /** Ids of one page of `drain`: five seconds of the quota of a new project. */
@@ -51,9 +51,10 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
       return { mailbox: emailAddress.toLowerCase(), address: emailAddress, totalEstimate: messagesTotal }
     },
     refillLanes: () => REFILL_LANES,
+    auditLanes: () => AUDIT_LANES,
     async page(request, call) {
       if (request.lane === DRAIN) return drainPage(fetcher(call), request, call)
-      if (isRefill(request.lane)) return refillPage(client, fetcher(call), TAKE, request, call, clock)
+      if (isRewalk(request.lane)) return refillPage(client, fetcher(call), TAKE, request, call, clock)
       return listPage(client, request, call, clock)
     },
     look: (id, _request, call) => lookAt(fetcher(call), id, call),

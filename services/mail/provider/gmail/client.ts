@@ -70,9 +70,10 @@ export function createGmailClient(options: { baseUrl: string; http: Http }) {
   return {
     profile: (turn: Turn) => ask(Profile, 'gmail.profile', turn, (with_) => users.getProfile(me, with_)),
 
-    /** Ids, newest first, without spam and trash. */
-    list: (turn: Turn, pageToken?: string) => {
-      const params = { ...me, maxResults: PAGE_SIZE, ...(pageToken !== undefined && { pageToken }) }
+    /** Ids, newest first, without spam and trash; of one label, or of all. */
+    list: (turn: Turn, pageToken?: string, label?: string) => {
+      const labelIds = label === undefined ? {} : { labelIds: [label] }
+      const params = { ...me, ...labelIds, maxResults: PAGE_SIZE, ...(pageToken !== undefined && { pageToken }) }
       return ask(MessageList, 'gmail.messages.list', turn, (with_) => users.messages.list(params, with_))
     },
 

@@ -165,10 +165,15 @@ function freshEnum(cursor: EnumCursor, nowMs: number): EnumCursor {
 /** `saysEmpty`: by its own estimate there is nothing to list. */
 type Listed = { ids: string[]; next: string | undefined; skipped: number; saysEmpty: boolean }
 
-/** One page of ids of everything. @throws ProviderError gone when Gmail does not know the page token any more. */
-export async function listIds(client: GmailClient, pageToken: string | undefined, call: Call): Promise<Listed> {
+/** One page of ids of everything, or of one label. @throws ProviderError gone when Gmail does not know the page token any more. */
+export async function listIds(
+  client: GmailClient,
+  pageToken: string | undefined,
+  call: Call,
+  label?: string,
+): Promise<Listed> {
   const answer = await call.limiter
-    .run(UNITS.list, call.priority, call.signal, (signal) => client.list({ ...call, signal }, pageToken))
+    .run(UNITS.list, call.priority, call.signal, (signal) => client.list({ ...call, signal }, pageToken, label))
     .catch((error: unknown) => {
       const isForgotten = error instanceof ProviderError && (refusesPageToken(error) || forgotPosition(error))
       throw pageToken !== undefined && isForgotten ? gone(error) : error
@@ -203,7 +208,14 @@ async function enumPage(client: GmailClient, request: PageRequest, call: Call, c
   const isOver = next === undefined && (isSinglePage || found === 0 || pass >= MAX_PASSES)
   const again = { pass: pass + 1, fresh: 0 }
   const moved = next === undefined ? again : { pass, fresh: found, page: next, atMs: clock.wallMs() }
-  return { ...enumAt(moved, isOver), enqueue: { ids, urgent: false }, skipped }
+  // The last walk that is made has found something: one more might, too.
+  const unproven = isOver && !isSinglePage && found > 0
+  return {
+    ...enumAt(moved, isOver),
+    enqueue: { ids, urgent: false },
+    skipped,
+    ...(unproven && { unproven: true as const }),
+  }
 }
 
 /** One page of a history or enum lane; `drain` is in drain.ts. */

@@ -1,10 +1,11 @@
 /**
- * Gmail's lane `refill`: lists like `enum` and fetches what has no row at once, a take after the other, without the fetch
- * queue: what waits there would make a mailbox that is live look as if it were not.
+ * Gmail's lanes `refill` and `audit`: they list like `enum` and fetch what has no row at once. The audit says what it has
+ * seen, and goes on until a walk brings nothing.
  */
-import { refillLane } from '../../base/model.ts'
+import { auditLane, isAudit, refillLane } from '../../base/model.ts'
 import type { Clock } from '../../base/time.ts'
-import { drainPage, type Fetcher } from '../drain.ts'
+import type { Fetcher } from '../drain.ts'
+import { fetchMissing } from '../fetch-missing.ts'
 import { type Call, emptyPage, type Page, type PageRequest } from '../provider.ts'
 import type { GmailClient } from './client.ts'
 import { type RefillCursor, readRefill, write } from './cursors.ts'
@@ -21,29 +22,44 @@ export async function refillPage(
   call: Call,
   clock: Clock,
 ): Promise<Page> {
+  const { lane } = request
   const cursor = readRefill(request.cursor, clock.wallMs())
   const listed = await listIds(client, cursor.page, call)
   const doubt = await doubted(listed, cursor, clock.wallMs(), client, call)
-  if (doubt !== null) return { ...emptyPage(), ...at(request.lane, doubt) }
-  const { ids, next, skipped } = listed
-  const known = request.known(ids)
-  const queued = request.queued(ids)
-  const missing = ids.slice(cursor.at).filter((id) => !known.has(id) && !queued.has(id))
-  const ask = missing.slice(0, take)
-  const last = ask.at(-1)
-  const page = ask.length === 0 ? emptyPage() : await drainPage(fetcher, { ...request, take: ask }, call)
-  const { pass, emptyMs: _over, ...place } = { ...cursor, fresh: cursor.fresh + page.messages.length }
-  // What was refused is asked again from the same place.
-  if (page.throttled !== undefined) return { ...page, ...at(request.lane, { pass, ...place }) }
-  const isWhole = missing.length <= take
+  if (doubt !== null) return { ...emptyPage(), ...at(lane, doubt) }
+  const { next, skipped } = listed
+  const ids = isAudit(lane) ? await withoutDrafts(listed.ids, client, request, call) : listed.ids
+  const found = await fetchMissing({ ids, at: cursor.at, take }, () => fetcher, request, call)
+  const { pass, emptyMs: _over, ...place } = { ...cursor, fresh: cursor.fresh + found.page.messages.length }
   // A page is listed once for each take of it; what cannot be read of it counts once.
-  if (!isWhole && last !== undefined)
-    return { ...page, ...at(request.lane, { pass, ...place, at: ids.indexOf(last) + 1 }) }
+  if (found.at !== null) return { ...found.page, ...at(lane, { pass, ...place, at: found.at }) }
+  const page = { ...found.page, skipped, ...(isAudit(lane) && { listed: { ids, pass } }) }
   const nowMs = clock.wallMs()
-  if (next !== undefined)
-    return { ...page, skipped, ...at(request.lane, { pass, ...place, at: 0, page: next, atMs: nowMs }) }
-  if (place.fresh === 0 || pass >= MAX_PASSES) return { ...page, skipped, dropLanes: [request.lane] }
-  return { ...page, skipped, ...at(request.lane, { pass: pass + 1, fresh: 0, at: 0 }) }
+  if (next !== undefined) return { ...page, ...at(lane, { pass, ...place, at: 0, page: next, atMs: nowMs }) }
+  // Each walk of an audit that goes on has stored something: it comes to an end by itself.
+  if (place.fresh === 0 || (pass >= MAX_PASSES && !isAudit(lane))) return { ...page, dropLanes: [lane] }
+  return { ...page, ...at(lane, { pass: pass + 1, fresh: 0, at: 0 }) }
+}
+
+/** What a list shows beside mail; labels that a list can be asked for. */
+const NO_MAIL = ['DRAFT', 'CHAT'] as const
+/** Pages of each label that are looked at; what is on none of them is fetched to be told. */
+const NO_MAIL_PAGES = 4
+
+/** Drafts have no row and never will: a list of them costs less than to fetch a single one, night after night. */
+async function withoutDrafts(ids: string[], client: GmailClient, request: PageRequest, call: Call): Promise<string[]> {
+  const known = request.known(ids)
+  if (ids.every((id) => known.has(id))) return ids
+  const drafts = new Set<string>()
+  for (const label of NO_MAIL) {
+    let page: string | undefined
+    for (let pages = 0; pages < NO_MAIL_PAGES && (pages === 0 || page !== undefined); pages++) {
+      const listed = await listIds(client, page, call, label)
+      for (const id of listed.ids) drafts.add(id)
+      page = listed.next
+    }
+  }
+  return ids.filter((id) => !drafts.has(id))
 }
 
 const at = (lane: string, cursor: RefillCursor) => ({
@@ -52,3 +68,4 @@ const at = (lane: string, cursor: RefillCursor) => ({
 })
 
 export const REFILL_LANES = [refillLane()]
+export const AUDIT_LANES = [auditLane()]

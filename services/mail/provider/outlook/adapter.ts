@@ -1,9 +1,10 @@
 /** Outlook (Microsoft Graph) behind the contract of a provider adapter. Wiring only. */
 import * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
-import { isFolderLane, isRefill } from '../../base/model.ts'
+import { isAudit, isFolderLane, isRefill } from '../../base/model.ts'
 import { DRAIN, drainPage, type Fetcher, lookAt } from '../drain.ts'
 import { type Call, type Identity, type MailProvider, type PageRequest, ProviderError } from '../provider.ts'
+import { auditLanes, auditPage } from './audit.ts'
 import { createGraphClient, type GraphClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
 import { excludedBy, labelOf } from './folders.ts'
@@ -63,9 +64,11 @@ export function createOutlook({ baseUrl, http }: OutlookOptions): MailProvider {
     takes: (lane) => (lane === DRAIN ? TAKE : 0),
     identify: (call) => identify(client, call),
     refillLanes,
+    auditLanes,
     async page(request, call) {
       if (request.lane === DRAIN) return drainPage(fetcherOf(client, request, call), request, call)
       if (isRefill(request.lane)) return refillPage(client, request, call)
+      if (isAudit(request.lane)) return auditPage(client, () => fetcherOf(client, request, call), request, call)
       return walkPage(client, request, call)
     },
     look: async (id, request, call) => lookAt(fetcherOf(client, request, call), id, call),

@@ -21,7 +21,10 @@ import { DeltaPage, Id, ListPage, Me } from './schemas.ts'
 export type Turn = Pick<Call, 'accessToken' | 'signal'>
 
 /** Immutable ids survive a move; without them each move would look like new mail. */
-const PREFER = 'IdType="ImmutableId", odata.maxpagesize=100'
+const preferring = (pageSize: number): string => `IdType="ImmutableId", odata.maxpagesize=${pageSize}`
+const PAGE_SIZE = 100
+/** Of a list of ids: the most that Graph gives (learn.microsoft.com/graph/api/user-list-messages). */
+const IDS_PAGE_SIZE = 1_000
 const SELECT =
   'id,conversationId,internetMessageId,subject,from,sender,toRecipients,ccRecipients,bccRecipients,replyTo,' +
   'receivedDateTime,sentDateTime,bodyPreview,isRead,isDraft,parentFolderId,categories'
@@ -29,10 +32,12 @@ const SELECT =
 /** Carries one call through the chain. */
 class TurnOptions implements MiddlewareOptions {
   readonly turn: Turn
+  readonly prefer: string
   /** What went wrong below; the SDK hands on only its name. */
   failure: unknown
-  constructor(turn: Turn) {
+  constructor(turn: Turn, pageSize: number) {
     this.turn = turn
+    this.prefer = preferring(pageSize)
   }
 }
 
@@ -65,8 +70,9 @@ const authorize = (): Middleware => {
       next = middleware
     },
     async execute(context) {
-      const authorization = `Bearer ${optionsOf(context).turn.accessToken.reveal()}`
-      context.options = { ...context.options, headers: { authorization, prefer: PREFER, accept: 'application/json' } }
+      const { turn, prefer } = optionsOf(context)
+      const authorization = `Bearer ${turn.accessToken.reveal()}`
+      context.options = { ...context.options, headers: { authorization, prefer, accept: 'application/json' } }
       await next?.execute(context)
     },
   }
@@ -99,6 +105,27 @@ function locationOf(headers: Headers, gate: ProviderGate): string | undefined {
   }
 }
 
+/** Links are followed only to where requests go. */
+function linksOf(gate: ProviderGate) {
+  /** A stored link to elsewhere is forgotten. */
+  const stored = (operation: string, start: string, link: string | null): string => {
+    try {
+      return link === null ? start : pathOf(link, gate)
+    } catch (cause) {
+      throw new ProviderError('gone', { operation, code: 'FOREIGN_LINK' }, { cause })
+    }
+  }
+  /** A link to elsewhere that comes in an answer makes it a bad one. */
+  const refuseForeign = (operation: string, link: string): void => {
+    try {
+      pathOf(link, gate)
+    } catch (cause) {
+      throw new ProviderError('transient', { operation, status: 200, code: 'FOREIGN_LINK' }, { cause })
+    }
+  }
+  return { stored, refuseForeign }
+}
+
 export type GraphClient = ReturnType<typeof createGraphClient>
 
 export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Http }) {
@@ -110,8 +137,10 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     middleware: [authorize(), send(http, gate)],
   })
 
-  const request = async (operation: string, turn: Turn, path: string, sentLink = false): Promise<unknown> => {
-    const options = new TurnOptions(turn)
+  type Sent = { sentLink?: boolean; pageSize?: number }
+  const request = async (operation: string, turn: Turn, path: string, sent: Sent = {}): Promise<unknown> => {
+    const { sentLink = false, pageSize = PAGE_SIZE } = sent
+    const options = new TurnOptions(turn, pageSize)
     let response: Response
     try {
       response = await client.api(path).middlewareOptions([options]).responseType(ResponseType.RAW).get()
@@ -129,28 +158,13 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     operation: string,
     turn: Turn,
     path: string,
-    sentLink = false,
-  ) => checked(schema, await request(operation, turn, path, sentLink), operation)
+    sent: Sent = {},
+  ) => checked(schema, await request(operation, turn, path, sent), operation)
 
-  /** A stored link to elsewhere is forgotten. */
-  const stored = (operation: string, start: string, link: string | null): string => {
-    try {
-      return link === null ? start : pathOf(link, gate)
-    } catch (cause) {
-      throw new ProviderError('gone', { operation, code: 'FOREIGN_LINK' }, { cause })
-    }
-  }
-  /** A link to elsewhere that comes in an answer makes it a bad one. */
-  const refuseForeign = (operation: string, link: string): void => {
-    try {
-      pathOf(link, gate)
-    } catch (cause) {
-      throw new ProviderError('transient', { operation, status: 200, code: 'FOREIGN_LINK' }, { cause })
-    }
-  }
+  const { stored, refuseForeign } = linksOf(gate)
   /** A walk goes on by its link. */
   const walk = async (operation: string, turn: Turn, start: string, link: string | null) => {
-    const answer = await ask(DeltaPage, operation, turn, stored(operation, start, link), link !== null)
+    const answer = await ask(DeltaPage, operation, turn, stored(operation, start, link), { sentLink: link !== null })
     const next = answer['@odata.nextLink']
     const end = answer['@odata.deltaLink']
     refuseForeign(operation, next ?? end ?? '')
@@ -159,6 +173,18 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
   }
 
   const at = encodeURIComponent
+  /** All that lies in a folder, newest first. */
+  const list = async (turn: Turn, folder: string, link: string | null, select: string, pageSize: number) => {
+    const operation = 'graph.messages.list'
+    const query = `$select=${select}&$orderby=receivedDateTime%20desc&$top=${pageSize}`
+    const start = `/me/mailFolders/${at(folder)}/messages?${query}`
+    const sent = { sentLink: link !== null, pageSize }
+    const answer = await ask(ListPage, operation, turn, stored(operation, start, link), sent)
+    const next = answer['@odata.nextLink'] ?? null
+    if (next !== null) refuseForeign(operation, next)
+    refuseLoop(operation, link, next)
+    return { value: answer.value, next }
+  }
   return {
     me: (turn: Turn) => ask(Me, 'graph.me', turn, '/me?$select=mail,userPrincipalName'),
     /** @param name id or well-known name. */
@@ -167,17 +193,10 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
     folders: (turn: Turn, link: string | null) => walk('graph.mailFolders.delta', turn, '/me/mailFolders/delta', link),
     messages: (turn: Turn, folder: string, link: string | null) =>
       walk('graph.messages.delta', turn, `/me/mailFolders/${at(folder)}/messages/delta?$select=${SELECT}`, link),
-    /** All that lies in a folder, beside the delta walk: a second walk would end the first one's links. */
-    async list(turn: Turn, folder: string, link: string | null) {
-      const operation = 'graph.messages.list'
-      const query = `$select=${SELECT}&$orderby=receivedDateTime%20desc&$top=100`
-      const start = `/me/mailFolders/${at(folder)}/messages?${query}`
-      const answer = await ask(ListPage, operation, turn, stored(operation, start, link), link !== null)
-      const next = answer['@odata.nextLink'] ?? null
-      if (next !== null) refuseForeign(operation, next)
-      refuseLoop(operation, link, next)
-      return { value: answer.value, next }
-    },
+    /** Beside the delta walk: a second one would end the first one's links. */
+    list: (turn: Turn, folder: string, link: string | null) => list(turn, folder, link, SELECT, PAGE_SIZE),
+    /** Ids, and which of them are drafts. */
+    ids: (turn: Turn, folder: string, link: string | null) => list(turn, folder, link, 'id,isDraft', IDS_PAGE_SIZE),
     /** The raw answer: what is wrong with one message is judged by the caller. */
     message: (turn: Turn, id: string): Promise<unknown> =>
       request('graph.messages.get', turn, `/me/messages/${at(id)}?$select=${SELECT}`),

@@ -3,7 +3,7 @@
  * answers so. A move is a removal here and an arrival there under the same id: neither says "new mail". It stores nothing.
  */
 import * as v from 'valibot'
-import { FOLDER_LANE, isFolderLane, refillLane } from '../../base/model.ts'
+import { auditLane, FOLDER_LANE, isFolderLane, refillLane } from '../../base/model.ts'
 import { refuseUnreadablePage } from '../answer.ts'
 import { DRAIN } from '../drain.ts'
 import { type Call, emptyPage, type LaneUpdate, type Page, type PageRequest, ProviderError } from '../provider.ts'
@@ -74,7 +74,7 @@ function laneChanges(before: Tree, after: Tree, request: PageRequest): Pick<Page
   if (request.cursorOf(DRAIN) === undefined) lanes.push({ lane: DRAIN, cursor: null, done: true })
   const dropLanes = [...new Set([...before.keys(), ...after.keys()])]
     .filter((id) => !isIncluded(after, id))
-    .flatMap((id) => [FOLDER_LANE + id, refillLane(id)])
+    .flatMap((id) => [FOLDER_LANE + id, refillLane(id), auditLane(id)])
     .filter((lane) => request.cursorOf(lane) !== undefined)
   return { lanes, dropLanes }
 }

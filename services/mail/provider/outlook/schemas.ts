@@ -14,6 +14,8 @@ export const DeltaPage = v.pipe(
 export const ListPage = v.object({ value: v.array(v.unknown()), '@odata.nextLink': Link })
 
 export const Id = v.object({ id: token(1024) })
+/** What an audit lists of a message. */
+export const Listed = v.object({ id: token(1024), isDraft: v.boolean() })
 export const Item = v.object({ id: token(1024), '@removed': v.optional(v.unknown()) })
 
 const text = v.fallback(v.nullish(v.string(), null), null)

@@ -162,3 +162,30 @@ export const fetchQueue = sqliteTable(
     index('fetch_queue_order').on(table.provider, table.inboxId, table.urgent, table.seq),
   ],
 )
+
+/** One row for each account: the audit that runs, or the last one, and the proof of completeness. Columns are those of `Audit`. */
+export const audits = sqliteTable(
+  'audits',
+  {
+    provider: text('provider').notNull(),
+    inboxId: text('inbox_id').notNull(),
+    startedMs: integer('started_ms'),
+    finishedMs: integer('finished_ms'),
+    passes: integer('passes').notNull(),
+    missing: integer('missing').notNull(),
+    extra: integer('extra').notNull(),
+    twice: integer('twice').notNull(),
+    absent: integer('absent').notNull(),
+    gone: integer('gone'),
+    providerTotal: integer('provider_total'),
+    cost: integer('cost').notNull(),
+    findings: text('findings', { mode: 'json' }).$type<
+      { what: 'missing' | 'extra' | 'twice' | 'absent'; eventId: string | null; seq: number | null }[]
+    >(),
+    provenMs: integer('proven_ms'),
+  },
+  (table) => [primaryKey({ columns: [table.provider, table.inboxId] })],
+)
+
+/** Mails that the audit which runs was shown by the provider: their rowids in `email_received_events`. */
+export const audited = sqliteTable('audited', { mail: integer('mail').primaryKey() })
