@@ -34,26 +34,33 @@ export const isAuditing = ({ lanes }: AccountState): boolean => [...lanes.keys()
 /** Known to have everything: only then may anybody be told that the account is live. */
 export const isComplete = (state: AccountState): boolean => isWalked(state) && state.audit.provenMs !== null
 
-/** Begins an audit, unless one runs, or a walk that proves the account by itself. @throws as a commit of the store does */
-export function beginAudit(host: LaneHost, nowMs: number): void {
+/**
+ * Begins an audit, unless one runs, or a walk that proves the account by itself. @throws as a commit of the store does
+ * @param lanes the first ones: the stream's for one that somebody has asked for, the provider's for one that is only to prove
+ */
+function begin(host: LaneHost, lanes: readonly LaneState[], nowMs: number): void {
   const { deps, account, epoch, state } = host
   if (isAuditing(state) || !isWalked(state)) return
-  const lane = newLane(AUDIT_STREAM)
   const audit = begun(state.audit, nowMs)
   deps.store.commit(account.userId, epoch, (tx) => {
     clearListed(tx, account)
-    putLane(tx, account, lane)
+    for (const lane of lanes) putLane(tx, account, lane)
     putAudit(tx, account, audit)
   })
-  state.lanes.set(lane.lane, lane)
+  for (const lane of lanes) state.lanes.set(lane.lane, lane)
   state.audit = audit
 }
+
+export const beginAudit = (host: LaneHost, nowMs: number): void => begin(host, [newLane(AUDIT_STREAM)], nowMs)
+
+const providerLanes = ({ deps, state }: LaneHost): LaneState[] =>
+  deps.provider.auditLanes([...state.lanes.keys()]).map(newLane)
 
 /** Walked to its end by a version that asked for no proof, or by an owner that left none. */
 export function proveOld(host: LaneHost, nowMs: number): void {
   if (host.state.audit.provenMs !== null) return
   try {
-    beginAudit(host, nowMs)
+    begin(host, providerLanes(host), nowMs)
   } catch (error) {
     if (!(error instanceof DiskError)) throw error
     host.deps.log.error({ err: error }, 'the disk refuses an audit')
@@ -77,10 +84,7 @@ export async function auditStream(host: LaneHost, signal: AbortSignal): Promise<
   signal.throwIfAborted()
   if (state.lanes.get(AUDIT_STREAM)?.cursor !== asked.cursor || !deps.owns()) return
   const nowMs = host.nowMs()
-  const next: LaneState[] =
-    cursor === null
-      ? deps.provider.auditLanes([...state.lanes.keys()]).map(newLane)
-      : [{ ...asked, cursor, notBeforeMs: 0, failures: 0 }]
+  const next: LaneState[] = cursor === null ? providerLanes(host) : [{ ...asked, cursor, notBeforeMs: 0, failures: 0 }]
   const saved = { audit: state.audit, faults: state.faults }
   let found: Finding[] = []
   try {
@@ -136,8 +140,10 @@ export function noteAudit(tx: UserTx, host: LaneHost, noted: Noted, nowMs: numbe
   if (page.unproven === true && !isAuditing(state)) {
     audit = begun({ ...audit, provenMs: null }, nowMs)
     clearListed(tx, account)
-    state.lanes.set(AUDIT_STREAM, newLane(AUDIT_STREAM))
-    putLane(tx, account, newLane(AUDIT_STREAM))
+    for (const first of providerLanes(host)) {
+      state.lanes.set(first.lane, first)
+      putLane(tx, account, first)
+    }
   }
   const isNews = isOver || !was.walked || audit.provenMs === null
   // What is set aside is listed and not stored.
