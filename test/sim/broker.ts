@@ -1,11 +1,21 @@
 /**
  * JetStream as far as the service uses it: streams with sequences, subjects, duplicates and expectations, and whoever
- * watches them. It does at once what it is asked; delay and loss are the link's.
+ * watches them. It does at once what it is asked; delay and loss are the link's. Its disk may lose what was written last.
  */
 import { JetStreamApiError } from '@nats-io/jetstream'
 
-export type Stored = { seq: number; subject: string; data: Uint8Array; atMs: number; isMarker: boolean }
-type PublishOptions = { msgId?: string; expectLast?: number; isMarker?: boolean; keepOne?: boolean }
+/** `by`: the disk of whoever published it. */
+export type Stored = {
+  seq: number
+  subject: string
+  data: Uint8Array
+  atMs: number
+  isMarker: boolean
+  by: string | null
+}
+type PublishOptions = { msgId?: string; expectLast?: number; isMarker?: boolean; keepOne?: boolean; by?: string }
+/** A write, and what it has replaced. */
+type Written = { message: Stored; replaced: Stored | null; msgId: string | undefined }
 
 const refuse = (code: number, description: string): JetStreamApiError =>
   new JetStreamApiError({ code: 400, err_code: code, description })
@@ -16,6 +26,7 @@ export class BrokerStream {
   readonly #messages = new Map<number, Stored>()
   readonly #bySubject = new Map<string, number[]>()
   readonly #ids = new Map<string, { seq: number; atMs: number }>()
+  readonly #written: Written[] = []
   readonly #watchers = new Set<(message: Stored) => void>()
   readonly #now: () => number
   readonly #windowMs: number
@@ -38,22 +49,37 @@ export class BrokerStream {
   }
 
   publish(subject: string, data: Uint8Array, options: PublishOptions = {}): { seq: number; duplicate: boolean } {
-    const { msgId, expectLast, isMarker = false, keepOne = false } = options
+    const { msgId, expectLast, isMarker = false, keepOne = false, by = null } = options
     const nowMs = this.#now()
     const known = msgId === undefined ? undefined : this.#ids.get(msgId)
     if (known !== undefined && nowMs - known.atMs < this.#windowMs) return { seq: known.seq, duplicate: true }
     const before = this.lastOf(subject)
     if (expectLast !== undefined && (before?.seq ?? 0) !== expectLast)
       throw refuse(10071, `wrong last sequence: ${before?.seq ?? 0}`)
-    const message = { seq: ++this.lastSeq, subject, data, atMs: nowMs, isMarker }
-    if (keepOne && before !== null) this.#remove(before)
-    this.#messages.set(message.seq, message)
-    const seqs = this.#bySubject.get(subject)
-    if (seqs === undefined) this.#bySubject.set(subject, [message.seq])
-    else seqs.push(message.seq)
+    const message = { seq: ++this.lastSeq, subject, data, atMs: nowMs, isMarker, by }
+    const replaced = keepOne ? before : null
+    if (replaced !== null) this.#remove(replaced)
+    this.#add(message)
     if (msgId !== undefined) this.#ids.set(msgId, { seq: message.seq, atMs: nowMs })
+    this.#written.push({ message, replaced, msgId })
     for (const tell of this.#watchers) tell(message)
     return { seq: message.seq, duplicate: false }
+  }
+
+  /** What was written after that time was not on the disk when the machine went down. @returns it, the newest first */
+  goBack(sinceMs: number): Stored[] {
+    const lost: Stored[] = []
+    for (let last = this.#written.at(-1); last !== undefined && last.message.atMs > sinceMs; ) {
+      const { message, replaced, msgId } = last
+      this.#written.pop()
+      this.#remove(message)
+      if (replaced !== null) this.#add(replaced)
+      if (msgId !== undefined) this.#ids.delete(msgId)
+      this.lastSeq = message.seq - 1
+      lost.push(message)
+      last = this.#written.at(-1)
+    }
+    return lost
   }
 
   at(seq: number): Stored | null {
@@ -68,15 +94,16 @@ export class BrokerStream {
     const seq = this.#bySubject.get(subject)?.find((each) => each >= from)
     return seq === undefined ? null : this.at(seq)
   }
-  purge(subject: string): void {
-    for (const seq of [...(this.#bySubject.get(subject) ?? [])]) {
-      const message = this.at(seq)
-      if (message !== null) this.#remove(message)
-    }
-  }
   watch(tell: (message: Stored) => void): () => void {
     this.#watchers.add(tell)
     return () => this.#watchers.delete(tell)
+  }
+
+  #add(message: Stored): void {
+    this.#messages.set(message.seq, message)
+    const seqs = this.#bySubject.get(message.subject)
+    if (seqs === undefined) this.#bySubject.set(message.subject, [message.seq])
+    else seqs.push(message.seq)
   }
 
   #remove({ seq, subject }: Stored): void {
@@ -92,7 +119,8 @@ export class Broker {
   readonly #streams = new Map<string, BrokerStream>()
   readonly #now: () => number
   readonly #windowMs: number
-  #made = 0
+  /** How often the server has gone down. What it keeps in memory only is gone with it. */
+  falls = 0
 
   /** @param windowMs of duplicates */
   constructor(now: () => number, windowMs: number) {
@@ -103,7 +131,7 @@ export class Broker {
   stream(name: string): BrokerStream {
     const known = this.#streams.get(name)
     if (known !== undefined) return known
-    const made = new BrokerStream(1_690_000_000_000 + this.#made++, this.#now, this.#windowMs)
+    const made = new BrokerStream(1_690_000_000_000 + this.#streams.size, this.#now, this.#windowMs)
     this.#streams.set(name, made)
     return made
   }

@@ -24,7 +24,8 @@ export type SimBucket = Pick<
   | 'lastPresent'
 >
 
-export function bucketOf(broker: Broker, name: string, link: Link): SimBucket {
+/** @param compares false: a write replaces whatever stands there. */
+export function bucketOf(broker: Broker, name: string, link: Link, compares = true): SimBucket {
   const stream: BrokerStream = broker.stream(`KV_${name}`)
   const subjectOf = (key: string): string => `$KV.${name}.${key}`
   const entryOf = ({ seq, subject, data, isMarker }: Stored): RawEntry => ({
@@ -32,7 +33,7 @@ export function bucketOf(broker: Broker, name: string, link: Link): SimBucket {
     value: isMarker ? null : decoder.decode(data),
     revision: seq,
   })
-  let highest = 0
+  let highest = stream.lastSeq
   const saw = (revision: number): number => {
     highest = Math.max(highest, revision)
     return revision
@@ -61,7 +62,10 @@ export function bucketOf(broker: Broker, name: string, link: Link): SimBucket {
     forgetAbove: (revision) => {
       highest = Math.min(highest, revision)
     },
-    isWhole: async () => true,
+    async isWhole() {
+      const seen = highest
+      return (await link.request(() => stream.lastSeq)) >= Math.min(seen, highest)
+    },
     lookUpCreatedMs: () => link.request(() => stream.createdMs),
     async read(key) {
       const found = await link.request(() => stream.lastOf(subjectOf(key)))
@@ -72,7 +76,7 @@ export function bucketOf(broker: Broker, name: string, link: Link): SimBucket {
       guarded(key, async () => {
         const publish = () =>
           stream.publish(subjectOf(key), encoder.encode(value), {
-            expectLast: expected(key, revision),
+            ...(compares && { expectLast: expected(key, revision) }),
             keepOne: true,
           })
         return saw((await link.request(publish, timeoutMs)).seq)

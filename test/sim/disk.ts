@@ -1,20 +1,28 @@
 /** The disk of one process: the real store on real files, whose every transaction is an effect. */
+import type { Epoch } from '../../services/mail/base/model.ts'
 import { type UserReader, UserStore } from '../../services/mail/store/user-store.ts'
 import type { Life } from './life.ts'
 
 type Options = ConstructorParameters<typeof UserStore>[0]
-/** Looks at what is on the disk after a transaction. */
-export type Look = (userId: string, reader: UserReader) => void
+/** Whoever watches the disk: told of what has been written there. */
+export type DiskWatcher = {
+  adopted(disk: string, userId: string, epoch: Epoch): void
+  /** @param reader looks at what is there now */
+  written(disk: string, userId: string, epoch: Epoch, reader: UserReader): void
+}
 
 export class SimStore extends UserStore {
   readonly #life: Life
-  readonly #look: Look
+  /** Its name: processes on one folder have the same. */
+  readonly #disk: string
+  readonly #watcher: DiskWatcher
   readonly #opened = new Set<string>()
 
-  constructor(options: Options, life: Life, look: Look) {
+  constructor(options: Options, life: Life, disk: string, watcher: DiskWatcher) {
     super(options)
     this.#life = life
-    this.#look = look
+    this.#disk = disk
+    this.#watcher = watcher
   }
 
   override inspect(...args: Parameters<UserStore['inspect']>): ReturnType<UserStore['inspect']> {
@@ -25,13 +33,14 @@ export class SimStore extends UserStore {
   override adopt(...args: Parameters<UserStore['adopt']>): ReturnType<UserStore['adopt']> {
     this.#life.effect()
     const result = super.adopt(...args)
+    this.#watcher.adopted(this.#disk, args[0], args[1])
     this.#life.effect()
     return result
   }
   override commit<T>(...args: Parameters<typeof UserStore.prototype.commit<T>>): T {
     this.#life.effect()
     const result = super.commit(...args)
-    super.read(args[0], (reader) => this.#look(args[0], reader))
+    super.read(args[0], (reader) => this.#watcher.written(this.#disk, args[0], args[1], reader))
     // It is on the disk, and nobody lives to know.
     this.#life.effect()
     return result

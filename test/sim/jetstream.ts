@@ -1,17 +1,18 @@
 /** The JetStream clients of one process on the simulated broker: the calls that outbox/ and owner/ make, and no others. */
 import type { Consumer, JetStreamClient, JetStreamManager, JsMsg } from '@nats-io/jetstream'
-import { EVENT_STREAM } from '#shared/subjects.ts'
+import { EVENT_STREAM, SNAPSHOT_STREAM } from '#shared/subjects.ts'
 import type { Snapshots } from '../../services/mail/outbox/snapshots.ts'
 import type { Broker, Stored } from './broker.ts'
 import type { Link } from './link.ts'
 
 type Query = { seq?: number; last_by_subj?: string; next_by_subj?: string }
-type Reader = { name: string; subject: string; next: number; delivered: number }
+type Reader = { name: string; subject: string; next: number; delivered: number; falls: number }
 
 /** A whole client would be thousands of lines; a call that is not here fails the run. */
 const only = <T>(part: object): T => part as T
 
-export function jetstreamOf(broker: Broker, link: Link): { js: JetStreamClient; jsm: JetStreamManager } {
+/** @param disk of the process */
+export function jetstreamOf(broker: Broker, link: Link, disk: string): { js: JetStreamClient; jsm: JetStreamManager } {
   const stream = broker.stream(EVENT_STREAM)
   const readers = new Map<string, Reader>()
   const pendingOf = ({ subject, next }: Reader): number =>
@@ -24,7 +25,11 @@ export function jetstreamOf(broker: Broker, link: Link): { js: JetStreamClient; 
     ) => {
       const expectLast = options.expect?.lastSubjectSequence
       const publish = () =>
-        stream.publish(subject, data, { msgId: options.msgID, ...(expectLast !== undefined && { expectLast }) })
+        stream.publish(subject, data, {
+          msgId: options.msgID,
+          by: disk,
+          ...(expectLast !== undefined && { expectLast }),
+        })
       return await link.request(publish, options.timeout)
     },
     consumers: {
@@ -33,7 +38,8 @@ export function jetstreamOf(broker: Broker, link: Link): { js: JetStreamClient; 
           const batch = await link.request(() => {
             const reader = readers.get(name)
             const found: JsMsg[] = []
-            while (reader !== undefined && found.length < max_messages) {
+            // A reader is kept in memory.
+            while (reader?.falls === broker.falls && found.length < max_messages) {
               const message = stream.nextOf(reader.subject, reader.next)
               if (message === null) break
               reader.next = message.seq + 1
@@ -67,7 +73,8 @@ export function jetstreamOf(broker: Broker, link: Link): { js: JetStreamClient; 
     consumers: {
       add: (_name: string, config: { name: string; filter_subject: string; opt_start_seq: number }) =>
         link.request(() => {
-          const reader = { name: config.name, subject: config.filter_subject, next: config.opt_start_seq, delivered: 0 }
+          const { filter_subject: subject, opt_start_seq: next } = config
+          const reader = { name: config.name, subject, next, delivered: 0, falls: broker.falls }
           readers.set(config.name, reader)
           return { name: config.name, num_pending: pendingOf(reader) }
         }),
@@ -77,18 +84,23 @@ export function jetstreamOf(broker: Broker, link: Link): { js: JetStreamClient; 
   return { js: only(js), jsm: only(jsm) }
 }
 
-export type Objects = Map<string, Uint8Array>
-
 /** The object store: each object comes whole or not at all. */
 export function snapshotsOf(
-  objects: Objects,
+  broker: Broker,
   link: Link,
 ): Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'> {
+  const stream = broker.stream(SNAPSHOT_STREAM)
+  const write = (name: string, data: Uint8Array, isMarker: boolean): Promise<void> =>
+    link.request(() => void stream.publish(name, data, { keepOne: true, isMarker }))
   return {
-    createdMs: 1_690_000_000_000,
+    createdMs: stream.createdMs,
     inTurn: (work) => work(),
-    put: (name, bytes) => link.request(() => void objects.set(name, bytes)),
-    get: (name) => link.request(() => objects.get(name) ?? null),
-    remove: (name) => link.request(() => void objects.delete(name)),
+    put: (name, bytes) => write(name, bytes, false),
+    remove: (name) => write(name, new Uint8Array(), true),
+    get: (name) =>
+      link.request(() => {
+        const found = stream.lastOf(name)
+        return found === null || found.isMarker ? null : found.data
+      }),
   }
 }

@@ -1,6 +1,7 @@
 /**
  * What lies between a process and the broker: each request takes its time, and may get lost on the way there or back. A
- * link that is cut loses everything, one that holds delivers late what it was given meanwhile.
+ * link that is cut loses everything, one that holds delivers late what it was given meanwhile. When the server goes down
+ * the connection ends with all that is under way, and the client says when it has a new one.
  */
 import { TimeoutError } from '#shared/nats.ts'
 import type { Chance } from './chance.ts'
@@ -24,6 +25,11 @@ export class Link {
   /** Nothing overtakes what was sent before it: it is one connection. */
   #thereMs = 0
   #backMs = 0
+  #isDown = false
+  /** Counts connections. */
+  #connection = 0
+  #isBack = false
+  #tellBack: () => void = () => undefined
 
   constructor(timeline: Timeline, chance: Chance, life: Life) {
     this.#timeline = timeline
@@ -34,9 +40,38 @@ export class Link {
   /** cut: nothing gets through · deaf: what it sends arrives, no answer does · holding: both are late. */
   set(state: LinkState): void {
     this.#state = state
-    if (state !== 'open') return
+    this.#opens()
+  }
+
+  /** The server is gone. */
+  drop(): void {
+    this.#isDown = true
+    this.#connection += 1
+    this.#held.length = 0
+  }
+  /** It is there again. */
+  restore(): void {
+    this.#isDown = false
+    this.#isBack = true
+    this.#opens()
+  }
+  /** Resolves at the next connection that follows a lost one. */
+  reconnected(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#tellBack = resolve
+    })
+  }
+
+  #opens(): void {
+    if (this.#isDown || this.#state !== 'open') return
     for (const go of this.#held.splice(0)) go()
     for (const tell of this.#opened) tell()
+    if (this.#isBack) this.#life.enter(this.#tellBack)
+    this.#isBack = false
+  }
+
+  get #isCut(): boolean {
+    return this.#isDown || this.#state === 'cut'
   }
 
   /** Does it at the broker and answers what came of it. @throws what the broker throws; TimeoutError when no answer comes */
@@ -62,7 +97,7 @@ export class Link {
           }),
         )
       }
-      if (this.#state === 'cut' || this.#chance.is(this.loss)) return
+      if (this.#isCut || this.#chance.is(this.loss)) return
       this.#deliver('there', () => {
         try {
           const result = work()
@@ -76,7 +111,7 @@ export class Link {
 
   /** What the broker sends by itself. False when it cannot now: it is told again when the link is open. */
   push(receive: () => void): boolean {
-    if (this.#state === 'deaf' || this.#state === 'cut') return false
+    if (this.#state === 'deaf' || this.#isCut) return false
     this.#deliver('back', () => this.#life.enter(receive))
     return true
   }
@@ -88,7 +123,7 @@ export class Link {
   }
 
   #deliver(way: 'there' | 'back', arrive: () => void): void {
-    if (this.#state === 'cut') return
+    if (this.#isCut) return
     if (this.#state === 'holding') {
       this.#held.push(() => this.#deliver(way, arrive))
       return
@@ -97,6 +132,9 @@ export class Link {
     const dueMs = Math.max(atMs, way === 'there' ? this.#thereMs : this.#backMs)
     if (way === 'there') this.#thereMs = dueMs
     else this.#backMs = dueMs
-    this.#timeline.after(dueMs - this.#timeline.nowMs, arrive)
+    const connection = this.#connection
+    this.#timeline.after(dueMs - this.#timeline.nowMs, () => {
+      if (connection === this.#connection) arrive()
+    })
   }
 }

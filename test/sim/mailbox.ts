@@ -1,6 +1,6 @@
 /**
  * A mailbox and the provider in front of it. Position n means: after the n-th mail. The lane `history` follows what comes,
- * `enum` walks back from where `history` began, `refill` does so once more.
+ * `enum` walks back from where `history` began, `refill` does so once more; a position of theirs also names the walk.
  */
 import { isAudit, isRewalk, type MessageMeta } from '../../services/mail/base/model.ts'
 import {
@@ -23,12 +23,23 @@ export class Mailbox {
   count: number
   /** Positions up to here are forgotten. */
   forgotten = 0
+  /** Counts how often all positions of walks were forgotten. */
+  #walks = 0
   /** Part of the calls that fail. */
   faults = 0
 
   constructor(name: string, count: number) {
     this.name = name
     this.count = count
+  }
+
+  get walks(): number {
+    return this.#walks
+  }
+  /** The provider forgets positions, as it does after a week. */
+  expire(): void {
+    this.forgotten = this.count
+    this.#walks += 1
   }
 
   idOf = (at: number): string => `${this.name}-${String(at).padStart(4, '0')}`
@@ -82,15 +93,18 @@ export function providerOf(mailbox: Mailbox, timeline: Timeline, chance: Chance,
     return { ...emptyPage(), messages: messagesOf(request, ids), lanes, more: to < mailbox.count }
   }
   const walk = (request: PageRequest): Page => {
-    const [from, at] = (request.cursor ?? `${mailbox.count}:${mailbox.count}`).split(':').map(Number) as [
+    const { count, walks } = mailbox
+    const [from, at, walk] = (request.cursor ?? `${count}:${count}:${walks}`).split(':').map(Number) as [
+      number,
       number,
       number,
     ]
+    if (walk !== walks) throw new ProviderError('gone', { operation: 'sim.walk', status: 400 })
     const to = Math.max(0, at - PER_PAGE)
     const ids = mailbox.ids.slice(to, at).toReversed()
     const page = { ...emptyPage(), messages: messagesOf(request, ids), more: to > 0 }
     if (to === 0 && isAudit(request.lane)) return { ...page, dropLanes: [request.lane] }
-    return { ...page, lanes: [{ lane: request.lane, cursor: `${from}:${to}`, done: to === 0 }] }
+    return { ...page, lanes: [{ lane: request.lane, cursor: `${from}:${to}:${walks}`, done: to === 0 }] }
   }
   return {
     name: 'google',

@@ -12,7 +12,7 @@ import { shrink } from './shrink.ts'
 
 const CHUNK = 100
 type Chunk = { from: number; count: number }
-type Report = { seed: number | null; played: number; events: number; crashes: number; disks: number }
+type Report = { seed: number | null; played: number; events: number; crashes: number; disks: number; taken: number }
 
 function whole(name: string, fallback: number): number {
   const value = Number(process.env[name] || fallback)
@@ -30,11 +30,11 @@ const mutant = mutantOf(process.env.MUTANT)
 
 /** Plays a chunk; the report names the first seed that fails. */
 async function playChunk({ from, count }: Chunk): Promise<Report> {
-  const report: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0 }
+  const report: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0, taken: 0 }
   for (let seed = from; seed < from + count; seed++) {
     const { faults, tally } = await play(seed, plotOf(seed), mutant)
     report.played += 1
-    for (const key of ['events', 'crashes', 'disks'] as const) report[key] += tally[key]
+    for (const key of ['events', 'crashes', 'disks', 'taken'] as const) report[key] += tally[key]
     if (faults.length === 0) continue
     report.seed = seed
     break
@@ -59,7 +59,7 @@ async function explain(seed: number): Promise<void> {
 
 /** All seeds, on all cores, until one fails. */
 function playAll(from: number, seeds: number): Promise<Report> {
-  const sum: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0 }
+  const sum: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0, taken: 0 }
   let next = from
   const work = (): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -74,7 +74,7 @@ function playAll(from: number, seeds: number): Promise<Report> {
         next += count
       }
       worker.on('message', (report: Report) => {
-        for (const key of ['played', 'events', 'crashes', 'disks'] as const) sum[key] += report[key]
+        for (const key of ['played', 'events', 'crashes', 'disks', 'taken'] as const) sum[key] += report[key]
         if (report.seed !== null) sum.seed = Math.min(sum.seed ?? Number.POSITIVE_INFINITY, report.seed)
         give()
       })
@@ -96,10 +96,10 @@ async function main(): Promise<void> {
     only === null ? await playAll(whole('FROM', 1), whole('SEEDS', 1_000)) : await playChunk({ from: only, count: 1 })
   if (sum.seed !== null) await explain(sum.seed)
   const took = ((performance.now() - started) / 1_000).toFixed(0)
-  const { played, events, crashes, disks } = sum
+  const { played, events, crashes, disks, taken } = sum
   const off = mutant === null ? '' : ` · without ${mutant}`
   process.stdout.write(
-    `sim: ${played} seeds · ${events} events · ${crashes} crashes (${disks} disks) · ${sum.seed === null ? '0 bad' : `seed ${sum.seed} is bad`}${off} · ${took} s\n`,
+    `sim: ${played} seeds · ${events} events · ${crashes} crashes (${disks} disks) · ${taken} events taken back · ${sum.seed === null ? '0 bad' : `seed ${sum.seed} is bad`}${off} · ${took} s\n`,
   )
   process.exitCode = sum.seed === null ? 0 : 1
 }

@@ -5,8 +5,12 @@ import { type Act, type Plot, TROUBLE_MS } from './plot.ts'
 import type { SimProcess } from './process.ts'
 import { World } from './world.ts'
 
-/** From the healing on everybody has so long to get everything onto the stream. */
+/**
+ * From the healing on everybody has so long to get everything onto the stream; ten minutes more where positions of a
+ * mailbox were forgotten twice, because so long it is then left alone.
+ */
 const PATIENCE_MS = 120_000
+const LEFT_ALONE_MS = 600_000
 /** And then whoever wants may still do something wrong. */
 const AFTERMATH_MS = 8_000
 
@@ -20,7 +24,9 @@ export async function play(seed: number, plot: Plot, mutant: Mutant | null): Pro
   for (const act of plot.acts) world.timeline.after(act.atMs, () => perform(world, act))
   await world.timeline.run(TROUBLE_MS)
   heal(world)
-  await world.timeline.run(PATIENCE_MS, () => world.faults.length > 0 || world.isComplete)
+  const isLeftAlone = plot.acts.filter((act) => act.do === 'expire').length > 1
+  const patienceMs = PATIENCE_MS + (isLeftAlone ? LEFT_ALONE_MS : 0)
+  await world.timeline.run(patienceMs, () => world.faults.length > 0 || world.isComplete)
   if (!world.isComplete) world.fail('stuck')
   await world.timeline.run(AFTERMATH_MS)
   world.audit()
@@ -33,10 +39,9 @@ const current = (world: World, name: string): SimProcess | undefined =>
 function perform(world: World, act: Act): void {
   const { timeline } = world
   if (act.do === 'deliver') world.mailboxOf(act.user).count += act.mails
-  else if (act.do === 'expire') {
-    const mailbox = world.mailboxOf(act.user)
-    mailbox.forgotten = mailbox.count
-  } else if (act.do === 'provider') {
+  else if (act.do === 'expire') world.mailboxOf(act.user).expire()
+  else if (act.do === 'fall') world.fall(act.lostMs, act.downMs)
+  else if (act.do === 'provider') {
     const mailbox = world.mailboxOf(act.user)
     mailbox.faults = act.part
     timeline.after(act.ms, () => {
@@ -59,10 +64,7 @@ function befall(world: World, act: Extract<Act, { name: string }>): void {
         if (!process.hasStopped) world.tally.crashes += 1
         timeline.after(act.backMs, () => {
           if (current(world, act.name) !== process) return
-          if (act.wipe) {
-            process.loseDisk()
-            world.tally.disks += 1
-          }
+          if (act.wipe) world.loseDisk(process)
           world.start(act.name)
         })
       }
@@ -93,6 +95,13 @@ function befall(world: World, act: Extract<Act, { name: string }>): void {
         process.link.loss = 0
       })
       break
+    case 'twin': {
+      process.life.freeze()
+      world.start(act.name)
+      timeline.after(act.pausedMs, () => process.life.thaw())
+      timeline.after(act.pausedMs + act.overlapMs, () => process.life.die())
+      break
+    }
     default:
   }
 }

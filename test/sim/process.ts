@@ -1,28 +1,27 @@
 /** One instance: the real supervisor, tenures, workers, relay and stores, on a simulated clock, link, disk and provider. */
 import { rmSync } from 'node:fs'
 import { createLog } from '#shared/log.ts'
-import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
+import type { Work } from '../../services/mail/app/ownership.ts'
+import { watchNats } from '../../services/mail/app/watch.ts'
 import type { AccountRef } from '../../services/mail/base/model.ts'
 import { createTelemetry } from '../../services/mail/base/telemetry.ts'
+import type { Clock } from '../../services/mail/base/time.ts'
 import { Accounts } from '../../services/mail/kv/accounts.ts'
-import type { Bucket } from '../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../services/mail/kv/checkpoint.ts'
 import { LeaseLog } from '../../services/mail/kv/lease-log.ts'
 import { Relay } from '../../services/mail/outbox/relay.ts'
-import { streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
 import { leaseTimes } from '../../services/mail/owner/lease-times.ts'
-import { Supervisor } from '../../services/mail/owner/supervisor.ts'
+import { Supervisor, type SupervisorDeps } from '../../services/mail/owner/supervisor.ts'
 import { Worker } from '../../services/mail/sync/worker.ts'
 import { plainWorker } from '../mail/sync/plain-worker.ts'
 import type { Broker } from './broker.ts'
-import { bucketOf, type SimBucket } from './bucket.ts'
 import type { Chance } from './chance.ts'
-import { type Look, SimStore } from './disk.ts'
-import { jetstreamOf, type Objects, snapshotsOf } from './jetstream.ts'
+import { type DiskWatcher, SimStore } from './disk.ts'
 import { Life } from './life.ts'
 import { Link } from './link.ts'
 import { type Mailbox, providerOf } from './mailbox.ts'
 import type { Mutant } from './mutants.ts'
+import { natsOf } from './nats.ts'
 import { clockOf, type Timeline } from './timeline.ts'
 
 const RETENTION_MS = 30 * 86_400_000
@@ -31,70 +30,130 @@ const log = createLog('sim', process.env.SIM_LOG ?? 'silent')
 const telemetry = createTelemetry(log, () => ({ accounts: {}, outboxPending: 0, users: 0 }))
 
 /** What is around a process. */
-export type Surroundings = {
+export type Surroundings = DiskWatcher & {
   readonly timeline: Timeline
   readonly chance: Chance
   readonly broker: Broker
-  readonly objects: Objects
   readonly mutant: Mutant | null
   readonly dir: string
   readonly silenceMs: number
-  readonly lookAtDisk: Look
+  /** How long published rows are kept. */
+  readonly keepMs: number
+  /** Name of what is on the disk of that process: another one once it was lost. */
+  diskOf(name: string): string
   mailboxOf(user: string): Mailbox
   fail(what: string): void
 }
+type Nats = Awaited<ReturnType<typeof natsOf>>
 
 export class SimProcess {
   readonly name: string
   readonly life = new Life()
   readonly link: Link
+  readonly #world: Surroundings
+  readonly #clock: Clock
   readonly #store: SimStore
-  readonly #stop = new AbortController()
   readonly #dir: string
+  readonly #stop = new AbortController()
+  readonly #whileUp = new AbortController()
   #ended = false
 
   constructor(world: Surroundings, name: string) {
-    const { timeline, chance, broker, mutant } = world
+    const { timeline, chance, mutant } = world
     this.name = name
+    this.#world = world
     this.#dir = `${world.dir}/${name}`
     this.link = new Link(timeline, chance, this.life)
-    const clock = clockOf(timeline, this.life)
-    const whole = (bucket: string): Bucket => bucketOf(broker, bucket, this.link) as SimBucket as Bucket
-    const open = { accounts: whole(BUCKET_ACCOUNTS), leases: whole(BUCKET_LEASES), state: whole(BUCKET_STATE) }
-    const accounts = new Accounts(() => open.accounts, clock, log)
-    const leases = new LeaseLog(() => open.leases, clock, log)
-    const checkpoints = new Checkpoints(() => open.state)
-    this.#store = new SimStore({ dataDir: this.#dir, log }, this.life, world.lookAtDisk)
-    const store = this.#store
-    const { js, jsm } = jetstreamOf(broker, this.link)
-    const config = { onNewStream: 'skip', retentionMs: RETENTION_MS, keepMs: 86_400_000 } as const
-    const controls = {
-      ...(mutant === 'expect' && { expectSequence: false as const }),
-      ...(mutant === 'readback' && { readBack: false as const }),
-    }
-    const relay = new Relay({ js, jsm, store, clock, log, config, controls })
-    const tenure = {
+    this.#clock = clockOf(timeline, this.life)
+    const options = { dataDir: this.#dir, log, ...(mutant === 'compare' && { compareEpochs: false as const }) }
+    this.#store = new SimStore(options, this.life, world.diskOf(name), world)
+    this.life.onDeath = () => timeline.after(0, () => this.#store.close())
+    this.#run().catch((error) => {
+      if (!this.life.isDead) world.fail(`${name} ended: ${error}`)
+    })
+  }
+
+  async #run(): Promise<void> {
+    const clock = this.#clock
+    const { life, link } = this
+    const own = { link, clock, log, disk: this.#world.diskOf(this.name), isGone: () => life.isDead }
+    const nats = await natsOf(this.#world, own)
+    const accounts = new Accounts(() => nats.buckets.get('accounts'), clock, log)
+    const leases = new LeaseLog(() => nats.buckets.get('leases'), clock, log)
+    const relay = this.#relay(nats, (userId) => supervisor.tenures.get(userId)?.learned())
+    const supervisor = new Supervisor({
       accounts,
-      checkpoints,
+      leases,
+      times: leaseTimes(this.#world.silenceMs),
+      identity: {
+        name: this.name,
+        directory: this.name,
+        holdsDirectory: () => true,
+        address: `at-${this.name}`,
+        version: '0.0.0',
+      },
+      clock,
+      log,
+      tenure: this.#tenure(nats, accounts, relay),
+    })
+    const { signal } = this.#stop
+    const mirror = { restore: async () => undefined }
+    const background = { run: () => undefined }
+    const watched = { broker: nats, relay, accounts, leases, mirror, background, log }
+    // It reads nothing else of all that the service has.
+    const watching = watchNats(watched as object as Work, signal)
+    for (const beside of [accounts.run(signal), leases.run(signal), watching]) beside.catch(() => undefined)
+    await supervisor.run(this.#whileUp.signal)
+    this.#ended = true
+    this.#stop.abort()
+    life.die()
+  }
+
+  #relay({ js, jsm }: Nats, learned: (userId: string) => void): Relay {
+    const { mutant, keepMs, chance } = this.#world
+    return new Relay({
+      js,
+      jsm,
+      store: this.#store,
+      clock: this.#clock,
+      log,
+      config: { onNewStream: 'skip', retentionMs: RETENTION_MS, keepMs },
+      hooks: {
+        onReconciled: (userId, { readEvents, streamReset, rolledBack }) => {
+          if (readEvents > 0 || streamReset || rolledBack) learned(userId)
+        },
+      },
+      random: () => chance.unit(),
+      controls: {
+        ...(mutant === 'expect' && { expectSequence: false as const }),
+        ...(mutant === 'readback' && { readBack: false as const }),
+      },
+    })
+  }
+
+  #tenure(nats: Nats, accounts: Accounts, relay: Relay): SupervisorDeps['tenure'] {
+    const { timeline, chance, mutant, silenceMs } = this.#world
+    const [clock, store] = [this.#clock, this.#store]
+    return {
+      ...nats,
+      accounts,
+      checkpoints: new Checkpoints(() => nats.buckets.get('state')),
       store,
       relay,
       clock,
       log,
       telemetry,
-      instance: name,
+      instance: this.name,
       intervalMs: INTERVAL_MS,
-      silenceMs: world.silenceMs,
-      snapshots: snapshotsOf(world.objects, this.link),
-      streamFacts: streamFacts(jsm, clock),
-      streamHolds: streamHolds(jsm),
+      silenceMs,
       retentionMs: RETENTION_MS,
       refillLanes: () => ['refill'],
       polled: (_account: AccountRef, lane: string) => lane === 'history',
       revoke: async () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),
-      worker: (entry: { account: AccountRef }, epoch: Worker['epoch'], hooks: object) =>
+      worker: (entry, epoch, hooks) =>
         new Worker(entry.account, epoch, {
-          provider: providerOf(world.mailboxOf(entry.account.userId), timeline, chance, this.life),
+          provider: providerOf(this.#world.mailboxOf(entry.account.userId), timeline, chance, this.life),
           ...plainWorker(clock),
           store,
           clock,
@@ -103,40 +162,16 @@ export class SimProcess {
           intervalMs: INTERVAL_MS,
           bound: { mailbox: 'ada@x', address: 'ada@x' },
           random: () => chance.unit(),
-          owns: () => false,
-          committed: () => undefined,
           ...(mutant === 'cursor' && { cursorFirst: true as const }),
           ...hooks,
         }),
     }
-    const supervisor = new Supervisor({
-      accounts,
-      leases,
-      times: leaseTimes(world.silenceMs),
-      identity: { name, directory: name, holdsDirectory: () => true, address: `at-${name}`, version: '0.0.0' },
-      clock,
-      log,
-      tenure,
-    })
-    this.life.onDeath = () => world.timeline.after(0, () => this.#store.close())
-    const { signal } = this.#stop
-    for (const run of [accounts.run(signal), leases.run(signal)]) run.catch(() => undefined)
-    const whileUp = new AbortController()
-    this.term = () => whileUp.abort(new Error('SIGTERM'))
-    supervisor.run(whileUp.signal).then(
-      () => {
-        this.#ended = true
-        this.#stop.abort()
-        this.life.die()
-      },
-      (error) => {
-        if (!this.life.isDead) world.fail(`${name} ended: ${error}`)
-      },
-    )
   }
 
   /** As SIGTERM does. */
-  readonly term: () => void
+  term(): void {
+    this.#whileUp.abort(new Error('SIGTERM'))
+  }
   /** It ended as it was told to. */
   get hasStopped(): boolean {
     return this.#ended

@@ -9,7 +9,7 @@ import { shrink } from './shrink.ts'
 
 const SEEDS = 100
 /** Seeds that failed when this was written, so that none has to be looked for; others will do. */
-const HINTS: Record<Mutant, number> = { expect: 637, readback: 2, early: 23, cursor: 1 }
+const HINTS: Record<Mutant, number> = { expect: 1, readback: 1, early: 1, cursor: 1, compare: 1, cas: 1 }
 const CAUGHT_WITHIN = 500
 
 async function firstBad(

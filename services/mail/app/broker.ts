@@ -17,6 +17,7 @@ import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
+import { Bucket } from '../kv/bucket.ts'
 import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
@@ -85,7 +86,7 @@ export async function openBroker(
     const open = async () => {
       await refuseCapturedSubjects(jsm)
       const { createdMs } = await ensureEventStream(jsm, config.stream)
-      const buckets = await Buckets.open(nc, config.stream.replicas)
+      const buckets = await Buckets.open((bucket) => Bucket.open(nc, bucket, config.stream.replicas))
       return { createdMs, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
     }
     const { createdMs: createdAtStartMs, buckets, snapshots } = await patiently(open, { url, clock, log, signal })
@@ -130,7 +131,8 @@ export async function openBroker(
   }
 }
 
-async function watchBroker(
+/** Looks at each reconnect, and from time to time without one, until the signal aborts. */
+export async function watchBroker(
   nc: NatsConnection,
   verify: () => Promise<void>,
   on: { connected(): void },

@@ -1,10 +1,11 @@
 /** The three buckets together, and what happens when one of them is not the one it was: it is opened anew. */
-import type { NatsConnection } from '#shared/nats.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
-import { Bucket } from './bucket.ts'
+import type { Bucket } from './bucket.ts'
 
 export type BucketName = 'accounts' | 'leases' | 'state'
 type Name = BucketName
+/** Opens the bucket of that name, creating it when absent. */
+type Open = (name: string) => Promise<Bucket>
 /** `lost`: it is another bucket, made anew. `went backwards`: it is the same one, without its latest revisions. */
 export type Renewal = 'lost' | 'went backwards'
 /** Called at the moment of noticing, once; answers what is to be done about it. */
@@ -13,28 +14,26 @@ const NAMES: Record<Name, string> = { accounts: BUCKET_ACCOUNTS, leases: BUCKET_
 const ORDER: readonly Name[] = ['leases', 'accounts', 'state']
 
 export class Buckets {
-  readonly #nc: NatsConnection
+  readonly #openOne: Open
   readonly #open: Record<Name, Bucket>
-  readonly #replicas: number
   /** What is still to be done about those that were opened anew. */
   readonly #unfinished = new Map<Name, () => Promise<void>>()
   /** Those that had fewer revisions than were seen when they were last looked at. */
   readonly #suspects = new Set<Name>()
 
-  private constructor(nc: NatsConnection, open: Record<Name, Bucket>, replicas: number) {
-    this.#nc = nc
-    this.#replicas = replicas
+  private constructor(openOne: Open, open: Record<Name, Bucket>) {
+    this.#openOne = openOne
     this.#open = open
   }
 
-  /** Opens all buckets, creating those that are absent. @throws ExitError 78 when one has the wrong settings. */
-  static async open(nc: NatsConnection, replicas = 1): Promise<Buckets> {
+  /** Opens all buckets. @throws what opening one throws: ExitError 78 when it has the wrong settings. */
+  static async open(openOne: Open): Promise<Buckets> {
     const open = {
-      accounts: await Bucket.open(nc, NAMES.accounts, replicas),
-      leases: await Bucket.open(nc, NAMES.leases, replicas),
-      state: await Bucket.open(nc, NAMES.state, replicas),
+      accounts: await openOne(NAMES.accounts),
+      leases: await openOne(NAMES.leases),
+      state: await openOne(NAMES.state),
     }
-    return new Buckets(nc, open, replicas)
+    return new Buckets(openOne, open)
   }
 
   get(name: Name): Bucket {
@@ -66,7 +65,7 @@ export class Buckets {
     const seen = before.highest
     const isSuspect = this.#suspects.delete(name)
     if (await before.isWhole()) return
-    const now = await Bucket.open(this.#nc, NAMES[name], this.#replicas)
+    const now = await this.#openOne(NAMES[name])
     const isSame = now.createdMs === before.createdMs
     // A server that is just starting may not know its streams yet, or somebody else has noticed it meanwhile.
     if (isSame && now.highest >= Math.min(seen, before.highest)) return

@@ -50,6 +50,8 @@ export type RelayDeps = Parts & {
   /** @param keepMs how long published rows are kept. */
   config: NewStreamConfig & { keepMs: number }
   hooks?: RelayHooks
+  /** 0 <= x < 1, for back-offs; Math.random unless given. */
+  random?(): number
   /** Switches protections off, so that tests can show what they protect from. Never set in the service. */
   controls?: { expectSequence?: false; readBack?: false }
 }

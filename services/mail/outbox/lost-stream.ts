@@ -56,14 +56,15 @@ export async function startNewStream(
  * shorter, or something else stands in its place. If so, puts the lost events back into the outbox and returns how many;
  * null when nothing was lost.
  *
- * With S = the highest sequence where the subject still holds the very event that we know there: what we know behind S
+ * With S = the highest sequence up to which the subject holds no event that we know elsewhere or not at all, and where it still
+ * holds the very event that we know there: what we know behind S
  * and do not find is lost; what is missing up to S was purged by somebody and stays away.
  */
 export async function wentBackwards(local: Meta, facts: LogFacts, look: Look): Promise<number | null> {
   if (!local.repairing && (local.lastSeq === 0 || !(await lastIsLost(local, facts, look)))) return null
   const { deps, commit, signal } = look
   deps.log.error({ last: local.lastSeq, streamLast: facts.lastSeq }, 'the stream has lost acknowledged events')
-  const survived = await survey(look)
+  const survived = await survey(local, look)
   const nowMs = deps.clock.wallMs()
   commit(beginRepair)
   await settle(commit, survived, nowMs, signal)
@@ -143,18 +144,22 @@ type Survey = {
 }
 
 /** Reads the whole subject and writes nothing: a sequence taken over too early would pass for a survivor. */
-async function survey({ userId, subjectLog, deps, signal }: Look): Promise<Survey> {
+async function survey(local: Meta, { userId, subjectLog, deps, signal }: Look): Promise<Survey> {
   const found: Survey = { seq: 0, eventId: null, elsewhere: new Map() }
   const end = await subjectLog.end()
   if (end === 0) return found
+  // Up to `lastSeq` all was read once. From the first event on that did not stand there the stream was written anew, and one
+  // that stands in its place behind it does so by chance.
+  let isAnew = false
   for await (const batch of subjectLog.read(1, end, signal))
     deps.store.read(userId, (db) => {
       for (const { seq, data } of batch) {
         const id = ownEvent(userId, data)?.event_id
         const known = id === undefined ? null : knownSeq(db, id)
-        if (id === undefined || known === null) continue
-        if (known === seq) [found.seq, found.eventId] = [seq, id]
-        else found.elsewhere.set(id, seq)
+        if (id === undefined) continue
+        if (known !== seq && seq <= local.lastSeq) isAnew = true
+        if (known === seq && !isAnew) [found.seq, found.eventId] = [seq, id]
+        else if (known !== null) found.elsewhere.set(id, seq)
       }
     })
   return found

@@ -233,11 +233,11 @@ export class RelayRun {
 
   /** Backs off; on the head row too, so that a restart does not hurry. Answers the wait in ms. */
   #failed(fault: Fault, error: unknown, head?: OutboxRow): number {
-    const { clock, log } = this.#deps
+    const { clock, log, random = Math.random } = this.#deps
     if (this.#error !== fault) log.warn({ err: error, fault, user: this.#options.userId }, 'events wait in the outbox')
     this.#error = fault
     this.#failures++
-    const waitMs = delayMs(this.#failures, RELAY_BACKOFF, Math.random())
+    const waitMs = delayMs(this.#failures, RELAY_BACKOFF, random())
     this.#notBeforeMs = clock.monoMs() + waitMs
     if (head !== undefined) this.#commit((tx) => delayHead(tx, head.id, head.retries + 1, clock.wallMs() + waitMs))
     return waitMs

@@ -1,6 +1,6 @@
 /**
- * Take-over of a user: read the checkpoint, make it mine, choose the base, adopt the database, choose the lanes.
- * From T3 on a zombie's checkpoint fails, from T5a its writes. Reading the stream back (T6) is the caller's next act.
+ * Take-over of a user: read the checkpoint, make it mine, choose the base, adopt the database, read the stream back, choose
+ * the lanes. From T3 on a zombie's checkpoint fails, from T5a its writes.
  */
 import type { Log } from '#shared/log.ts'
 import { compareEpochs, type Epoch, stateName, toSeconds } from '../base/model.ts'
@@ -8,9 +8,10 @@ import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { CheckpointRecord, Checkpoints, SnapshotPointer } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import type { StreamFacts } from '../outbox/stream-facts.ts'
+import { knownSeq } from '../store/known.ts'
 import { ledgerEnd } from '../store/ledger.ts'
 import { type Meta, readMeta, startRebuild } from '../store/meta.ts'
-import { StaleEpochError } from '../store/user-store.ts'
+import { StaleEpochError, type UserStore } from '../store/user-store.ts'
 import { fromStart, gapBefore, isSafe, type Stream, snapshotsByUse, type Times } from './base.ts'
 import { applyLanes, finishRebuild, proofsOf, type RebuildDeps, takeEntries } from './rebuild.ts'
 import { unpoint } from './snapshotter.ts'
@@ -32,6 +33,11 @@ export type TakeoverDeps = RebuildDeps & {
   checkpoints: Checkpoints
   snapshots: Pick<Snapshots, 'get'>
   log: Log
+  /**
+   * T6: what the stream holds of the user goes into the ledger of the adopted database.
+   * @returns the sequence of the newest message on the subject; null when nothing was read
+   */
+  readBack(): Promise<number | null>
   /** The stream of events as it is now; may be a second old. */
   streamFacts(): Promise<StreamFacts>
   /** The stream has a message at the sequence. */
@@ -54,8 +60,9 @@ type Disk = { local: Meta | null; end: number; wasLost: boolean }
 type Found = { before: CheckpointRecord | null; isUnreadable: boolean; checkpoint: Revised<CheckpointRecord> }
 
 /**
- * T2–T5a for one user.
- * @returns the base and the checkpoint as it now stands, written under `epoch`; `isNews` = a next one has more to say.
+ * T2–T6 for one user.
+ * @returns the base and the checkpoint as it now stands, written under `epoch`; `isNews` = a next one has more to say;
+ * `last` = what was just read back, null when nothing was.
  * @throws StaleEpochError when a later owner was here first; errors of NATS and the disk: then it may be called again.
  */
 export async function takeOver(
@@ -63,27 +70,71 @@ export async function takeOver(
   epoch: Epoch,
   owner: string,
   deps: TakeoverDeps,
-): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord>; isNews: boolean }> {
+): Promise<{ base: Base; checkpoint: Revised<CheckpointRecord>; isNews: boolean; last: number | null }> {
   const { store } = deps
   const disk = lookAtDisk(userId, deps)
   const found = await claim(userId, epoch, owner, disk, deps)
-  const { before, checkpoint } = found
+  const { before } = found
+  let { checkpoint } = found
   const { base, ledger, gaps, snapshots } = await choose(userId, disk, found, deps)
-  store.adopt(userId, epoch, isRebuilt(base))
+  store.adopt(userId, epoch, isRebuilt(base), isOutdated(disk, before))
   if (isRebuilt(base)) {
     if (disk.local === null) store.commit(userId, epoch, startRebuild)
     if (ledger !== null) await takeEntries(userId, epoch, ledger, deps)
-    // A gap stays one on the next disk.
-    const made = { lanes: before?.lanes ?? {}, gaps: { ...before?.gaps, ...gaps }, proofs: proofsOf(before) }
-    finishRebuild(userId, epoch, made, deps)
-  } else if (base === 'stale' && before !== null) {
-    applyLanes(userId, epoch, { lanes: before.lanes, proofs: proofsOf(before) }, deps)
   }
+  const hasAll = before === null || base === 'local' || base === 'gap' || knowsEnd(userId, before, store)
+  // What was published from another disk is known before anything is fetched.
+  const last = base === 'local' || base === 'new' ? null : await deps.readBack()
+  const lanes = hasAll || isOnStream(userId, before, store) ? (before?.lanes ?? null) : null
+  if (lanes === null && before !== null) checkpoint = await noteLoss(userId, epoch, checkpoint, deps)
+  const proofs = proofsOf(lanes === null ? null : before)
+  // A gap stays one on the next disk.
+  if (isRebuilt(base))
+    finishRebuild(userId, epoch, { lanes: lanes ?? {}, gaps: { ...before?.gaps, ...gaps }, proofs }, deps)
+  else if (base === 'stale' && lanes !== null) applyLanes(userId, epoch, { lanes, proofs }, deps)
   const isNews = before === null || Object.keys(gaps).length > 0 || snapshots.length < before.snapshots.length
   // What is left out here is gone from the record with the next write, and from the store after it.
   const all = before?.snapshots.map(({ name }) => name) ?? []
-  return { base, checkpoint: { ...checkpoint, record: unpoint({ ...checkpoint.record, snapshots }, all) }, isNews }
+  return {
+    base,
+    checkpoint: { ...checkpoint, record: unpoint({ ...checkpoint.record, snapshots }, all) },
+    isNews,
+    last,
+  }
 }
+
+/**
+ * Positions of a checkpoint count where all that they have passed is known: up to the event that it names last. A stream
+ * that went back may have lost events that only another disk knows. Then this disk goes on from its own positions, or
+ * walks from the start: it passes over what it knows, and publishes the rest anew.
+ */
+function knowsEnd(userId: string, { pub, pubEventId, streamCreatedMs }: CheckpointRecord, store: UserStore): boolean {
+  if (pubEventId === null) return true
+  return store.read(userId, (db) => {
+    return readMeta(db)?.streamCreatedMs === streamCreatedMs && knownSeq(db, pubEventId) === pub
+  })
+}
+
+/** The same after the stream was read back. Of another stream than that of the checkpoint the base knows all. */
+const isOnStream = (userId: string, before: CheckpointRecord, store: UserStore): boolean =>
+  store.read(userId, (db) => readMeta(db)?.streamCreatedMs !== before.streamCreatedMs) ||
+  knowsEnd(userId, before, store)
+
+/** What this term publishes anew may come to stand where other disks know something else: they are told before. */
+async function noteLoss(
+  userId: string,
+  epoch: Epoch,
+  { record, revision }: Revised<CheckpointRecord>,
+  { checkpoints, log }: TakeoverDeps,
+): Promise<Revised<CheckpointRecord>> {
+  log.error({ pub: record.pub }, 'the stream has lost what others published; it is fetched anew')
+  const noted = { ...record, lostEpoch: epoch }
+  return { record: noted, revision: await checkpoints.write(userId, noted, revision) }
+}
+
+/** Since the disk was last used, somebody has published anew what the stream had lost. */
+const isOutdated = ({ local }: Disk, before: CheckpointRecord | null): boolean =>
+  local !== null && before?.lostEpoch !== undefined && compareEpochs(local.epoch, before.lostEpoch) < 0
 
 const lanesEpoch = (record: CheckpointRecord): Epoch => record.lanesEpoch ?? record.epoch
 

@@ -9,7 +9,7 @@ import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
 import { type AccountRef, accountName, type Epoch } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
-import type { Clock } from '../base/time.ts'
+import { type Clock, endsWithin } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Relay, RelayRun } from '../outbox/relay.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
@@ -33,7 +33,7 @@ const FLUSH_MS = 3_000
 const RELEASED: unknown = new Error('released')
 
 export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
-export type TenureDeps = TakeoverDeps &
+export type TenureDeps = Omit<TakeoverDeps, 'readBack'> &
   RevocationDeps & {
     accounts: Accounts
     snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
@@ -90,14 +90,13 @@ export class Tenure {
   }
 
   async #start(): Promise<void> {
-    const { base, checkpoint, isNews } = await takeOver(this.userId, this.epoch, this.#owner, this.#deps)
+    const { relay, earlyCheckpoint } = this.#deps
+    const readBack = (): Promise<number | null> => relay.readBack(this.userId, this.epoch, this.#lost.signal)
+    const parts = { ...this.#deps, readBack }
+    const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#owner, parts)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
-    const { relay, earlyCheckpoint } = this.#deps
-    // What was published from another disk is known before anything is fetched.
-    const isKnown = base === 'local' || base === 'new'
-    const last = isKnown ? null : await relay.readBack(this.userId, this.epoch, this.#lost.signal)
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
       owns: this.#owns,
@@ -230,7 +229,7 @@ export class Tenure {
     }
     await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
     if (this.#relay !== null && !this.#relay.isDrained && !this.#lost.signal.aborted) {
-      await this.#relay.drained(AbortSignal.any([this.#lost.signal, AbortSignal.timeout(FLUSH_MS)])).catch((error) => {
+      await endsWithin(this.#deps.clock, FLUSH_MS, this.#relay.drained(this.#lost.signal)).catch((error) => {
         this.#deps.log.debug({ err: error }, 'released before the outbox was empty; the next owner publishes the rest')
       })
     }

@@ -9,7 +9,7 @@ import type { Log } from '#shared/log.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
 import { systemClock } from '../base/time.ts'
-import { readMeta, setEpoch } from './meta.ts'
+import { beginRepair, readMeta, setEpoch } from './meta.ts'
 import type { UserReader, UserTx } from './prepared.ts'
 import { probeDataDir } from './probe.ts'
 import { CorruptError, type Database, DiskError, onDisk, openDatabase } from './sqlite.ts'
@@ -118,9 +118,15 @@ export class UserStore {
   /**
    * Opens or creates the database and makes `epoch` its term.
    * @param rebuilding its ledger is to be taken over from elsewhere: until that is done it is no base
+   * @param repairing what it knows of the stream is to be compared with all that stands there
    * @throws StaleEpochError when a higher term stands there; CorruptError, DiskError.
    */
-  adopt(userId: string, epoch: Epoch, rebuilding = false): { previous: Epoch | null; fresh: boolean } {
+  adopt(
+    userId: string,
+    epoch: Epoch,
+    rebuilding = false,
+    repairing = false,
+  ): { previous: Epoch | null; fresh: boolean } {
     const { tx, database } = this.#open(userId, 'create')
     return this.#onDisk(database.file, () =>
       database.sqlite
@@ -128,6 +134,7 @@ export class UserStore {
           const previous = this.#metaOf(tx)?.epoch ?? null
           if (previous !== null && compareEpochs(previous, epoch) > 0) this.#refuse(epoch, previous)
           setEpoch(tx, epoch, rebuilding)
+          if (repairing) beginRepair(tx)
           return { previous, fresh: previous === null }
         })
         .immediate(),

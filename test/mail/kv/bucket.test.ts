@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { jetstreamManager, StorageType } from '@nats-io/jetstream'
+import type { NatsConnection } from '#shared/nats.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE, bucketStream } from '#shared/subjects.ts'
 import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
@@ -10,6 +11,8 @@ import { startProxy } from '../../support/proxy.ts'
 import { keepCopy } from '../../support/roll-back.ts'
 import { until } from '../../support/until.ts'
 import { kvBox } from './support.ts'
+
+const openBuckets = (nc: NatsConnection): Promise<Buckets> => Buckets.open((name) => Bucket.open(nc, name))
 
 /** After a restart of the server each connection comes back in its own time. */
 const answering = (all: Buckets[]) =>
@@ -94,7 +97,7 @@ test('a bucket that was deleted and made again is told from the old one', async 
 test('a bucket that has fewer revisions than were written, read or followed went backwards; others are whole', async () => {
   await using box = await kvBox()
   const [writing, reading, following, blind] = await Promise.all(
-    Array.from({ length: 4 }, async () => Buckets.open(await box.connect())),
+    Array.from({ length: 4 }, async () => openBuckets(await box.connect())),
   )
   assert.ok(writing && reading && following && blind)
   const all = [writing, reading, following, blind]
@@ -132,7 +135,7 @@ test('a bucket that has fewer revisions than were written, read or followed went
 
 test('a bucket that seemed to have gone backwards and has not is left as it is', async () => {
   await using box = await kvBox()
-  const buckets = await Buckets.open(box.nc)
+  const buckets = await openBuckets(box.nc)
   const told: string[] = []
   const look = (): Promise<void> => buckets.verify((name, renewal) => async () => void told.push(`${name} ${renewal}`))
   const goBack = await keepCopy(box.server)
@@ -153,7 +156,7 @@ test('a bucket that seemed to have gone backwards and has not is left as it is',
 test('what is to be done about a new bucket is told once, and done again until that has succeeded', async () => {
   await using box = await kvBox()
   const jsm = await jetstreamManager(await box.connect('ops'))
-  const buckets = await Buckets.open(box.nc)
+  const buckets = await openBuckets(box.nc)
   const told: string[] = []
   const note: Noticed = (name, renewal) => async () => void told.push(`${name} ${renewal}`)
   let tries = 0
@@ -177,7 +180,7 @@ test('what is to be done about a new bucket is told once, and done again until t
 test('a bucket found new counts even when the look at the next one fails', async () => {
   await using box = await kvBox()
   const jsm = await jetstreamManager(await box.connect('ops'))
-  const buckets = await Buckets.open(box.nc)
+  const buckets = await openBuckets(box.nc)
   const told: string[] = []
   const note: Noticed = (name, renewal) => async () => void told.push(`${name} ${renewal}`)
   for (const name of [BUCKET_LEASES, BUCKET_ACCOUNTS]) await deleteStream(jsm, bucketStream(name))

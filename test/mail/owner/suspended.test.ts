@@ -24,11 +24,14 @@ const OF_A = belongTo('a')
 const USERS = [...OF_A, ...belongTo('b')]
 const owned = ({ supervisor }: Node): string[] => USERS.filter((user) => supervisor.owns(user))
 
-/** Bases of the take-overs so far that were not a user's first. */
-async function bases({ tenure }: Node): Promise<Record<string, number>> {
+/** Bases of the take-overs beyond those given: users may have moved while the two started. */
+async function bases({ tenure }: Node, before: Record<string, number> = {}): Promise<Record<string, number>> {
   const metric = await tenure.telemetry.registry.getSingleMetric('mailsync_takeovers_total')?.get()
-  const counts = metric?.values.map(({ labels, value }): [string, number] => [String(labels.base), value])
-  return Object.fromEntries(counts?.filter(([base, value]) => value > 0 && base !== 'new') ?? [])
+  const counts = metric?.values.map(({ labels, value }): [string, number] => {
+    const base = String(labels.base)
+    return [base, value - (before[base] ?? 0)]
+  })
+  return Object.fromEntries(counts?.filter(([, value]) => value > 0) ?? [])
 }
 
 /** A mail that comes after the twenty; a position behind it finds nothing more. */
@@ -78,6 +81,7 @@ async function comesBack(isAgedOut: boolean) {
   await using proxy = await startProxy(box.server.port)
   const { a, b } = await shared(box, proxy.port)
   const { sid } = a.supervisor.session
+  const begun = await bases(a)
   const past: Tenure[] = OF_A.flatMap((user) => a.supervisor.tenures.get(user) ?? [])
   proxy.hold('toServer')
   proxy.hold('toClient')
@@ -98,7 +102,7 @@ async function comesBack(isAgedOut: boolean) {
   await until('all of the past is lost', () => past.every(({ lost }) => lost.aborted))
   await until('it has its users back', () => owned(a).length === EACH && owned(b).length === EACH)
   const started = await until('they have started', async () => {
-    const counts = await bases(a)
+    const counts = await bases(a, begun)
     return Object.values(counts).reduce((sum, count) => sum + count, 0) >= EACH ? counts : null
   })
   await until('it polls', () => OF_A.every((user) => a.supervisor.tenures.get(user)?.pending === 0))

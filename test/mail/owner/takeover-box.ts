@@ -41,6 +41,8 @@ export async function takeoverBox() {
     firstSeq: 1,
     /** Sequences that it does not hold any more. */
     purged: new Set<number>(),
+    /** What a look at the stream brings into the ledger. */
+    readBack: async (_name: 'a' | 'b', _at: Epoch): Promise<number | null> => null,
     checkpoints,
     bucket,
     diskOf,
@@ -53,6 +55,7 @@ export async function takeoverBox() {
         log,
         streamFacts: async () => ({ ...(await extra.streamFacts()), firstSeq: box.firstSeq, lastSeq: 9_999 }),
         streamHolds: async (seq) => !box.purged.has(seq),
+        readBack: () => box.readBack(name, at),
       }),
     walk: (name: 'a' | 'b', at: Epoch, cursor: string, more: Partial<LaneState> = {}) =>
       diskOf(name).commit(USER, at, (tx) => putLane(tx, ACCOUNT, { ...newLane('history'), cursor, ...more })),

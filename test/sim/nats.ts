@@ -1,0 +1,46 @@
+/** NATS as one process has it: what services/mail/app/broker.ts is on a real server, with the same watch over it. */
+
+import type { Log } from '#shared/log.ts'
+import type { NatsConnection } from '#shared/nats.ts'
+import { BUCKET_STATE } from '#shared/subjects.ts'
+import { type Broker, watchBroker } from '../../services/mail/app/broker.ts'
+import type { Clock } from '../../services/mail/base/time.ts'
+import type { Bucket } from '../../services/mail/kv/bucket.ts'
+import { Buckets } from '../../services/mail/kv/buckets.ts'
+import { streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
+import { bucketOf, type SimBucket } from './bucket.ts'
+import { jetstreamOf, snapshotsOf } from './jetstream.ts'
+import type { Link } from './link.ts'
+import type { Surroundings } from './process.ts'
+
+type Nats = Pick<Broker, 'js' | 'jsm' | 'buckets' | 'streamFacts' | 'streamHolds' | 'watch'> & {
+  snapshots: ReturnType<typeof snapshotsOf>
+}
+type Own = { link: Link; clock: Clock; log: Log; disk: string; isGone(): boolean }
+
+/** @param own what the process has for itself */
+export async function natsOf(
+  { broker, mutant }: Pick<Surroundings, 'broker' | 'mutant'>,
+  { link, clock, log, disk, isGone }: Own,
+): Promise<Nats> {
+  const open = (name: string): SimBucket => bucketOf(broker, name, link, name !== BUCKET_STATE || mutant !== 'cas')
+  const buckets = await Buckets.open(async (name) => open(name) as Bucket)
+  const { js, jsm } = jetstreamOf(broker, link, disk)
+  const connection = { status: () => statusOf(link), isClosed: isGone } as NatsConnection
+  return {
+    js,
+    jsm,
+    buckets,
+    snapshots: snapshotsOf(broker, link),
+    streamFacts: streamFacts(jsm, clock),
+    streamHolds: streamHolds(jsm),
+    watch: (on, stop) => watchBroker(connection, () => buckets.verify(on.noticed), on, clock, log, stop),
+  }
+}
+
+async function* statusOf(link: Link): ReturnType<NatsConnection['status']> {
+  for (;;) {
+    await link.reconnected()
+    yield { type: 'reconnect', server: 'sim' }
+  }
+}
