@@ -8,10 +8,11 @@ import type { Clock } from '../../services/mail/base/time.ts'
 import type { Bucket } from '../../services/mail/kv/bucket.ts'
 import { Buckets } from '../../services/mail/kv/buckets.ts'
 import { streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
+import type { Broker as SimBroker } from './broker.ts'
 import { bucketOf, type SimBucket } from './bucket.ts'
 import { jetstreamOf, snapshotsOf } from './jetstream.ts'
 import type { Link } from './link.ts'
-import type { Surroundings } from './process.ts'
+import type { Mutant } from './mutants.ts'
 
 type Nats = Pick<Broker, 'js' | 'jsm' | 'buckets' | 'streamFacts' | 'streamHolds' | 'watch'> & {
   snapshots: ReturnType<typeof snapshotsOf>
@@ -20,7 +21,7 @@ type Own = { link: Link; clock: Clock; log: Log; disk: string; isGone(): boolean
 
 /** @param own what the process has for itself */
 export async function natsOf(
-  { broker, mutant }: Pick<Surroundings, 'broker' | 'mutant'>,
+  { broker, mutant }: { broker: SimBroker; mutant: Mutant | null },
   { link, clock, log, disk, isGone }: Own,
 ): Promise<Nats> {
   const open = (name: string): SimBucket => bucketOf(broker, name, link, name !== BUCKET_STATE || mutant !== 'cas')

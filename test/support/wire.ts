@@ -48,8 +48,9 @@ export class Wire {
   #sent(message: Msg): void {
     const batch = message.headers?.get('Nats-Batch-Id') ?? ''
     const parts = batch === '' ? [message] : [...(this.#batches.get(batch) ?? []), message]
-    const { reply } = message
-    if (reply === undefined) {
+    const { reply = '' } = message
+    // The client makes an empty one of none.
+    if (reply === '') {
       if (batch !== '') this.#batches.set(batch, parts)
       return
     }

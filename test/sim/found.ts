@@ -1,0 +1,39 @@
+/** Runs that failed once, cut down to what they needed. */
+import type { Plot } from './plot.ts'
+
+export const FOUND: readonly { what: string; seed: number; plot: Plot }[] = [
+  {
+    what: 'mail was lost that only the disk of another owner knew',
+    seed: 107,
+    plot: {
+      processes: ['a', 'b'],
+      users: [{ user: 'ada', mails: 2 }],
+      acts: [
+        { atMs: 2578, do: 'deliver', user: 'ada', mails: 3 },
+        { atMs: 3251, do: 'term', name: 'a', backMs: 2885 },
+        { atMs: 6212, do: 'fall', lostMs: { events: 3262, leases: 1779, state: 303, snapshots: 3250 }, downMs: 2973 },
+      ],
+    },
+  },
+  {
+    what: 'mail was published twice where a sequence was by chance the right one',
+    seed: 586,
+    plot: {
+      processes: ['a', 'b'],
+      users: [{ user: 'ada', mails: 5 }],
+      acts: [
+        { atMs: 235, do: 'crash', name: 'c', effects: 113, wipe: false, backMs: 897 },
+        { atMs: 494, do: 'deliver', user: 'ada', mails: 1 },
+        { atMs: 5530, do: 'deliver', user: 'ada', mails: 2 },
+        { atMs: 7712, do: 'deliver', user: 'ada', mails: 3 },
+        { atMs: 8133, do: 'deliver', user: 'ada', mails: 4 },
+        { atMs: 8746, do: 'expire', user: 'ada' },
+        { atMs: 10855, do: 'deliver', user: 'ada', mails: 1 },
+        { atMs: 10922, do: 'fall', lostMs: { events: 3918, leases: 2176, state: 1372, snapshots: 2688 }, downMs: 2808 },
+        { atMs: 13740, do: 'loss', name: 'a', part: 0.17162436374928802, ms: 2148 },
+        { atMs: 13792, do: 'deliver', user: 'ada', mails: 2 },
+        { atMs: 14900, do: 'term', name: 'a', backMs: 2464 },
+      ],
+    },
+  },
+]
