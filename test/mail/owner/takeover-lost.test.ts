@@ -61,7 +61,7 @@ test('a new disk walks from the start', async () => {
   assert.deepEqual(box.lanes('a'), [], 'no position of the checkpoint')
 })
 
-test('control: with the event on the stream the positions of the checkpoint count', async () => {
+test('with the event on the stream the positions of the checkpoint count', async () => {
   await using box = await takeoverBox()
   await bHasPublished(box)
   holds(box, 9)
