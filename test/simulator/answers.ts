@@ -1,5 +1,5 @@
 /** Owns the error bodies of both providers in their own shapes. Refuses to decide when they are due. */
-import type { Answer } from './types.ts'
+import type { Answer, ForgottenState } from './types.ts'
 
 interface GoogleErrorFacts {
   domain?: string
@@ -71,12 +71,7 @@ export function graphUnauthenticated(): Answer {
   })
 }
 
-export function graphGone(
-  code: 'resyncRequired' | 'SyncStateNotFound',
-  location: string,
-  generation = 0,
-  highest = 0,
-): Answer {
+export function graphGone(code: ForgottenState, location: string, generation = 0, highest = 0): Answer {
   const message =
     code === 'resyncRequired'
       ? 'Resync required. Replace any local items with the server version.'

@@ -120,7 +120,9 @@ function ask(world: World, room: Room, known: Known, request: SimRequest, fault:
       const token = request.url.searchParams.get('pageToken') ?? Buffer.from(`${start}.${start}`).toString('base64url')
       return { status: 200, body: { nextPageToken: token, historyId: String(box.historyId()) } }
     }
-    return answerGmail(box, known.route, request, { paging: world.options.paging, nowMs: world.clock.now() })
+    const nowMs = world.clock.now()
+    const lateMs = fault?.type === 'lateHistory' ? fault.ms : 0
+    return answerGmail(box, known.route, request, { paging: world.options.paging, nowMs, lateMs })
   }
   if (known.kind === 'graph' && box.provider === 'microsoft') {
     return answerGraph(box, known.route, request, {

@@ -160,6 +160,52 @@ test('a history page may lack its records and still go on; bare records come on 
   )
 })
 
+test('history may lag, come as one record, with a broken one, or with its id as a number', async () => {
+  let now = Date.UTC(2026, 0, 1)
+  await using simulator = await startSimulator({ now: () => now })
+  const who = simulator.addMailbox({ ...google, n: 1 })
+  const { body: profile } = await gmail<{ historyId: string }>(simulator, who, 'profile')
+  const ids = [1, 2, 3].map(() => {
+    now += 1000
+    return simulator.mutate({ type: 'deliver', ...google })
+  })
+  const ask = async (fault: Fault) => {
+    once(simulator, fault)
+    const path = `history?startHistoryId=${profile.historyId}`
+    return (
+      await gmail<{ history?: ({ messagesAdded?: { message: { id: string } }[] } | null)[]; historyId: unknown }>(
+        simulator,
+        who,
+        path,
+      )
+    ).body
+  }
+  const added = ({ history = [] }: Awaited<ReturnType<typeof ask>>) =>
+    history.map((record) => record?.messagesAdded?.map(({ message }) => message.id) ?? [])
+  const whole = await ask({ type: 'lateHistory', ms: 0 })
+  assert.deepEqual(
+    added(whole),
+    ids.map((id) => [id]),
+  )
+  const late = await ask({ type: 'lateHistory', ms: 1500 })
+  assert.deepEqual(
+    added(late),
+    ids.slice(0, 1).map((id) => [id]),
+  )
+  assert.ok(BigInt(String(late.historyId)) < BigInt(String(whole.historyId)))
+  assert.equal((await ask({ type: 'lateHistory', ms: 60_000 })).historyId, profile.historyId)
+  assert.deepEqual(added(await ask({ type: 'oneRecord' })), [ids])
+  assert.deepEqual(added(await ask({ type: 'brokenItem' })), [[], ...ids.slice(1).map((id) => [id])])
+  assert.equal((await ask({ type: 'numberIds' })).historyId, Number(whole.historyId))
+})
+
+test('a small body can unpack to more than anybody wants to hold', async () => {
+  await using simulator = await startSimulator()
+  const who = simulator.addMailbox({ ...google, n: 1 })
+  once(simulator, { type: 'gzipBomb' })
+  assert.ok((await raw(simulator, who, '/gmail/v1/users/me/profile')).length > 48 << 20)
+})
+
 test('mail can vanish between list and get, and a new mail can be unknown for a while', async () => {
   let now = Date.UTC(2026, 0, 1)
   await using simulator = await startSimulator({ now: () => now })

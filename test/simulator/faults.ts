@@ -157,6 +157,20 @@ function withBareRecord(list: unknown[]): unknown[] {
   return [{ id: first.id, messages: first.messages }, ...list]
 }
 
+/** The records of a page as one, as Gmail writes what happened at the same time. */
+function asOneRecord(list: unknown[]): unknown[] {
+  const one: Record<string, unknown> = {}
+  for (const record of list as Record<string, unknown>[])
+    for (const [name, value] of Object.entries(record))
+      one[name] = Array.isArray(value) ? [...((one[name] as unknown[] | undefined) ?? []), ...value] : value
+  return list.length === 0 ? list : [one]
+}
+
+function withNumberIds(body: Json): Json {
+  const { historyId } = body
+  return typeof historyId === 'string' ? { ...body, historyId: Number(historyId) } : body
+}
+
 /** Faults that change a good answer. */
 export function distorted(fault: Fault | undefined, answer: Answer): Answer {
   if (!fault || answer.status !== 200 || typeof answer.body !== 'object') return answer
@@ -172,6 +186,12 @@ export function distorted(fault: Fault | undefined, answer: Answer): Answer {
       return { ...answer, body: wrongTypes(body) }
     case 'messagesOnly':
       return { ...answer, body: mapList(body, ['history'], withBareRecord) }
+    case 'oneRecord':
+      return { ...answer, body: mapList(body, ['history'], asOneRecord) }
+    case 'brokenItem':
+      return { ...answer, body: mapList(body, LISTS, ([, ...list]) => [null, ...list]) }
+    case 'numberIds':
+      return { ...answer, body: withNumberIds(body) }
     case 'emptyBody':
       return { ...answer, body: '' }
     default:

@@ -22,15 +22,23 @@ function historyJson(box: GmailMailbox, record: HistoryRecord): gmail_v1.Schema$
   }
 }
 
+/** What had happened by then, null = everything, and the newest id of it. */
+function known(box: GmailMailbox, records: readonly HistoryRecord[], untilMs: number | null, start: string) {
+  if (untilMs === null) return { records, historyId: String(box.historyId()) }
+  const old = records.filter(({ atMs }) => atMs <= untilMs)
+  return { records: old, historyId: String(old.at(-1)?.id ?? start) }
+}
+
 /** Chronological; the start is exclusive; the page token continues after a record of the same start. */
-export function gmailHistory(box: GmailMailbox, query: URLSearchParams, limit: number): Answer {
+export function gmailHistory(box: GmailMailbox, query: URLSearchParams, limit: number, untilMs: number | null): Answer {
   const start = query.get('startHistoryId') ?? ''
   if (!/^\d{1,20}$/.test(start)) return googleBadRequest('Invalid startHistoryId')
   const token = query.get('pageToken')
   const after = token === null ? null : /^(\d+)\.(\d+)$/.exec(Buffer.from(token, 'base64url').toString())
   if (token !== null && after?.[1] !== start) return googleBadRequest('Invalid pageToken')
-  const records = box.historySince(BigInt(start))
-  if (!records) return googleNotFound()
+  const since = box.historySince(BigInt(start))
+  if (!since) return googleNotFound()
+  const { records, historyId } = known(box, since, untilMs, start)
   const types = query.getAll('historyTypes')
   const label = query.get('labelId')
   const wanted = records.filter(
@@ -44,7 +52,7 @@ export function gmailHistory(box: GmailMailbox, query: URLSearchParams, limit: n
   const body: gmail_v1.Schema$ListHistoryResponse = {
     ...(page.length > 0 && { history: page.map((record) => historyJson(box, record)) }),
     ...(last && wanted.length > limit && { nextPageToken: Buffer.from(`${start}.${last.id}`).toString('base64url') }),
-    historyId: String(box.historyId()),
+    historyId,
   }
   return { status: 200, body }
 }

@@ -147,6 +147,8 @@ function change(
 interface GmailContext {
   paging: Paging
   nowMs: number
+  /** How far history lags behind. */
+  lateMs: number
 }
 
 /** Answers one Gmail request that is already let in. */
@@ -172,7 +174,7 @@ export function answerGmail(box: GmailMailbox, route: GmailRoute, request: SimRe
     case 'gmail.messages.get':
       return get(box, route.id, query)
     case 'gmail.history.list':
-      return gmailHistory(box, query, limitOf(query))
+      return gmailHistory(box, query, limitOf(query), context.lateMs > 0 ? context.nowMs - context.lateMs : null)
     case 'gmail.watch': {
       const expiration = String(context.nowMs + 7 * 86_400_000)
       return {

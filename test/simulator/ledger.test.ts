@@ -11,7 +11,13 @@ function ledgerAt(start: number) {
     now += ms
   }
   const clock = { now: () => now, advance }
-  return { clock, ledger: createLedger('2026-05', clock, 0) }
+  return {
+    clock,
+    ledger: createLedger(
+      { profile: '2026-05', graceMs: 0, monoMs: () => performance.now(), projectPerMin: undefined },
+      clock,
+    ),
+  }
 }
 
 const reasonOf = (answer: Answer | null) =>

@@ -76,7 +76,7 @@ interface Account {
   inflight: number
   peakInflight: number
   reopensAtMs: number
-  /** Real time (monotonic ms) at which the announcement had been sent; null while it is on its way. */
+  /** Monotonic ms at which the announcement had been sent; null while it is on its way. */
   announcedAt: number | null
   /** Closed by the quota itself, not by a scripted fault. */
   closed: boolean
@@ -168,8 +168,15 @@ function snapshotOf(books: Books, now: number): LedgerSnapshot {
 
 export type Ledger = ReturnType<typeof createLedger>
 
-/** `graceMs`: requests that arrive so soon after an announcement were sent before it was read. */
-export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: number, projectPerMin?: number) {
+interface LedgerOptions {
+  profile: QuotaProfile
+  /** Requests that arrive so soon after an announcement were sent before it was read. */
+  graceMs: number
+  monoMs: () => number
+  projectPerMin: number | undefined
+}
+
+export function createLedger({ profile, graceMs, monoMs, projectPerMin }: LedgerOptions, clock: Clock) {
   const limits = { ...LIMITS[profile], ...(projectPerMin === undefined ? {} : { projectPerMin }) }
   const day = { number: 0, units: 0 }
   const project = createWindow(1000, 60)
@@ -193,7 +200,7 @@ export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: numbe
       account.inflight++
       account.peakInflight = Math.max(account.peakInflight, account.inflight)
       const sentMs = account.announcedAt
-      const isTold = sentMs !== null && performance.now() >= sentMs + graceMs
+      const isTold = sentMs !== null && monoMs() >= sentMs + graceMs
       account.isEarly = isTold && clock.now() < account.reopensAtMs
       if (account.isEarly) account.early++
       return account.inflight
@@ -203,7 +210,7 @@ export function createLedger(profile: QuotaProfile, clock: Clock, graceMs: numbe
     leave: (provider: ProviderName, user: string): void => {
       const account = accountOf(provider, user)
       account.inflight--
-      account.announcedAt ??= performance.now()
+      account.announcedAt ??= monoMs()
     },
 
     /** null = paid; otherwise the provider's refusal. Parts of a batch do not count as parallel requests. */

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { answerControl } from './control.ts'
 import { dispatch } from './dispatch.ts'
 import type { LedgerSnapshot } from './ledger.ts'
-import { send } from './transport.ts'
+import { createGone, realTime, send } from './transport.ts'
 import type {
   Answer,
   Credentials,
@@ -19,6 +19,7 @@ import type {
   QuotaProfile,
   Rule,
   SimRequest,
+  Time,
   Truth,
 } from './types.ts'
 import { createWorld, type WorldOptions } from './world.ts'
@@ -35,6 +36,10 @@ export interface SimulatorOptions {
   paging?: Paging
   /** Wall clock in epoch ms. */
   now?: () => number
+  /** Monotonic ms and sleeps, so that a test can run the simulator in virtual time; default is real time. */
+  time?: Time
+  /** How long each answer takes, in ms; default 0. */
+  latencyMs?: () => number
   /** Most items of a Graph page, whatever `Prefer: odata.maxpagesize` asks for; default 1000. */
   pageSizeGraph?: number
   /** Life of access tokens in seconds; default 3600. */
@@ -110,6 +115,7 @@ function worldOptions(options: SimulatorOptions): WorldOptions {
     googleRotation: options.googleRotation ?? 'never',
     strictRotation: options.strictRotation ?? false,
     graceMs: options.graceMs ?? 1_000,
+    monoMs: (options.time ?? realTime).monoMs,
     projectPerMin: options.projectPerMin,
   }
 }
@@ -130,21 +136,31 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     world = createWorld(worldOptions(options))
   }
   const closing = new AbortController()
+  const time = options.time ?? realTime
   let url = ''
 
   const serve = async (message: IncomingMessage, response: ServerResponse): Promise<void> => {
     const request = await readRequest(message, url)
     if (request.url.pathname.startsWith('/__sim/')) {
-      return send(response, answerControl(world, request, reset), Date.now(), undefined, closing.signal)
+      return send(response, answerControl(world, request, reset), {
+        nowMs: Date.now(),
+        fault: undefined,
+        time,
+        gone: closing.signal,
+      })
     }
     const { answer, fault, done } = dispatch(world, request)
     response.once('close', done)
     options.onAnswer?.(world.log.at(-1)?.route ?? '', answer, fault?.type)
-    await send(response, answer, world.clock.now(), fault, closing.signal)
+    const gone = createGone(response, closing.signal)
+    const latencyMs = options.latencyMs?.() ?? 0
+    if (latencyMs > 0) await time.sleep(latencyMs, gone)
+    await send(response, answer, { nowMs: world.clock.now(), fault, time, gone })
   }
   const server = createServer((message, response) => {
     serve(message, response).catch((error: unknown) => {
-      if (closing.signal.aborted) return
+      // Whoever asked is gone, or all of it ends.
+      if (closing.signal.aborted || (error instanceof Error && error.name === 'AbortError')) return
       // A fault of the simulator itself must be seen, not look like a provider.
       process.stderr.write(`simulator: ${error instanceof Error ? error.stack : String(error)}\n`)
       response.destroy()

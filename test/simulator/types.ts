@@ -79,6 +79,9 @@ export type Mutation =
   | ({ type: 'createFolder'; name: string } & Target)
   | ({ type: 'deleteFolder'; folder: string } & Target)
 
+/** How Graph says that the state behind a link is gone. */
+export type ForgottenState = 'resyncRequired' | 'SyncStateNotFound' | 'syncStateInvalid'
+
 export type Fault =
   | { type: '429'; retryAfter: number }
   | { type: '403rate'; retryAfter: number; reason?: 'rateLimitExceeded' | 'userRateLimitExceeded' }
@@ -94,10 +97,16 @@ export type Fault =
   /** Graph mails with few properties; a page without items and a next link; a history record with bare `messages`. */
   | { type: 'partialItems' | 'historyLess' | 'messagesOnly' }
   | { type: 'dropField'; field: string }
+  /** The first item of a list is no item; Gmail's history ids as JSON numbers; all changes of a history page in one record. */
+  | { type: 'brokenItem' | 'numberIds' | 'oneRecord' }
+  /** Gmail's history does not know yet what happened in the last `ms`. */
+  | { type: 'lateHistory'; ms: number }
+  /** A small body that grows to 48 MiB. */
+  | { type: 'gzipBomb' }
   | { type: 'vanish'; count?: number }
   | { type: 'transient404'; ms: number }
   | { type: 'expireHistory' }
-  | { type: 'expireDelta'; code: 'resyncRequired' | 'SyncStateNotFound' }
+  | { type: 'expireDelta'; code: ForgottenState }
   | { type: 'badPageToken'; reason?: string }
   | { type: '401untilRefresh' | 'invalid_grant' | 'invalid_client' | 'token5xx' }
   | { type: 'clockSkew'; s: number }
@@ -162,6 +171,12 @@ export interface Answer {
   headers?: Record<string, string>
   /** An object is sent as JSON, a string as it is, undefined as no body. */
   body?: object | string
+}
+
+/** Monotonic time; a sleep rejects with an AbortError when it ends early. */
+export interface Time {
+  monoMs: () => number
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
 export interface Clock {

@@ -32,6 +32,7 @@ export interface WorldOptions {
   googleRotation: 'never' | 'sometimes'
   strictRotation: boolean
   graceMs: number
+  monoMs: () => number
   projectPerMin: number | undefined
 }
 
@@ -87,7 +88,7 @@ export function createWorld(options: WorldOptions): World {
     clock,
     auth,
     faults: createFaults(options.seed),
-    ledger: createLedger(options.profile, clock, options.graceMs, options.projectPerMin),
+    ledger: createLedger(options, clock),
     log,
     record: (entry) => {
       log.push(entry)

@@ -34,9 +34,10 @@ export type Providers = AsyncDisposable & {
   identify(account: AccountRef, mailbox: string | null, tokens: HandedTokens, signal: AbortSignal): Promise<Identified>
 }
 
-export function createProviders(config: Config, clock: Clock): Providers {
-  const http = createHttp({ clock })
-  const grantHttp = createHttp({ clock, ...GRANT_HTTP })
+/** @param connect makes the way to the providers; a test counts what is under way on it. */
+export function createProviders(config: Config, clock: Clock, connect: typeof createHttp = createHttp): Providers {
+  const http = connect({ clock })
+  const grantHttp = connect({ clock, ...GRANT_HTTP })
   const byName = {
     google: createGmail({ baseUrl: config.gmail.baseUrl, getUnits: config.gmail.getUnits, http, clock }),
     microsoft: createOutlook({ baseUrl: config.graph.baseUrl, http }),

@@ -21,6 +21,8 @@ export class AccountState {
   readonly lanes = new Map<string, LaneState>()
   /** Done lanes whose last page said that there is more. */
   readonly more = new Set<string>()
+  /** Lanes whose page had items that cannot be read, and how often in a row it was asked for. */
+  readonly brokenPages = new Map<string, number>()
   bound = false
   /** Wall clock in ms since when this worker could have polled. */
   sinceMs = 0

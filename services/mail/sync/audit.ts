@@ -31,8 +31,11 @@ const FRESH_S = 600
 /** Every walk has reached its end, and nothing waits to be fetched. */
 export const isWalked = ({ lanes, queue }: AccountState): boolean => backfillDone([...lanes.values()], queue.waiting)
 export const isAuditing = ({ lanes }: AccountState): boolean => [...lanes.keys()].some(isAudit)
-/** Known to have everything: only then may anybody be told that the account is live. */
-export const isComplete = (state: AccountState): boolean => isWalked(state) && state.audit.provenMs !== null
+/** New mail that a poll has just listed is fetched at once: that is no backfill, though not everything is there. */
+const isBackfilled = ({ lanes, queue }: AccountState): boolean =>
+  backfillDone([...lanes.values()], queue.waiting - queue.urgent)
+/** Known to have everything that is not new: only then may anybody be told that the account is live. */
+export const isComplete = (state: AccountState): boolean => isBackfilled(state) && state.audit.provenMs !== null
 
 /**
  * Begins an audit, unless one runs, or a walk that proves the account by itself. @throws as a commit of the store does

@@ -12,6 +12,9 @@ import { counted, isAuditing, isWalked, noteAudit } from './audit.ts'
 import { type Committed, commitPage, isIdle, movedLanes, newLane, type Step } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
 
+/** So often is a page asked for that has items which cannot be read. */
+const BROKEN_ASKS = 3
+
 /** Asks the provider for one page of the lane and commits it. */
 export async function runLane(worker: LaneHost, lane: string, signal: AbortSignal): Promise<void> {
   const { deps, state } = worker
@@ -42,7 +45,22 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   // The lane was started over or dropped while the page was on its way: the page is no longer part of any walk.
   if (current === undefined || current.cursor !== asked.cursor || current.resets !== asked.resets) return
   if (!deps.owns()) return
+  refuseBrokenItems(worker, lane, page)
   settle(worker, { lane, page, taken, cost: spent.cost })
+}
+
+/**
+ * An item that cannot be read may be a mail that only this answer has spoilt: the page is asked for again before the item is
+ * passed over. Not more often, because Graph soon forgets a link that was followed.
+ * @throws ProviderError transient, code BAD_ITEM
+ */
+function refuseBrokenItems({ state }: LaneHost, lane: string, page: Page): void {
+  const asked = (state.brokenPages.get(lane) ?? 0) + 1
+  if (page.skipped === 0 || asked >= BROKEN_ASKS) state.brokenPages.delete(lane)
+  else {
+    state.brokenPages.set(lane, asked)
+    throw new ProviderError('transient', { operation: lane, status: 200, code: 'BAD_ITEM' })
+  }
 }
 
 /** A page without ids, as most polls are, needs no database to be open. */

@@ -27,10 +27,8 @@ const CONFIG = readConfig({
 class Fleet {
   readonly clock = new ManualClock()
   readonly #ledger = createLedger(
-    'fast',
+    { profile: 'fast', graceMs: 0, monoMs: () => this.clock.monoMs(), projectPerMin: PROJECT_PER_MIN },
     { now: () => this.clock.wallMs(), advance: () => undefined },
-    0,
-    PROJECT_PER_MIN,
   )
   readonly #instances = new Map<string, { providers: Providers; stop: AbortController; done: Promise<unknown> }>()
   readonly #divided: boolean

@@ -10,6 +10,12 @@ export class ManualClock implements Clock {
   #passedMs = 0
   #jumpedMs = 0
   readonly #sleepers = new Set<Sleeper>()
+  readonly #settle: () => Promise<unknown>
+
+  /** @param settle ends when all that follows from a sleep has happened. */
+  constructor(settle: () => Promise<unknown> = () => turn()) {
+    this.#settle = settle
+  }
 
   wallMs(): number {
     return START_WALL_MS + this.#passedMs + this.#jumpedMs
@@ -50,15 +56,15 @@ export class ManualClock implements Clock {
   /** Lets time pass, sleep by sleep, each with all that follows from it. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#passedMs + ms
-    await turn()
+    await this.#settle()
     for (;;) {
       const [next] = [...this.#sleepers].toSorted((a, b) => a.atMs - b.atMs)
       if (next === undefined || next.atMs > endMs) break
       this.#passedMs = Math.max(this.#passedMs, next.atMs)
       next.wake()
-      await turn()
+      await this.#settle()
     }
     this.#passedMs = endMs
-    await turn()
+    await this.#settle()
   }
 }

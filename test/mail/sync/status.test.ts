@@ -5,7 +5,7 @@ import { AccountStatus } from '#shared/contract.ts'
 import type { LaneState } from '../../../services/mail/base/model.ts'
 import { AccountState } from '../../../services/mail/sync/account-state.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
-import { accountStatus, type StatusInput } from '../../../services/mail/sync/status.ts'
+import { accountStatus, isQuiet, type StatusInput } from '../../../services/mail/sync/status.ts'
 import { syncRow } from '../../../services/mail/sync/sync-row.ts'
 import { PROVEN } from './plain-worker.ts'
 
@@ -32,25 +32,33 @@ function liveState(change: (state: AccountState) => void = () => undefined): Acc
 const queue = (state: AccountState, depth: Partial<AccountState['queue']>): AccountState =>
   Object.assign(state, { queue: { ...state.queue, ...depth } })
 
+const inputOf = (state: AccountState): StatusInput => ({
+  provider: 'google',
+  inboxId: 'primary',
+  state,
+  outbox: QUIET,
+  polled: (lane) => lane === 'history',
+  nowMs: NOW,
+  intervalMs: 30_000,
+  slot: ((NOW - 1_000) % 30_000) / 30_000,
+  instance: 'a',
+})
+
 function statusOf(state: AccountState, more: Partial<StatusInput> = {}): AccountStatus {
-  const status = accountStatus({
-    provider: 'google',
-    inboxId: 'primary',
-    state,
-    outbox: QUIET,
-    polled: (lane) => lane === 'history',
-    nowMs: NOW,
-    intervalMs: 30_000,
-    slot: ((NOW - 1_000) % 30_000) / 30_000,
-    instance: 'a',
-    ...more,
-  })
-  return v.parse(AccountStatus, status)
+  return v.parse(AccountStatus, accountStatus({ ...inputOf(state), ...more }))
 }
 const word = (state: AccountState, more: Partial<StatusInput> = {}): [string, string | null] => {
   const { state: shown, last_error } = statusOf(state, more)
   return [shown, last_error?.code ?? null]
 }
+
+test('a live account stays live while new mail is fetched, and is not at rest meanwhile', () => {
+  const live = liveState((state) => queue(state, { entries: 3, waiting: 3, urgent: 3 }))
+  assert.deepEqual(word(live), ['live', null])
+  assert.equal(syncRow(live, NOW).status, 'LIVE')
+  assert.equal(isQuiet(inputOf(live)), false)
+  assert.equal(isQuiet(inputOf(liveState())), true)
+})
 
 test('an account goes from connecting over backfilling to live', () => {
   const state = new AccountState()
@@ -61,6 +69,7 @@ test('an account goes from connecting over backfilling to live', () => {
   assert.deepEqual(word(state), ['backfilling', null])
   assert.deepEqual(word(liveState((live) => live.lanes.set('enum', newLane('enum')))), ['backfilling', null])
   assert.deepEqual(word(liveState((live) => queue(live, { waiting: 1 }))), ['backfilling', null])
+  assert.deepEqual(word(liveState((live) => queue(live, { waiting: 2, urgent: 1 }))), ['backfilling', null])
   assert.deepEqual(word(liveState()), ['live', null])
 })
 

@@ -41,7 +41,7 @@ export function storedTree(request: Pick<PageRequest, 'cursorOf'>): Tree {
 
 /**
  * Finds the well-known folders that nobody has named yet; some appear only when they are first used, and not every mailbox
- * understands every name. A refused name means "not here", but for the names that keep mail in: as long as one of those is
+ * understands every name. A name that is not understood means "not here", but for the names that keep mail in: as long as one of those is
  * refused and a folder has no other name, that folder may be the bin, and the tree is not taken.
  */
 async function nameWellKnown(client: GraphClient, tree: Tree, call: Call): Promise<void> {
@@ -52,7 +52,7 @@ async function nameWellKnown(client: GraphClient, tree: Tree, call: Call): Promi
     try {
       return (await inTurn(call, (turn) => client.folder(turn, name))).id
     } catch (error) {
-      if (!(error instanceof ProviderError) || error.kind !== 'rejected') throw error
+      if (!(error instanceof ProviderError) || error.kind !== 'rejected' || error.facts.status === 403) throw error
       if (MUST_BE_NAMED.includes(name) && !isNotFound(error)) refused.push(error)
       return ''
     }

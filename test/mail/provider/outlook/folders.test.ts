@@ -61,6 +61,14 @@ describe('a folder tree of Outlook', () => {
     assert.deepEqual(lanes, ['folders', 'folder:in', 'drain'], 'no folder is left that could be it')
   })
 
+  it('is not taken when the grant is refused for one name: chats and conflicts would pass for mail', async () => {
+    const conversationhistory: JsonAnswer = {
+      status: 403,
+      body: { error: { code: 'ErrorAccessDenied', message: 'x' } },
+    }
+    await assert.rejects(walked([INBOX, OWN], { inbox: 'in', conversationhistory }, NOT_FOUND), { kind: 'rejected' })
+  })
+
   it('is asked for again when the provider was down for one name', async () => {
     const down: JsonAnswer = { status: 503, body: { error: { code: 'ServiceUnavailable', message: 'x' } } }
     await assert.rejects(walked([INBOX], { inbox: 'in', archive: down }, NOT_FOUND), { kind: 'transient' })
