@@ -21,6 +21,7 @@ async function depsOf(world: World, tokens: TokenProvider) {
   assert.ok(found !== null)
   const parts: Partial<Record<keyof WorkerParts, unknown>> = {
     config: { syncIntervalMs: 1 },
+    controls: {},
     providers: { byName: {}, limiter: () => null },
     accounts: world.records,
     claims: { claim: async ({ inboxId }: AccountRef) => inboxId },
