@@ -85,7 +85,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
 /** Nothing is left to do for the account but polls. */
 export function isQuiet(input: StatusInput): boolean {
   const { state, outbox } = input
-  if (outbox.pending > 0 || [...state.lanes.keys()].some(isRewalk)) return false
+  if (outbox.pending > 0 || !isWalked(state) || [...state.lanes.keys()].some(isRewalk)) return false
   return stateOf(input, currentFault(input)) === 'live'
 }
 
