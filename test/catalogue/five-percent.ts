@@ -35,26 +35,31 @@ const EVERY: readonly Fault[] = [
   { type: 'numberIds' },
   { type: 'lateHistory', ms: 60_000 },
   { type: 'transient404', ms: 4_000 },
-  { type: 'badPageToken' },
   { type: '401untilRefresh' },
   { type: 'invalid_grant' },
   { type: 'invalid_client' },
   { type: 'token5xx' },
   { type: 'clockSkew', s: 3_600 },
 ]
+const FORGETFUL: readonly Fault[] = [
+  ...(['resyncRequired', 'SyncStateNotFound', 'syncStateInvalid'] as const).map(
+    (code): Fault => ({ type: 'expireDelta', code }),
+  ),
+  { type: 'badPageToken' },
+]
+/** A delta walk that is forgotten begins anew: one of a hundred pages would never end if one in twenty were. */
+const FORGOTTEN_MOST = 5
 /** Those that only one of the providers has, or that mean something only on a list. */
 const OF_PROVIDER: Record<ProviderName, readonly Rule[]> = {
   google: [
     { fault: { type: '403rate', retryAfter: 7 } },
     { fault: { type: '400precondition' } },
+    { fault: { type: 'badPageToken' } },
     { match: { route: 'gmail.history.list' }, fault: { type: 'expireHistory' } },
     { match: { route: 'gmail.messages.list' }, fault: { type: 'vanish' } },
   ],
   microsoft: [
-    ...(['resyncRequired', 'SyncStateNotFound', 'syncStateInvalid'] as const).map((code) => ({
-      match: { route: 'graph.messages.delta' },
-      fault: { type: 'expireDelta' as const, code },
-    })),
+    ...FORGETFUL.map((fault) => ({ match: { route: 'graph.messages.delta' }, fault, times: FORGOTTEN_MOST })),
     { match: { route: 'graph.messages.delta' }, fault: { type: 'vanish' } },
   ],
 }
@@ -73,7 +78,7 @@ const ROUTES: Record<ProviderName, readonly string[]> = {
 function spoil(box: Box): void {
   // Each costs a second of real time to unpack.
   box.fault({ type: 'gzipBomb' }, { p: SHARE }, 3)
-  for (const { match, fault } of OF_PROVIDER[box.provider]) box.fault(fault, { ...match, p: SHARE })
+  for (const { match, fault, times } of OF_PROVIDER[box.provider]) box.fault(fault, { ...match, p: SHARE }, times)
   for (const route of ROUTES[box.provider]) {
     for (const fault of EVERY) box.fault(fault, { route, p: SHARE })
     for (const field of FIELDS) box.fault({ type: 'dropField', field }, { route, p: SHARE / FIELDS.length })
