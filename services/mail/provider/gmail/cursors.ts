@@ -1,7 +1,7 @@
 /** The stored positions of Gmail's lanes: JSON, checked on reading. A cursor that cannot be read is `gone`. */
 import * as v from 'valibot'
 import { token } from '../answer.ts'
-import { ProviderError } from '../provider.ts'
+import { readCursor } from '../cursor.ts'
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
@@ -33,23 +33,13 @@ export type RefillCursor = v.InferOutput<typeof Refill>
 /** Older page tokens are not trusted: the pass starts again, which costs 5 units per 500 ids. */
 export const PAGE_TOKEN_LIFE_MS = 3_600_000
 
-function read<Schema extends v.GenericSchema>(schema: Schema, cursor: string, operation: string) {
-  try {
-    const result = v.safeParse(schema, JSON.parse(cursor))
-    if (result.success) return result.output
-  } catch (cause) {
-    throw new ProviderError('gone', { operation, code: 'CURSOR_UNREADABLE' }, { cause })
-  }
-  throw new ProviderError('gone', { operation, code: 'CURSOR_UNREADABLE' })
-}
-
-export const readHistory = (cursor: string): HistoryCursor => read(History, cursor, 'gmail.history.list')
+export const readHistory = (cursor: string): HistoryCursor => readCursor(History, cursor, 'gmail.history.list')
 export const readEnum = (cursor: string | null): EnumCursor =>
-  cursor === null ? { pass: 1, fresh: 0 } : read(Enum, cursor, 'gmail.messages.list')
+  cursor === null ? { pass: 1, fresh: 0 } : readCursor(Enum, cursor, 'gmail.messages.list')
 /** A page token that is too old is left out: the pass starts again. */
 export function readRefill(cursor: string | null, nowMs: number): RefillCursor {
   if (cursor === null) return { pass: 1, fresh: 0, at: 0 }
-  const stored = read(Refill, cursor, 'gmail.messages.list')
+  const stored = readCursor(Refill, cursor, 'gmail.messages.list')
   const { pass, fresh, page, atMs = 0 } = stored
   return page !== undefined && nowMs - atMs > PAGE_TOKEN_LIFE_MS ? { pass, fresh, at: 0 } : stored
 }

@@ -5,9 +5,10 @@
 import * as v from 'valibot'
 import { auditLane, isFolderLane } from '../../base/model.ts'
 import { refuseUnreadablePage, token } from '../answer.ts'
+import { readCursor } from '../cursor.ts'
 import type { Fetcher } from '../drain.ts'
 import { fetchMissing } from '../fetch-missing.ts'
-import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
+import { type Call, emptyPage, type Page, type PageRequest } from '../provider.ts'
 import type { GraphClient } from './client.ts'
 import { isNotFound } from './errors.ts'
 import { folderOf, inTurn } from './pages.ts'
@@ -57,15 +58,5 @@ const at = (lane: string, cursor: Cursor) => ({
   more: true,
 })
 
-/** @throws ProviderError gone: the lane starts again. */
-function read(cursor: string | null): Cursor {
-  if (cursor === null) return { pass: 1, fresh: 0, at: 0, link: null }
-  const facts = { operation: 'graph.messages.list', code: 'CURSOR_UNREADABLE' }
-  try {
-    const result = v.safeParse(Cursor, JSON.parse(cursor))
-    if (result.success) return result.output
-  } catch (cause) {
-    throw new ProviderError('gone', facts, { cause })
-  }
-  throw new ProviderError('gone', facts)
-}
+const read = (cursor: string | null): Cursor =>
+  cursor === null ? { pass: 1, fresh: 0, at: 0, link: null } : readCursor(Cursor, cursor, 'graph.messages.list')

@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot'
 import { token } from '../answer.ts'
+import { readCursor } from '../cursor.ts'
 import { ProviderError } from '../provider.ts'
 import type { GraphFolder } from './schemas.ts'
 
@@ -39,19 +40,8 @@ const Cursor = v.object({
 })
 export type FoldersCursor = v.InferOutput<typeof Cursor>
 
-export function readFolders(cursor: string | null): FoldersCursor {
-  if (cursor === null) return { link: null, tree: [], next: [] }
-  const facts = { operation: 'graph.mailFolders.delta', code: 'CURSOR_UNREADABLE' }
-  let data: unknown
-  try {
-    data = JSON.parse(cursor)
-  } catch (cause) {
-    throw new ProviderError('gone', facts, { cause })
-  }
-  const result = v.safeParse(Cursor, data)
-  if (!result.success) throw new ProviderError('gone', facts)
-  return result.output
-}
+export const readFolders = (cursor: string | null): FoldersCursor =>
+  cursor === null ? { link: null, tree: [], next: [] } : readCursor(Cursor, cursor, 'graph.mailFolders.delta')
 
 export const writeFolders = (cursor: FoldersCursor): string => JSON.stringify(cursor)
 export const treeOf = (nodes: readonly FolderNode[]): Tree => new Map(nodes.map((node) => [node.id, node]))

@@ -5,7 +5,8 @@
 import * as v from 'valibot'
 import { isFolderLane, refillLane } from '../../base/model.ts'
 import { refuseUnreadablePage, token } from '../answer.ts'
-import { type Call, emptyPage, type Page, type PageRequest, ProviderError } from '../provider.ts'
+import { readCursor } from '../cursor.ts'
+import { type Call, emptyPage, type Page, type PageRequest } from '../provider.ts'
 import type { GraphClient } from './client.ts'
 import { isNotFound } from './errors.ts'
 import { labelOf } from './folders.ts'
@@ -48,15 +49,5 @@ export async function refillPage(client: GraphClient, request: PageRequest, call
   return { ...page, lanes: [{ lane: request.lane, cursor: JSON.stringify(next), done: false }], more: true }
 }
 
-/** @throws ProviderError gone: the lane starts again. */
-function read(cursor: string | null): Cursor {
-  if (cursor === null) return { pass: 1, fresh: 0, link: null }
-  const facts = { operation: 'graph.messages.list', code: 'CURSOR_UNREADABLE' }
-  try {
-    const result = v.safeParse(Cursor, JSON.parse(cursor))
-    if (result.success) return result.output
-  } catch (cause) {
-    throw new ProviderError('gone', facts, { cause })
-  }
-  throw new ProviderError('gone', facts)
-}
+const read = (cursor: string | null): Cursor =>
+  cursor === null ? { pass: 1, fresh: 0, link: null } : readCursor(Cursor, cursor, 'graph.messages.list')
