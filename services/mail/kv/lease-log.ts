@@ -33,6 +33,8 @@ export class LeaseLog {
   readonly #log: Log
   /** The highest that was ever recorded, as far as this instance knows. */
   #era = 0
+  /** Revisions against which a write went unanswered, by user, until another one is seen: see `mayFall`. */
+  readonly #unanswered = new Map<string, number>()
 
   constructor(bucket: () => Bucket, clock: Clock, log: Log) {
     this.#bucket = bucket
@@ -132,9 +134,19 @@ export class LeaseLog {
   }
 
   async writeLease(userId: string, record: LeaseRecord, revision: number | null): Promise<number> {
-    const written = await this.#bucket().write(leaseKey(userId), JSON.stringify(record), revision)
-    this.replica.note(leaseKey(userId), record, written)
-    return written
+    try {
+      const written = await this.#bucket().write(leaseKey(userId), JSON.stringify(record), revision)
+      this.replica.note(leaseKey(userId), record, written)
+      return written
+    } catch (error) {
+      if (revision !== null && !(error instanceof RevisionConflict)) this.#unanswered.set(userId, revision)
+      throw error
+    }
+  }
+
+  /** An own write against this revision of the lease was never answered: it may still arrive, and replace the lease. */
+  mayFall(userId: string, revision: number): boolean {
+    return this.#unanswered.get(userId) === revision
   }
 
   #index(key: string, entry: Revised<LeaseLogRecord> | null): void {
@@ -176,6 +188,7 @@ export class LeaseLog {
         revision: entry.revision,
         seenMonoMs: this.#clock.monoMs(),
       })
+    if (this.#unanswered.get(userId) !== this.leases.get(userId)?.revision) this.#unanswered.delete(userId)
     this.onLease(userId)
   }
 }

@@ -11,13 +11,15 @@ import type { StaleEpochError } from '../store/user-store.ts'
 type Holder = { sid: string; name: string }
 
 /**
- * The epoch under which the session owns the user; who was handed the user has won already.
+ * The epoch under which the session owns the user; who was handed the user has won already, unless a return of it is
+ * still on its way.
  * @throws RevisionConflict when another writer was first.
  */
 export async function winLease(userId: string, { sid, name }: Holder, leases: LeaseLog): Promise<Epoch> {
   const { era } = leases
   const handed = leases.leases.get(userId)
-  if (handed?.record.owner === sid && handed.record.from !== undefined) return { era, rev: handed.revision }
+  const isHanded = handed?.record.owner === sid && handed.record.from !== undefined
+  if (isHanded && !leases.mayFall(userId, handed.revision)) return { era, rev: handed.revision }
   const before = leases.leases.get(userId) ?? (await leases.readLease(userId))
   try {
     const record: LeaseRecord = { v: 1, kind: 'lease', owner: sid, name }
