@@ -81,7 +81,7 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof ExitError) throw error
-      if (error instanceof Error && /authorization|authentication/i.test(`${error.name} ${error.message}`))
+      if (isRefusal(error))
         throw new ExitError(
           EXIT_CONFIG,
           `${options.url} refuses NATS user ${options.user ?? '(none)'}: check NATS_USER and NATS_PASSWORD or NATS_CREDS`,
@@ -93,11 +93,17 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
           `cannot reach NATS at ${options.url}: start one with "make nats" or set NATS_URL`,
           { cause: error },
         )
-      if (!told) log.warn({ url: options.url }, 'NATS cannot be reached yet; waiting')
+      if (!told) log.warn({ err: error, url: options.url }, 'NATS cannot be reached yet; waiting')
       told = true
       await sleep(500, undefined, { signal })
     }
   }
+}
+
+/** A server too busy to hear in time who asks says nothing about who may. */
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof Error) || /authentication timeout/i.test(error.message)) return false
+  return /authorization|authentication/i.test(`${error.name} ${error.message}`)
 }
 
 /** A server that accepts connections and never says a word keeps nobody waiting who was told to stop. */

@@ -11,6 +11,7 @@ import { createLog, describeError } from '#shared/log.ts'
 import { connectNats, drainNats, followStatus, readCreds, refuseOldServer } from '#shared/nats.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import { startNatsServer } from '../support/nats-server.ts'
+import { startProxy } from '../support/proxy.ts'
 import { until } from '../support/until.ts'
 
 test('while the server is away its version is unknown: the connection stays open and nothing is fatal', async () => {
@@ -73,4 +74,20 @@ test('a credentials file is given out as it is; one that the client could not us
     message: /^NATS_CREDS: \S+ cannot be read \((ENOENT|EISDIR)\); name/,
   }
   for (const path of [dir, join(dir, 'nope')]) assert.throws(() => readCreds(path), unreadable)
+})
+
+test('a server that had no time to hear who asks has refused nobody', async () => {
+  await using server = await startNatsServer()
+  await using proxy = await startProxy(server.port)
+  const told: string[] = []
+  const logger = pino({}, { write: (line: string) => told.push(line) })
+  proxy.hold('toServer')
+  const login = { user: 'mailsync', password: server.passwords.mailsync, inboxPrefix: inboxPrefix('mailsync') }
+  const options = { url: `nats://127.0.0.1:${proxy.port}`, ...login, name: 'slow' }
+  const connecting = connectNats(options, logger, AbortSignal.timeout(20_000))
+  connecting.catch(() => undefined)
+  await until('it waits', () => told.some((line) => line.includes('Authentication Timeout')))
+  proxy.release()
+  const nc = await connecting
+  await drainNats(nc, logger)
 })

@@ -6,7 +6,7 @@
  */
 import { v7 } from 'uuid'
 import type { Log } from '#shared/log.ts'
-import { type Clock, pause } from '../base/time.ts'
+import { type Clock, endsWithin, pause } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import type { SessionRecord } from '../kv/lease-records.ts'
@@ -114,11 +114,14 @@ export class Session {
     }
   }
 
-  /** The first heartbeat comes early: it shows the others that whoever has joined stays. */
+  /**
+   * The first heartbeat comes early: it shows the others that whoever has joined stays. So does the next after a term that
+   * ran out: when NATS comes back, those who are heard first count the silence of the rest.
+   */
   get #pauseMs(): number {
     const { requestMs, firstBeatMs, heartbeatMs } = this.#times
     if (this.#state === 'closed') return requestMs
-    return this.#beats === 0 ? firstBeatMs : heartbeatMs
+    return this.#beats === 0 || !this.valid ? firstBeatMs : heartbeatMs
   }
 
   /** Tells the others that this instance takes no users any more. */
@@ -196,7 +199,10 @@ export class Session {
 
   /** The write failed or timed out: look at the key. Only an acknowledged write extends the term. */
   async #examine(cause: unknown): Promise<void> {
-    const found = await this.#log.readSession(this.#sid)
+    const reading = this.#log.readSession(this.#sid)
+    // What is asked while the link is down is never answered, and the others count: it is asked again in good time.
+    if (!(await endsWithin(this.#clock, this.#times.requestMs, reading))) throw cause
+    const found = await reading
     // A record that fell behind what was acknowledged stands in a bucket that went backwards: so do the leases.
     if (found !== null && found.record.state !== 'dead' && found.revision >= this.#revision) {
       this.#revision = found.revision

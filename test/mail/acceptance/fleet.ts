@@ -40,6 +40,8 @@ export class Fleet {
   readonly nc: NatsConnection
   readonly ops: NatsConnection
   readonly wire: Wire
+  /** What the instances said of sessions that were declared dead or lost: why an owner changed. */
+  readonly ends: string[] = []
   readonly #terms = new Terms()
 
   private constructor(box: Sandbox, nc: NatsConnection, ops: NatsConnection, wire: Wire) {
@@ -55,7 +57,10 @@ export class Fleet {
 
   async spawn(name: string, env: Record<string, string> = {}): Promise<InstanceProcess> {
     const instance = await this.box.spawn(name, env)
-    instance.follow((line) => this.#terms.read(`${name} ${instance.pid}`, line))
+    instance.follow((line) => {
+      this.#terms.read(`${name} ${instance.pid}`, line)
+      if (line.includes('declared dead')) this.ends.push(`${name}: ${line}`)
+    })
     return instance
   }
   /** In this process, with protections switched off. */

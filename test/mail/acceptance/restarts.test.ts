@@ -12,6 +12,6 @@ describe('restarts', { concurrency: 2 }, () => {
   })
 
   test('while NATS is away for longer than the silence nobody changes owner', async (t) => {
-    t.diagnostic(await natsAwayForAll(5_000, 2_000))
+    t.diagnostic(await natsAwayForAll(8_000, 6_000))
   })
 })

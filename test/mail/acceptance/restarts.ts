@@ -91,7 +91,8 @@ export async function natsAwayForAll(downMs: number, silenceMs: number): Promise
   await pass(downMs)
   await box.nats.start()
   const { line, overlaps } = await fleet.figures(`NATS away for ${downMs} ms, silence ${silenceMs} ms`)
-  assert.deepEqual([await fleet.owners(), await revisions(fleet)], before, 'nobody has changed owner')
+  const after = [await fleet.owners(), await revisions(fleet)]
+  assert.deepEqual(after, before, `nobody has changed owner. Sessions that ended:\n${fleet.ends.join('\n')}`)
   assert.deepEqual(overlaps, [])
   return line
 }

@@ -42,6 +42,27 @@ describe('the session of an instance', { concurrency: 3 }, () => {
     assert.deepEqual(slept.slice(0, 3), [TIMES.firstBeatMs, TIMES.heartbeatMs, TIMES.heartbeatMs])
   })
 
+  test('unsure of its term it asks more often, and no question that nothing answers holds the next one up', async () => {
+    const slept: number[] = []
+    const sleep: Clock['sleep'] = (ms, signal) => {
+      slept.push(ms)
+      return systemClock.sleep(ms, signal)
+    }
+    await using box = await kvBox()
+    await using proxy = await startProxy(box.server.port)
+    await using a = await member(box, 'a', { port: proxy.port, clock: { ...systemClock, sleep } })
+    await until('it is valid', () => a.session.valid)
+    proxy.mute('toServer')
+    await until('the term runs out', () => !a.session.valid)
+    slept.length = 0
+    const { requestMs, firstBeatMs } = TIMES
+    await until('it has asked twice', () => slept.filter((ms) => ms === firstBeatMs).length >= 2)
+    const between = slept.slice(slept.indexOf(firstBeatMs) + 1, slept.lastIndexOf(firstBeatMs))
+    assert.ok(between.includes(requestMs), `the look at its own record has the deadline of a heartbeat: ${between}`)
+    proxy.heal()
+    await until('it is valid again', () => a.session.valid)
+  })
+
   test('a heartbeat that is not acknowledged extends nothing, even when it arrived', async () => {
     await using box = await kvBox()
     await using proxy: TcpProxy = await startProxy(box.server.port)
