@@ -36,6 +36,8 @@ export type NatsOptions = {
   waitMs?: number
 }
 
+type Login = Pick<NatsOptions, 'url' | 'user'>
+
 /**
  * The text of the credentials file that NATS_CREDS names, after a look at its form: a client that cannot read it would
  * only say that it cannot connect.
@@ -81,12 +83,7 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof ExitError) throw error
-      if (isRefusal(error))
-        throw new ExitError(
-          EXIT_CONFIG,
-          `${options.url} refuses NATS user ${options.user ?? '(none)'}: check NATS_USER and NATS_PASSWORD or NATS_CREDS`,
-          { cause: error },
-        )
+      if (isRefusal(error)) throw refused(options, error)
       if (performance.now() > deadline)
         throw new ExitError(
           EXIT_UNAVAILABLE,
@@ -98,6 +95,24 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
       await sleep(500, undefined, { signal })
     }
   }
+}
+
+const refused = ({ url, user }: Login, cause: unknown): ExitError =>
+  new ExitError(
+    EXIT_CONFIG,
+    `${url} refuses NATS user ${user ?? '(none)'}: check NATS_USER and NATS_PASSWORD or NATS_CREDS`,
+    { cause },
+  )
+
+/**
+ * Resolves when the connection has ended: null when this process ended it, else what to end the process with. The client
+ * connects again for ever, but for a server that turns it away twice in a row.
+ */
+export async function whyClosed(nc: NatsConnection, options: Login): Promise<ExitError | null> {
+  const cause = await nc.closed()
+  if (!(cause instanceof Error)) return null
+  if (isRefusal(cause)) return refused(options, cause)
+  return new ExitError(EXIT_UNAVAILABLE, `the connection to NATS at ${options.url} was given up`, { cause })
 }
 
 /** A server too busy to hear in time who asks says nothing about who may. */

@@ -4,7 +4,7 @@ import { AppError } from '#shared/errors.ts'
 import { createJwtVerifier } from '#shared/jwt.ts'
 import { aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
-import { connectNats, drainNats, followStatus, type NatsConnection } from '#shared/nats.ts'
+import { connectNats, drainNats, followStatus, type NatsConnection, whyClosed } from '#shared/nats.ts'
 import { anyInstance } from '#shared/service-view.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import type { HttpConfig } from './config.ts'
@@ -36,8 +36,9 @@ export async function runBridge(
     const server = await listen(createRoutes(portsOf(config, log, signal, nc, () => connected)).fetch, config, log)
     log.info({ url: server.url }, 'listening')
     onListening(server.url)
-    await aborted(signal)
+    const fault = await Promise.race([aborted(signal), whyClosed(nc, config.nats)])
     await server.close()
+    if (fault) throw fault
   } finally {
     await drainNats(nc, log)
     await status

@@ -5,6 +5,7 @@
 import { type App, aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import { serveMetrics } from '#shared/metrics.ts'
+import { whyClosed } from '#shared/nats.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import { openCredentials } from './app/credentials.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
@@ -81,7 +82,11 @@ async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortC
   followProjectShare(work)
   background.run(leases.run(background.signal))
   const service = await serveRequests(work, supervisor)
-  void service.stopped.then((error) => stop.aborted || fatal.abort(error ?? new Error('the micro service stopped')))
+  void service.stopped.then(async (error) => {
+    const { nc } = work.broker
+    const why = nc.isClosed() ? await whyClosed(nc, config.nats) : null
+    if (!stop.aborted) fatal.abort(why ?? error ?? new Error('the micro service stopped'))
+  })
   const watching = watchNats(work, stop)
   watching.catch((error) => fatal.abort(error))
   if (config.metrics !== null)
