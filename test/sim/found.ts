@@ -36,4 +36,16 @@ export const FOUND: readonly { what: string; seed: number; plot: Plot }[] = [
       ],
     },
   },
+  {
+    what: 'a first checkpoint replaced that of a later term, between two reads of what stands there',
+    seed: 1796,
+    plot: {
+      processes: ['a', 'b'],
+      users: [
+        { user: 'ada', mails: 1 },
+        { user: 'bob', mails: 2 },
+      ],
+      acts: [{ atMs: 396, do: 'twin', name: 'b', pausedMs: 2664, overlapMs: 2112 }],
+    },
+  },
 ]

@@ -53,7 +53,8 @@ describe('the simulation', () => {
     test(`found once: ${what}`, async () => {
       const { faults, tally } = await play(seed, plot, null)
       assert.deepEqual(faults, [])
-      assert.ok(tally.taken > 0)
+      const falls = plot.acts.some((act) => act.do === 'fall')
+      assert.deepEqual([tally.crashes > 0, tally.taken > 0], [true, falls], 'what it needs befalls it')
     })
 
   test('control: mails that stand in another order than one disk has stored them are found', () => {

@@ -90,19 +90,22 @@ export class Checkpoints {
   }
 
   async read(userId: string): Promise<Revised<CheckpointRecord> | null> {
-    const found = await this.#bucket().read(stateKey(userId))
-    const record = found === null ? null : parse(found.value)
-    return found === null || record === null ? null : { record, revision: found.revision }
+    const { record, revision } = await this.look(userId)
+    return record === null || revision === null ? null : { record, revision }
   }
 
-  /** The revision of the key even when its value cannot be read, so that it can be replaced. */
-  async revision(userId: string): Promise<number | null> {
-    return (await this.#bucket().read(stateKey(userId)))?.revision ?? null
+  /**
+   * What stands there, by one read: the revision also of a value that cannot be read, so that it can be replaced. A second
+   * read might find what somebody else has written meanwhile.
+   */
+  async look(userId: string): Promise<{ record: CheckpointRecord | null; revision: number | null }> {
+    const found = await this.#bucket().read(stateKey(userId))
+    return { record: found === null ? null : parse(found.value), revision: found?.revision ?? null }
   }
 
   /** Compare-and-set; above 512 KiB the positions changed longest ago are left out. @throws RevisionConflict */
   async write(userId: string, record: CheckpointRecord, revision: number | null): Promise<number> {
-    const expected = this.#compares ? revision : await this.revision(userId)
+    const expected = this.#compares ? revision : (await this.look(userId)).revision
     try {
       return await this.#bucket().write(stateKey(userId), fit(record), expected)
     } catch (error) {

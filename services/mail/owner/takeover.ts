@@ -147,21 +147,19 @@ async function claim(
   { checkpoints, clock }: TakeoverDeps,
 ): Promise<Found> {
   for (let round = 1; ; round++) {
-    const found = await checkpoints.read(userId)
-    if (found !== null && compareEpochs(found.record.epoch, epoch) > 0)
-      throw new StaleEpochError(epoch, found.record.epoch)
-    const replaced = found === null ? await checkpoints.revision(userId) : found.revision
-    const isUnreadable = found === null && replaced !== null
+    const { record: before, revision: replaced } = await checkpoints.look(userId)
+    if (before !== null && compareEpochs(before.epoch, epoch) > 0) throw new StaleEpochError(epoch, before.epoch)
+    const isUnreadable = before === null && replaced !== null
     const isNew = local === null && !wasLost && !isUnreadable
     const record: CheckpointRecord = {
-      ...(found?.record ?? firstCheckpoint(toSeconds(clock.wallMs()), isNew)),
-      lanesEpoch: found === null ? epoch : lanesEpoch(found.record),
+      ...(before ?? firstCheckpoint(toSeconds(clock.wallMs()), isNew)),
+      lanesEpoch: before === null ? epoch : lanesEpoch(before),
       epoch,
       owner,
     }
     try {
       const revision = await checkpoints.write(userId, record, replaced)
-      return { before: found?.record ?? null, isUnreadable, checkpoint: { record, revision } }
+      return { before, isUnreadable, checkpoint: { record, revision } }
     } catch (error) {
       if (!(error instanceof RevisionConflict) || round === CAS_ROUNDS) throw error
     }

@@ -149,7 +149,7 @@ test('a checkpoint that cannot be read counts as none and can be replaced', asyn
   const checkpoints = new Checkpoints(() => bucket)
   await bucket.write('ada', '{"v":2}', null)
   assert.equal(await checkpoints.read('ada'), null)
-  await checkpoints.write('ada', checkpoint([]), await checkpoints.revision('ada'))
+  await checkpoints.write('ada', checkpoint([]), (await checkpoints.look('ada')).revision)
   assert.deepEqual((await checkpoints.read('ada'))?.record, checkpoint([]))
   await assert.rejects(checkpoints.write('ada', checkpoint([]), 1), RevisionConflict)
 })
