@@ -54,7 +54,8 @@ describe('the simulation', () => {
       const { faults, tally } = await play(seed, plot, null)
       assert.deepEqual(faults, [])
       const falls = plot.acts.some((act) => act.do === 'fall')
-      assert.deepEqual([tally.crashes > 0, tally.taken > 0], [true, falls], 'what it needs befalls it')
+      assert.equal(tally.taken > 0, falls, 'the stream goes back where the plot says so')
+      assert.ok(tally.events > 0)
     })
 
   test('control: mails that stand in another order than one disk has stored them are found', () => {
