@@ -222,8 +222,12 @@ export class Box implements AsyncDisposable {
     await this.untilLive()
   }
 
+  get worker(): Worker {
+    return this.#running?.worker ?? assert.fail('no worker runs')
+  }
+
   status(): AccountStatus {
-    const { worker } = this.#running ?? assert.fail('no worker runs')
+    const { worker } = this
     const { polled } = this.#parts.providers.byName[this.provider]
     return accountStatus({
       provider: this.provider,
