@@ -13,6 +13,7 @@ export type SimBucket = Pick<
   Bucket,
   | 'name'
   | 'createdMs'
+  | 'connection'
   | 'highest'
   | 'forgetAbove'
   | 'isWhole'
@@ -56,6 +57,9 @@ export function bucketOf(broker: Broker, name: string, link: Link, compares = tr
   return {
     name,
     createdMs: stream.createdMs,
+    get connection() {
+      return link.connection
+    },
     get highest() {
       return highest
     },

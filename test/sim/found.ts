@@ -48,4 +48,16 @@ export const FOUND: readonly { what: string; seed: number; plot: Plot }[] = [
       acts: [{ atMs: 396, do: 'twin', name: 'b', pausedMs: 2664, overlapMs: 2112 }],
     },
   },
+  {
+    what: 'a checkpoint of a past era replaced a later one whose revision was by chance the same',
+    seed: 4886,
+    plot: {
+      processes: ['a', 'b', 'c'],
+      users: [{ user: 'ada', mails: 10 }],
+      acts: [
+        { atMs: 158, do: 'loss', name: 'a', part: 0.039816959761083126, ms: 4773 },
+        { atMs: 1022, do: 'fall', lostMs: { events: 4837, leases: 1144, state: 3645, snapshots: 3846 }, downMs: 988 },
+      ],
+    },
+  },
 ]

@@ -70,6 +70,10 @@ export class Link {
     this.#isBack = false
   }
 
+  get connection(): string {
+    return String(this.#connection)
+  }
+
   get #isCut(): boolean {
     return this.#isDown || this.#state === 'cut'
   }

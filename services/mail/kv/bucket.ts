@@ -26,11 +26,12 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 /** A raw value with its revision; `value` is null for a deleted key. */
 export type RawEntry = { key: string; value: string | null; revision: number }
 
-type Ways = { kv: KV; jsm: JetStreamManager; group: GroupCommit | null }
+type Ways = { nc: NatsConnection; kv: KV; jsm: JetStreamManager; group: GroupCommit | null }
 
 /** The KV bucket behind a connection. */
 export class Bucket {
   readonly name: string
+  readonly #nc: NatsConnection
   readonly #kv: KV
   readonly #jsm: JetStreamManager
   /** null: the server knows no batches. */
@@ -39,8 +40,9 @@ export class Bucket {
   readonly createdMs: number
   #highest: number
 
-  private constructor(name: string, { kv, jsm, group }: Ways, createdMs: number, lastRevision: number) {
+  private constructor(name: string, { nc, kv, jsm, group }: Ways, createdMs: number, lastRevision: number) {
     this.name = name
+    this.#nc = nc
     this.#kv = kv
     this.#jsm = jsm
     this.#group = group
@@ -79,7 +81,13 @@ export class Bucket {
         )
     const kv = await kvm.open(name, { timeout: REQUEST_TIMEOUT_MS })
     const group = (await takesBatches(nc, jsm, stream)) ? new GroupCommit(nc, REQUEST_TIMEOUT_MS) : null
-    return new Bucket(name, { kv, jsm, group }, Date.parse(info.created), info.state.last_seq)
+    return new Bucket(name, { nc, kv, jsm, group }, Date.parse(info.created), info.state.last_seq)
+  }
+
+  /** Another string after each reconnect: the server that comes back may have gone back, and give revisions out anew. */
+  get connection(): string {
+    const { server_id: server, client_id: client } = this.#nc.info ?? {}
+    return `${server} ${client}`
   }
 
   /** The highest revision that was seen. Revisions never fall, unless the bucket goes backwards. */

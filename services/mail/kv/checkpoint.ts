@@ -80,6 +80,8 @@ const parse = parseRecord(CheckpointRecord)
 export class Checkpoints {
   readonly #bucket: () => Bucket
   readonly #compares: boolean
+  /** Users whose checkpoint was looked at or written over the present connection. */
+  #seen = { connection: '', users: new Set<string>() }
   /** Called for each write that is refused because a later term has the checkpoint. */
   onRefused: () => void = () => undefined
 
@@ -90,7 +92,7 @@ export class Checkpoints {
   }
 
   async read(userId: string): Promise<Revised<CheckpointRecord> | null> {
-    const { record, revision } = await this.look(userId)
+    const { record, revision } = await this.#fetch(userId)
     return record === null || revision === null ? null : { record, revision }
   }
 
@@ -99,14 +101,41 @@ export class Checkpoints {
    * read might find what somebody else has written meanwhile.
    */
   async look(userId: string): Promise<{ record: CheckpointRecord | null; revision: number | null }> {
+    const { connection } = this.#bucket()
+    const found = await this.#fetch(userId)
+    this.#note(userId, connection)
+    return found
+  }
+
+  async #fetch(userId: string): Promise<{ record: CheckpointRecord | null; revision: number | null }> {
     const found = await this.#bucket().read(stateKey(userId))
     return { record: found === null ? null : parse(found.value), revision: found?.revision ?? null }
   }
 
+  #note(userId: string, connection: string): void {
+    if (connection !== this.#bucket().connection) return
+    if (connection !== this.#seen.connection) this.#seen = { connection, users: new Set() }
+    this.#seen.users.add(userId)
+  }
+
+  /**
+   * A server that went back gives revisions out anew, so that what was seen over an earlier connection may by chance be what
+   * a later term has written since. It is looked at again before it is replaced.
+   * @throws RevisionConflict
+   */
+  async #confirm(userId: string, { epoch }: CheckpointRecord, revision: number | null): Promise<void> {
+    const { connection, users } = this.#seen
+    if (connection === this.#bucket().connection && users.has(userId)) return
+    const found = await this.look(userId)
+    const isLater = found.record !== null && compareEpochs(found.record.epoch, epoch) > 0
+    if (isLater || found.revision !== revision) throw new RevisionConflict(stateKey(userId))
+  }
+
   /** Compare-and-set; above 512 KiB the positions changed longest ago are left out. @throws RevisionConflict */
   async write(userId: string, record: CheckpointRecord, revision: number | null): Promise<number> {
-    const expected = this.#compares ? revision : (await this.look(userId)).revision
     try {
+      if (this.#compares) await this.#confirm(userId, record, revision)
+      const expected = this.#compares ? revision : (await this.#fetch(userId)).revision
       return await this.#bucket().write(stateKey(userId), fit(record), expected)
     } catch (error) {
       if (error instanceof RevisionConflict && (await this.#isOverBy(userId, record.epoch))) this.onRefused()

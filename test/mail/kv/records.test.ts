@@ -9,6 +9,7 @@ import { Accounts } from '../../../services/mail/kv/accounts.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { type CheckpointRecord, Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
+import { until } from '../../support/until.ts'
 import { connected, kvBox, log } from './support.ts'
 
 const account = (userId: string, inboxId = 'primary'): AccountRef => ({ userId, provider: 'google', inboxId })
@@ -152,4 +153,25 @@ test('a checkpoint that cannot be read counts as none and can be replaced', asyn
   await checkpoints.write('ada', checkpoint([]), (await checkpoints.look('ada')).revision)
   assert.deepEqual((await checkpoints.read('ada'))?.record, checkpoint([]))
   await assert.rejects(checkpoints.write('ada', checkpoint([]), 1), RevisionConflict)
+})
+
+test('a revision that a server gives out anew is not taken for the one that was seen before', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const checkpoints = new Checkpoints(() => bucket)
+  const term = (rev: number): CheckpointRecord => ({ ...checkpoint([]), epoch: { era: 1, rev } })
+  const seen = await checkpoints.write('ada', term(1), null)
+  await box.server.wipe()
+  await box.server.start()
+  const others = new Checkpoints(
+    (
+      (later) => () =>
+        later
+    )(await Bucket.open(await box.connect(), BUCKET_STATE)),
+  )
+  assert.equal(await others.write('ada', term(2), null), seen, 'control: by its revision it is the same')
+  await until('the link is back', () => checkpoints.read('ada').catch(() => null))
+  await assert.rejects(checkpoints.write('ada', term(1), seen), RevisionConflict)
+  assert.deepEqual((await others.read('ada'))?.record, term(2))
+  assert.ok((await checkpoints.write('ada', term(3), seen)) > seen, 'a later term may replace it')
 })
