@@ -17,7 +17,7 @@ import { World } from './world.ts'
 
 const SEEDS = 40
 /** Seeds that failed when this was written, so that none has to be looked for; others will do. */
-const HINTS: Record<Mutant, number> = { expect: 307, readback: 1, early: 1, cursor: 1, compare: 791, cas: 165 }
+const HINTS: Record<Mutant, number> = { expect: 307, readback: 1, early: 28, cursor: 1, compare: 791, cas: 165 }
 const CAUGHT_WITHIN = 500
 
 async function firstBad(
