@@ -103,8 +103,8 @@ async function run(scale: Scale, seed: number): Promise<boolean> {
   const { ledger, stuck } = await work.served(ops)
   step('the books are read')
   for (const { user, why } of stuck) say(`stuck: ${user}: ${why}`)
-  for (const id of ledger.lost.slice(0, 5)) say(`lost: ${id}`)
-  for (const id of ledger.twice.slice(0, 5)) say(`twice: ${id}`)
+  for (const id of ledger.lost.slice(0, 5)) say(`lost: ${await work.explain(id)}`)
+  for (const id of ledger.twice.slice(0, 5)) say(`twice: ${await work.explain(id)}`)
   for (const id of ledger.wrong.slice(0, 5)) say(`never an event: ${id}`)
   const faults = [...tally.faults, ...machines.flatMap(({ crashes }) => crashes)]
   for (const fault of faults) say(`fault: ${fault}`)

@@ -2,10 +2,12 @@
  * What the users do meanwhile: mailboxes are connected, mail arrives, is moved, marked and deleted; the provider fails now
  * and then. At the end it says who is not served.
  */
+import { randomUUID } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
+import { requestInspection } from '#shared/control-client.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import type { ProviderName } from '#shared/subjects.ts'
-import type { Fault } from '../simulator/types.ts'
+import type { Fault, Mutation } from '../simulator/types.ts'
 import type { Ledger } from '../support/ledger.ts'
 import type { Sandbox } from '../support/sandbox.ts'
 import { until } from '../support/until.ts'
@@ -35,6 +37,8 @@ export class Work {
   readonly #nc: NatsConnection
   readonly #dice: Dice
   readonly #mailboxes: Mailbox[] = []
+  /** What befell each mail that came meanwhile, and when. */
+  readonly #stories = new Map<string, string[]>()
 
   constructor(box: Sandbox, nc: NatsConnection, dice: Dice) {
     this.#box = box
@@ -77,14 +81,31 @@ export class Work {
     const deal = this.#dice(0, 99)
     const id = deal < 85 ? undefined : mine[this.#dice(0, mine.length - 1)]
     const { sim } = this.#box
-    if (id === undefined) mine.push(sim.mutate({ type: 'deliver', user, provider }))
-    else if (deal < 90) sim.mutate({ type: 'markRead', user, provider, id })
-    else if (deal < 95 && provider === 'microsoft') sim.mutate({ type: 'move', user, provider, id, to: 'archive' })
-    else if (deal < 98 && provider === 'google') sim.mutate({ type: 'label', user, provider, id, add: ['STARRED'] })
+    const does = (mutation: Mutation): string => {
+      const about = sim.mutate(mutation)
+      const story = this.#stories.get(id ?? about) ?? []
+      this.#stories.set(id ?? about, [...story, `${new Date().toISOString()} ${mutation.type}`])
+      return about
+    }
+    if (id === undefined) mine.push(does({ type: 'deliver', user, provider }))
+    else if (deal < 90) does({ type: 'markRead', user, provider, id })
+    else if (deal < 95 && provider === 'microsoft') does({ type: 'move', user, provider, id, to: 'archive' })
+    else if (deal < 98 && provider === 'google') does({ type: 'label', user, provider, id, add: ['STARRED'] })
     else if (deal >= 98) {
-      sim.mutate({ type: 'delete', user, provider, id })
+      does({ type: 'delete', user, provider, id })
       mine.splice(mine.indexOf(id), 1)
     }
+  }
+
+  /** Whose a mail is, what befell it, and what its owner knows of it. */
+  async explain(id: string): Promise<string> {
+    const { user } =
+      this.#mailboxes.find(({ simUser, provider }) => this.#box.sim.truth(simUser, provider).must.includes(id)) ?? {}
+    if (user === undefined) return `${id}: nobody's`
+    const call = { asUser: user, requestId: randomUUID(), body: { message_id: id } }
+    const why = await requestInspection(this.#nc, 'why', call).catch((error: unknown) => String(error))
+    const story = this.#stories.get(id)?.join(', ') ?? 'there when the mailbox was connected'
+    return `${id} of ${user}: ${story}; ${JSON.stringify(why)}`
   }
 
   /** One more mail for everybody; answers who has not got all of their mail when the time is over. */
