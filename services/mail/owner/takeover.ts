@@ -92,7 +92,10 @@ export async function takeOver(
   if (isRebuilt(base))
     finishRebuild(userId, epoch, { lanes: lanes ?? {}, gaps: { ...before?.gaps, ...gaps }, proofs }, deps)
   else if (base === 'stale' && lanes !== null) applyLanes(userId, epoch, { lanes, proofs }, deps)
-  const isNews = before === null || Object.keys(gaps).length > 0 || snapshots.length < before.snapshots.length
+  // Positions may pass over what was read back as soon as the record names it, and not before: see `knowsEnd`.
+  const hasLearned = last !== null && last !== before?.pub
+  const isNews =
+    before === null || hasLearned || Object.keys(gaps).length > 0 || snapshots.length < before.snapshots.length
   // What is left out here is gone from the record with the next write, and from the store after it.
   const all = before?.snapshots.map(({ name }) => name) ?? []
   return {

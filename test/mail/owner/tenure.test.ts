@@ -112,6 +112,28 @@ test('a release ends workers, then events, then the last checkpoint', async () =
   assert.equal(tenure.lost.aborted, true, 'what only waits ends after the lease was given back')
 })
 
+test('what was read back from the stream is in the checkpoint before the positions that pass over it', async () => {
+  await using box = await ownerBox()
+  const [a, b] = [await box.node('a'), await box.node('b')]
+  await box.put(a, USER)
+  const first = await started(a)
+  const ops = await box.connect('ops')
+  await until('all is published', async () => (await eventsOf(ops, USER)).length === TWENTY)
+  // Killed before its checkpoint.
+  const killed = (await a.checkpoints.read(USER))?.record
+  await first.drop(new Error('killed'))
+  assert.ok((killed?.pub ?? 0) < TWENTY)
+  await until('b has heard of the account', () => b.accounts.ofUser(USER).length > 0)
+  const second = await started(b, { ...EPOCH, rev: 2 })
+  await isPolling(b)
+  await second.release()
+  await second.close()
+  const record = (await b.checkpoints.read(USER))?.record
+  const last = (await eventsOf(ops, USER)).at(-1)
+  assert.deepEqual([record?.pub, record?.pubEventId], [last?.seq, last?.msgId])
+  assert.equal(record?.lanes['google.primary']?.[0]?.done, true, 'the positions have passed all of it')
+})
+
 test('the release of a user to whom nothing has happened writes no checkpoint', async () => {
   await using box = await ownerBox()
   const node = await box.node('a')
