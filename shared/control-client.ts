@@ -50,7 +50,7 @@ export async function requestOperation<N extends OperationName>(
 
 export type InspectionCall = Asked & {
   asUser: string
-  /** Address of the instance that is to answer; default: any. Only instances may ask so. */
+  /** Address of the instance that is to answer; without it whichever is free does. Only instances may ask so. */
   at?: string
 }
 

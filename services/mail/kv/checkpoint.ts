@@ -80,7 +80,7 @@ const parse = parseRecord(CheckpointRecord)
 export class Checkpoints {
   readonly #bucket: () => Bucket
   readonly #compares: boolean
-  /** Users whose checkpoint was looked at or written over the present connection. */
+  /** Users whose checkpoint was looked at over the present connection; as many as this instance has had since. */
   #seen = { connection: '', users: new Set<string>() }
   /** Called for each write that is refused because a later term has the checkpoint. */
   onRefused: () => void = () => undefined
