@@ -60,4 +60,23 @@ export const FOUND: readonly { what: string; seed: number; plot: Plot }[] = [
       ],
     },
   },
+  {
+    what: 'mail was published twice: the last event stood by chance where an older disk knew it, behind one that it did not know',
+    seed: 22_741,
+    plot: {
+      processes: ['a', 'b', 'c'],
+      users: [
+        { user: 'ada', mails: 4 },
+        { user: 'bob', mails: 5 },
+      ],
+      acts: [
+        { atMs: 570, do: 'freeze', name: 'c', ms: 2235 },
+        { atMs: 4828, do: 'fall', lostMs: { events: 5611, leases: 5611, state: 5611, snapshots: 5611 }, downMs: 2256 },
+        { atMs: 5347, do: 'deliver', user: 'ada', mails: 1 },
+        { atMs: 6872, do: 'link', name: 'c', state: 'cut', ms: 9959 },
+        { atMs: 7176, do: 'link', name: 'b', state: 'deaf', ms: 6195 },
+        { atMs: 9159, do: 'twin', name: 'c', pausedMs: 1285, overlapMs: 1019 },
+      ],
+    },
+  },
 ]

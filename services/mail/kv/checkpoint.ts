@@ -50,7 +50,10 @@ export const CheckpointRecord = v.object({
   lanes: v.record(v.string(), v.array(Lane)),
   /** The term that wrote the lanes; absent in older records, where it is `epoch`. */
   lanesEpoch: v.optional(v.object({ era: v.number(), rev: v.number() })),
-  /** The newest term that found events lost which it did not know: what earlier ones know of the stream may be wrong since. */
+  /**
+   * The newest term that found events lost which it did not know, or no record: what earlier ones know of the stream may be
+   * wrong since. Absent in older records.
+   */
   lostEpoch: v.optional(v.object({ era: v.number(), rev: v.number() })),
   /** Sequence and event id up to which everything of the user's subject was known. It does not fall when events age out. */
   pub: v.number(),

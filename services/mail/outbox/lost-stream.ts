@@ -63,7 +63,9 @@ export async function startNewStream(
 export async function wentBackwards(local: Meta, facts: LogFacts, look: Look): Promise<number | null> {
   if (!local.repairing && (local.lastSeq === 0 || !(await lastIsLost(local, facts, look)))) return null
   const { deps, commit, signal } = look
-  deps.log.error({ last: local.lastSeq, streamLast: facts.lastSeq }, 'the stream has lost acknowledged events')
+  const found = { last: local.lastSeq, streamLast: facts.lastSeq }
+  if (local.repairing) deps.log.warn(found, 'the stream may hold something else than is known here: it is compared')
+  else deps.log.error(found, 'the stream has lost acknowledged events')
   const survived = await survey(local, look)
   const nowMs = deps.clock.wallMs()
   commit(beginRepair)

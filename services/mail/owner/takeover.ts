@@ -77,7 +77,7 @@ export async function takeOver(
   const { before } = found
   let { checkpoint } = found
   const { base, ledger, gaps, snapshots } = await choose(userId, disk, found, deps)
-  store.adopt(userId, epoch, isRebuilt(base), isOutdated(disk, before))
+  store.adopt(userId, epoch, isRebuilt(base), isOutdated(disk, epoch, before))
   if (isRebuilt(base)) {
     if (disk.local === null) store.commit(userId, epoch, startRebuild)
     if (ledger !== null) await takeEntries(userId, epoch, ledger, deps)
@@ -135,9 +135,15 @@ async function noteLoss(
   return { record: noted, revision: await checkpoints.write(userId, noted, revision) }
 }
 
-/** Since the disk was last used, somebody has published anew what the stream had lost. */
-const isOutdated = ({ local }: Disk, before: CheckpointRecord | null): boolean =>
-  local !== null && before?.lostEpoch !== undefined && compareEpochs(local.epoch, before.lostEpoch) < 0
+/**
+ * Since the disk was last used, somebody has, or may have, published anew what the stream had lost. The last event that the
+ * disk knows may by chance stand where it knows it, behind others than those that it knows: all of it is compared.
+ */
+function isOutdated({ local }: Disk, epoch: Epoch, before: CheckpointRecord | null): boolean {
+  if (local === null) return false
+  const isOfThisEra = local.epoch.era === epoch.era
+  return !isOfThisEra || (before?.lostEpoch !== undefined && compareEpochs(local.epoch, before.lostEpoch) < 0)
+}
 
 const lanesEpoch = (record: CheckpointRecord): Epoch => record.lanesEpoch ?? record.epoch
 
@@ -155,7 +161,7 @@ async function claim(
     const isUnreadable = before === null && replaced !== null
     const isNew = local === null && !wasLost && !isUnreadable
     const record: CheckpointRecord = {
-      ...(before ?? firstCheckpoint(toSeconds(clock.wallMs()), isNew)),
+      ...(before ?? firstCheckpoint(toSeconds(clock.wallMs()), isNew, epoch)),
       lanesEpoch: before === null ? epoch : lanesEpoch(before),
       epoch,
       owner,
@@ -169,9 +175,13 @@ async function claim(
   }
 }
 
-/** Of a user who is not new nobody knows since when there may be events. */
-const firstCheckpoint = (nowS: number, isNew: boolean) => ({
+/**
+ * Of a user who is not new nobody knows since when there may be events. There may have been a record before, which NATS has
+ * lost with events that another disk knows: to such a disk this term is one that published anew.
+ */
+const firstCheckpoint = (nowS: number, isNew: boolean, lostEpoch: Epoch) => ({
   v: 1 as const,
+  lostEpoch,
   lanes: {},
   pub: 0,
   pubEventId: null,

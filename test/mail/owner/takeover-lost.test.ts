@@ -1,6 +1,7 @@
 /** The stream has lost what the checkpoint's positions have passed, and this disk never knew it. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { stateKey } from '#shared/subjects.ts'
 import { setKnownSeq } from '../../../services/mail/store/known.ts'
 import { readMeta, setStreamCreated } from '../../../services/mail/store/meta.ts'
 import { epoch, rewrite, type TakeoverBox, takeoverBox, USER } from './takeover-box.ts'
@@ -74,8 +75,31 @@ test('who knows the stream from before such a loss compares all of it; who has b
   await bHasPublished(box)
   isEmpty(box)
   await box.take('a', epoch(3))
-  const isToCompare = (name: 'a' | 'b') => box.diskOf(name).read(USER, readMeta)?.repairing
   await box.take('a', epoch(4))
   await box.take('b', epoch(5))
-  assert.deepEqual([isToCompare('a'), isToCompare('b')], [false, true])
+  assert.deepEqual([isToCompare(box, 'a'), isToCompare(box, 'b')], [false, true])
+})
+
+const isToCompare = (box: TakeoverBox, name: 'a' | 'b') => box.diskOf(name).read(USER, readMeta)?.repairing
+
+test('a record that begins anew says so to disks of before it; a first user has none', async () => {
+  await using box = await takeoverBox()
+  await box.take('a', epoch(1))
+  assert.equal(isToCompare(box, 'a'), false)
+  const found = await box.checkpoints.read(USER)
+  assert.ok(found !== null)
+  await box.bucket.remove(stateKey(USER), found.revision)
+  await box.take('b', epoch(2))
+  await box.take('b', epoch(3))
+  await box.take('a', epoch(4))
+  assert.deepEqual([isToCompare(box, 'a'), isToCompare(box, 'b')], [true, false])
+})
+
+test('after the leases have gone back each disk compares once: others may have published what this one knows elsewhere', async () => {
+  await using box = await takeoverBox()
+  await box.take('a', epoch(5))
+  await box.take('a', epoch(6))
+  assert.equal(isToCompare(box, 'a'), false)
+  await box.take('a', epoch(2, 2_000))
+  assert.equal(isToCompare(box, 'a'), true)
 })
