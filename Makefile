@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Node keeps what it compiled, so that the many processes of demo and tests start in half the time.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-system sim chaos bench-fleet nats dev clean lockcheck add
+.PHONY: help setup demo check test test-security test-system sim chaos bench-fleet nats dev clean lockcheck add
 
 ONCE ?=
 INSTANCES ?= 1
@@ -43,6 +43,9 @@ test: setup check ## Every check, then unit, contract and integration tests (fiv
 
 test-system: setup ## The long tests: many processes, killed, paused, cut off
 	$(NODE_TEST) $(if $(CLUSTER),--test-concurrency=1) --test-timeout=1200000 'test/system/**/*.test.ts'
+
+test-security: setup ## Tokens, NATS permissions, user ids and tenants under attack; part of make test (FULL=1: the large figures)
+	@FULL='$(FULL)' $(NODE_TEST) 'test/security/**/*.test.ts'
 
 sim: setup ## The service's own code in virtual time under seeded faults: 1,000 seeds (SEEDS, FROM, SEED, MUTANT)
 	@SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' MUTANT='$(MUTANT)' node test/sim/main.ts

@@ -57,11 +57,20 @@ export class IssuerKeys {
   async find(header: JWTHeaderParameters, signal?: AbortSignal): Promise<Key> {
     const known = await this.#lookup(header)
     if (known !== undefined) return known
+    // A fetch that is under way may have been answered before the key was made: what it does not bring is asked for again.
+    const underWay = this.#fetching
+    if (underWay !== undefined) {
+      await abortable(underWay, signal)
+      const found = await this.#lookup(header)
+      if (found !== undefined) return found
+    }
     const asked = this.#fetch()
     if (asked !== undefined) {
       await abortable(asked, signal)
       const found = await this.#lookup(header)
       if (found !== undefined) return found
+      // Only a fetch in vain closes the gate: after a reload, or a key that was found, the next new key is found at once.
+      if (this.#failure === undefined) this.#notBeforeMs = this.#clock.monoMs() + UNKNOWN_MS
     }
     if (this.#failure !== undefined) throw this.#unreachable()
     throw new jose.JWKSNoMatchingKey()
@@ -96,8 +105,6 @@ export class IssuerKeys {
     try {
       const text = await fetchText(this.#url)
       const keys = createLocalJWKSet(JSON.parse(text))
-      // The first fetch of all leaves the gate open: a key that the issuer makes just after it is found at once.
-      if (this.#keys !== undefined) this.#notBeforeMs = this.#clock.monoMs() + UNKNOWN_MS
       if (text !== this.#text) this.#generation++
       this.#text = text
       this.#keys = keys

@@ -90,14 +90,23 @@ function refuseEarly(token: string, expect: { issuer: string; audience: string }
   if (claims.aud !== expect.audience && !(Array.isArray(claims.aud) && claims.aud.includes(expect.audience)))
     throw invalid('audience', { expected: expect.audience, found: shown(claims.aud) })
   if (typeof claims.sub !== 'string' || claims.sub === '') throw invalid('claim', { claim: 'sub' })
-  if (typeof claims.exp !== 'number') throw invalid('claim', { claim: 'exp' })
+  // JSON has numbers too large to be one: a token with such an exp would never end.
+  if (typeof claims.exp !== 'number' || !Number.isFinite(claims.exp)) throw invalid('claim', { claim: 'exp' })
+  if (!isCanonical(token.slice(token.lastIndexOf('.') + 1))) throw invalid('signature', {})
   refuseExpired(claims.exp, clock)
 }
 
+/** Of the texts that decode to the same signature only the one that the issuer wrote is taken. */
+const isCanonical = (part: string): boolean => Buffer.from(part, 'base64url').toString('base64url') === part
+
 function refuseExpired(expiresAt: number, clock: TokenClock): void {
-  const ago = Math.floor(clock.wallMs() / 1000) - expiresAt
-  if (ago >= TOLERANCE_S) throw new AppError('TOKEN_EXPIRED', { expired_s_ago: Math.floor(ago) })
+  if (secondsSince(expiresAt, clock) >= TOLERANCE_S) throw expired(expiresAt, clock)
 }
+
+const secondsSince = (epochS: number, clock: TokenClock): number => Math.floor(clock.wallMs() / 1000) - epochS
+
+const expired = (expiresAt: number, clock: TokenClock, cause?: unknown): AppError =>
+  new AppError('TOKEN_EXPIRED', { expired_s_ago: Math.floor(secondsSince(expiresAt, clock)) }, { cause })
 
 async function verifySignature(
   token: string,
@@ -121,17 +130,19 @@ async function verifySignature(
     })
     const { sub, exp } = payload
     if (typeof sub !== 'string' || sub === '' || exp === undefined) throw invalid('claim', { claim: 'sub' })
+    // While its keys were fetched.
+    refuseExpired(exp, by.clock)
     return { userId: sub, expiresAt: exp, generation }
   } catch (error) {
     signal?.throwIfAborted()
-    throw refusal(error)
+    throw refusal(error, by.clock)
   }
 }
 
 /** jose's error as one of ours; its text and the claims it carries stay in the cause. */
-function refusal(error: unknown): AppError {
+function refusal(error: unknown, clock: TokenClock): AppError {
   if (error instanceof AppError) return error
-  if (error instanceof jose.JWTExpired) return new AppError('TOKEN_EXPIRED', {}, { cause: error })
+  if (error instanceof jose.JWTExpired) return expired(Number(error.payload.exp), clock, error)
   if (error instanceof jose.JWTClaimValidationFailed) return invalid('claim', { claim: error.claim }, error)
   if (error instanceof jose.JOSEAlgNotAllowed || error instanceof jose.JOSENotSupported)
     return invalid('algorithm', {}, error)

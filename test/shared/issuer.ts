@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import { exportJWK, generateKeyPair, type JWK, type JWTHeaderParameters, SignJWT } from 'jose'
 
-export type IssuerMode = 'up' | 'fails' | 'hangs' | 'garbage' | 'redirects' | 'huge'
+export type IssuerMode = 'up' | 'fails' | 'hangs' | 'waits' | 'garbage' | 'redirects' | 'huge'
 
 export type TestIssuer = {
   url: string
@@ -12,13 +12,17 @@ export type TestIssuer = {
   mode: IssuerMode
   /** Fetches of the key set so far. */
   fetches: number
+  /** Answers those who came while the mode was `waits`. */
+  answerWaiting(): void
   [Symbol.asyncDispose](): Promise<void>
 }
 
 export async function startIssuer(keys: JWK[] = []): Promise<TestIssuer> {
+  const waiting: ServerResponse[] = []
   const server = createServer((_request, response) => {
     issuer.fetches++
-    answer(issuer, response)
+    if (issuer.mode === 'waits') waiting.push(response)
+    else answer(issuer, response)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -31,6 +35,10 @@ export async function startIssuer(keys: JWK[] = []): Promise<TestIssuer> {
     keys,
     mode: 'up',
     fetches: 0,
+    answerWaiting() {
+      issuer.mode = 'up'
+      for (const response of waiting.splice(0)) answer(issuer, response)
+    },
     async [Symbol.asyncDispose]() {
       server.close()
       server.closeAllConnections()
@@ -57,6 +65,7 @@ function answer(issuer: TestIssuer, response: ServerResponse): void {
     case 'huge':
       response.end(JSON.stringify({ keys: issuer.keys, padding: ' '.repeat(300 * 1024) }))
       break
+    case 'waits':
     case 'hangs':
       break
   }
