@@ -6,7 +6,8 @@ import * as v from 'valibot'
 import { FleetReply } from './fleet.ts'
 import type { NatsConnection } from './nats.ts'
 import { decodeJson, isNoResponders } from './nats-answer.ts'
-import { FLEET_SUBJECT, SRV_INFO, SRV_PING, SRV_STATS } from './subjects.ts'
+import { RekeyReply, type RekeyRequest } from './rekey.ts'
+import { FLEET_SUBJECT, REKEY_SUBJECT, SRV_INFO, SRV_PING, SRV_STATS } from './subjects.ts'
 
 /** All instances have answered when none did for this long. */
 const STALL_MS = 200
@@ -71,6 +72,8 @@ export const statsOfInstances = (nc: NatsConnection, waitMs: number): Promise<In
   ask(nc, SRV_STATS, Stats, waitMs)
 export const fleetOf = (nc: NatsConnection, waitMs: number): Promise<FleetReply[]> =>
   ask(nc, FLEET_SUBJECT, FleetReply, waitMs, FLEET_STALL_MS)
+export const rekeyOf = (nc: NatsConnection, request: RekeyRequest, waitMs: number): Promise<RekeyReply[]> =>
+  ask(nc, REKEY_SUBJECT, RekeyReply, waitMs, FLEET_STALL_MS, JSON.stringify(request))
 
 /** The name that an instance was given, else the id of its service. */
 export const instanceName = (stats: InstanceStats): string =>
@@ -95,10 +98,11 @@ async function ask<S extends v.GenericSchema>(
   schema: S,
   waitMs: number,
   stallMs = STALL_MS,
+  payload = '',
 ): Promise<v.InferOutput<S>[]> {
   const found: v.InferOutput<S>[] = []
   try {
-    const answers = await nc.requestMany(subject, '', { strategy: 'stall', maxWait: waitMs, stall: stallMs })
+    const answers = await nc.requestMany(subject, payload, { strategy: 'stall', maxWait: waitMs, stall: stallMs })
     for await (const answer of answers) {
       const parsed = v.safeParse(schema, decodeJson(answer.data))
       if (parsed.success) found.push(parsed.output)

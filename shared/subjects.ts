@@ -52,6 +52,8 @@ export const asSubject = (userId: string, operation: OperationName | InspectionN
   `${GROUP}.as.${encodeUser(userId)}.${operation}`
 /** Every instance answers it; it is about no user. */
 export const FLEET_SUBJECT = `${GROUP}.fleet`
+/** Every instance answers it: by which keys the stored tokens are sealed. Only operators and trusted services may ask. */
+export const REKEY_SUBJECT = `${GROUP}.rekey`
 /** `mail.at.<address>.<what>`: one instance asks another. The address is that of a process, not of a session. */
 export const atSubject = (address: string, what: 'status' | InspectionName): string => `${GROUP}.at.${address}.${what}`
 

@@ -4,6 +4,7 @@ import { CONTRACT, type Operation } from '#shared/contract.ts'
 import { EmailReceived } from '#shared/event.ts'
 import { FLEET_DESCRIPTION, FLEET_EXAMPLE, FleetReply } from '#shared/fleet.ts'
 import { INSPECT, type Inspection } from '#shared/inspect.ts'
+import { REKEY_DESCRIPTION, REKEY_EXAMPLE, RekeyReply, RekeyRequest } from '#shared/rekey.ts'
 import {
   EVENT_STREAM,
   EVENT_TYPE,
@@ -16,6 +17,7 @@ import {
   INSPECTIONS,
   OPERATIONS,
   QUEUE,
+  REKEY_SUBJECT,
 } from '#shared/subjects.ts'
 
 const USER_IN_SUBJECT = 'user id; bytes outside A-Z a-z 0-9 _ - are written =XX'
@@ -86,6 +88,19 @@ const fleetChannels = {
   },
 }
 
+/** Answered by every instance as well; for operators and trusted services. */
+const rekeyChannels = {
+  rekey: {
+    address: REKEY_SUBJECT,
+    description: REKEY_DESCRIPTION,
+    messages: { request: { payload: draft07(RekeyRequest, 'input'), examples: [{ payload: REKEY_EXAMPLE.request }] } },
+  },
+  rekeyReply: {
+    address: null,
+    messages: { reply: { payload: draft07(RekeyReply, 'output'), examples: [{ payload: REKEY_EXAMPLE.reply }] } },
+  },
+}
+
 /** The document that `mailctl contract` prints. */
 export function asyncApi(version: string): Json {
   const operations = OPERATIONS.map((name) => CONTRACT[name])
@@ -111,6 +126,7 @@ export function asyncApi(version: string): Json {
       ...Object.fromEntries(inspections.map((inspection) => [inspection.name, inspectChannel(inspection)])),
       ...Object.fromEntries(both.map((operation) => [`${operation.name}Reply`, replyChannel(operation)])),
       ...fleetChannels,
+      ...rekeyChannels,
       emailReceived: event,
     },
     operations: {
@@ -129,6 +145,11 @@ export function asyncApi(version: string): Json {
         action: 'receive',
         channel: { $ref: '#/channels/fleet' },
         reply: { channel: { $ref: '#/channels/fleetReply' } },
+      },
+      rekey: {
+        action: 'receive',
+        channel: { $ref: '#/channels/rekey' },
+        reply: { channel: { $ref: '#/channels/rekeyReply' } },
       },
       publishEmail: { action: 'send', channel: { $ref: '#/channels/emailReceived' } },
     },

@@ -11,6 +11,7 @@ import { addFleet } from './commands/fleet.ts'
 import { addLogin } from './commands/login.ts'
 import { addMicro } from './commands/micro.ts'
 import { addQuarantine } from './commands/quarantine.ts'
+import { addRekey } from './commands/rekey.ts'
 import { addStatus } from './commands/status.ts'
 import { addTail } from './commands/tail.ts'
 import { addWhy } from './commands/why.ts'
@@ -48,7 +49,7 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
         return typeof done === 'number' ? done : 0
       })
     }
-  const looks = [addTail, addWhy, addQuarantine, addAudit, addFleet, addMicro, addDoctor, addContract]
+  const looks = [addTail, addWhy, addQuarantine, addAudit, addRekey, addFleet, addMicro, addDoctor, addContract]
   for (const add of [addLogin, addConnect, addStatus, addDisconnect, ...looks]) add(program, start)
   try {
     await program.parseAsync([...argv], { from: 'user' })

@@ -67,7 +67,12 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
 async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortController, stop: AbortSignal) {
   const { config, log, clock } = options
   const ground = await openGround(options, stack, stop)
-  const telemetry = createTelemetry(log, () => levelsOf(supervisor), clock)
+  const telemetry = createTelemetry(
+    log,
+    () => levelsOf(supervisor),
+    () => credentials.counter.recent(),
+    clock,
+  )
   countRefusals({ ...ground, telemetry })
   const credentials = await openCredentials(ground, telemetry, stack, stop)
   const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()

@@ -6,7 +6,8 @@ import { Ajv } from 'ajv'
 import { CONTRACT } from '#shared/contract.ts'
 import { FLEET_EXAMPLE } from '#shared/fleet.ts'
 import { INSPECT } from '#shared/inspect.ts'
-import { asSubject, FLEET_SUBJECT, INSPECTIONS, OPERATIONS } from '#shared/subjects.ts'
+import { REKEY_EXAMPLE } from '#shared/rekey.ts'
+import { asSubject, FLEET_SUBJECT, INSPECTIONS, OPERATIONS, REKEY_SUBJECT } from '#shared/subjects.ts'
 import { mailctl } from './mailctl.ts'
 
 type Payload = { payload: object }
@@ -45,6 +46,10 @@ test('mailctl contract prints AsyncAPI 3 that its specification accepts, with th
   assert.equal(fleet?.address, FLEET_SUBJECT)
   assert.ok(ajv.validate(fleetReply?.messages.reply?.payload ?? false, FLEET_EXAMPLE), ajv.errorsText())
   assert.equal(ajv.validate(fleetReply?.messages.reply?.payload ?? true, {}), false)
+  const { rekey, rekeyReply } = document.channels
+  assert.equal(rekey?.address, REKEY_SUBJECT)
+  assert.ok(ajv.validate(rekey?.messages.request?.payload ?? false, REKEY_EXAMPLE.request), ajv.errorsText())
+  assert.ok(ajv.validate(rekeyReply?.messages.reply?.payload ?? false, REKEY_EXAMPLE.reply), ajv.errorsText())
   const json = await mailctl(['contract', '--json'], {})
   assert.deepEqual([json.code, JSON.parse(json.out), json.err], [0, document, ''])
   assert.equal(json.out.trimEnd().split('\n').length, 1, 'with --json one value is one line')

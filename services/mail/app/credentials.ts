@@ -1,6 +1,7 @@
 /** Keys, the seal, the tokens, and the mirror of all credentials in auth.db. */
 
 import type { Telemetry } from '../base/telemetry.ts'
+import { KeyCounter } from '../token/key-counts.ts'
 import { loadKeys } from '../token/keys.ts'
 import { createSeal, kidsOf } from '../token/seal.ts'
 import { TokenProvider } from '../token/tokens.ts'
@@ -38,5 +39,6 @@ export async function openCredentials(
       onRefresh: telemetry.tokenRefreshed,
     }),
   )
-  return { seal, tokens, mirror: mirrorCredentials({ accounts, tokens, auth, log }) }
+  const counter = new KeyCounter({ keys, auth, records: () => accounts.entries(), clock })
+  return { keys, counter, seal, tokens, mirror: mirrorCredentials({ accounts, tokens, auth, log }) }
 }

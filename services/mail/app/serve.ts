@@ -14,6 +14,7 @@ import type { Supervisor } from '../owner/supervisor.ts'
 import { fleetView } from './fleet.ts'
 import type { Work } from './ownership.ts'
 import { controlPorts } from './ports.ts'
+import { rekeying } from './rekey.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
 
@@ -36,6 +37,7 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
       inspect: (name, userId, request) =>
         inspect(name, userId, request, { nc: broker.nc, accounts, ports, clock }, background.signal),
       ownerInspect: (name, userId, request) => ownerInspect(name, userId, request, ports),
+      rekey: rekeying(work, supervisor),
       fleet: fleetView({ ...work, supervisor, lag, commit }),
     },
     log,

@@ -86,10 +86,13 @@ function countersOf(registry: Registry): Record<keyof typeof COUNTERS, Counter> 
   >
 }
 
+type Rows = Readonly<Record<string, number>>
+/** Rows by the name of the key that they need, of each place where tokens are stored. */
+type TokenRows = () => Promise<{ accounts: Rows; auth_db: Rows }>
 type Level = () => { accounts: Record<string, number>; outboxPending: number; users: number }
 
 /** Values that are read when somebody asks. */
-function addLevels(registry: Registry, level: Level): void {
+function addLevels(registry: Registry, level: Level, tokenRows: TokenRows): void {
   const registers = [registry]
   new Gauge({
     name: 'mailsync_accounts',
@@ -117,6 +120,18 @@ function addLevels(registry: Registry, level: Level): void {
       this.set(level().users)
     },
   })
+  new Gauge({
+    name: 'mailsync_token_rows',
+    help: 'Stored tokens by the key that opens them, in the bucket and in auth.db of this instance',
+    labelNames: ['store', 'kid'],
+    registers,
+    async collect() {
+      const rows = await tokenRows()
+      this.reset()
+      for (const [store, counts] of Object.entries(rows))
+        for (const [kid, count] of Object.entries(counts)) this.set({ store, kid }, count)
+    },
+  })
 }
 
 const tenths = (value: number): number => Math.round(value * 10) / 10
@@ -128,8 +143,16 @@ async function byLabel(counter: Counter, label: string): Promise<Record<string, 
 
 export type Telemetry = ReturnType<typeof createTelemetry>
 
-/** @param level current values that are read when somebody asks: accounts by state, outbox depth, users owned. */
-export function createTelemetry(log: Log, level: Level, clock: Clock = systemClock) {
+/**
+ * @param level current values that are read when somebody asks: accounts by state, outbox depth, users owned
+ * @param tokenRows the same, of stored tokens by key
+ */
+export function createTelemetry(
+  log: Log,
+  level: Level,
+  tokenRows: TokenRows = async () => ({ accounts: {}, auth_db: {} }),
+  clock: Clock = systemClock,
+) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry, prefix: 'mailsync_' })
   const count = countersOf(registry)
@@ -139,7 +162,7 @@ export function createTelemetry(log: Log, level: Level, clock: Clock = systemClo
     buckets: PUBLISH_BUCKETS_S,
     registers: [registry],
   })
-  addLevels(registry, level)
+  addLevels(registry, level, tokenRows)
   const [stored, published] = [new Rate(clock), new Rate(clock)]
 
   return {

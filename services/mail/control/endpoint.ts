@@ -57,8 +57,8 @@ export type UserSpec = {
   operation: Asked | null
   handle(userId: string, request: unknown): Promise<unknown>
 }
-/** About no user: the NATS permissions alone say who may ask, and the payload is not read. */
-export type OpenSpec = { operation: null; handleAny(): Promise<unknown> }
+/** About no user: the NATS permissions alone say who may ask. Without an operation the payload is not read. */
+export type OpenSpec = { operation: Asked | null; handleAny(request: unknown): Promise<unknown> }
 export type EndpointSpec = UserSpec | OpenSpec
 
 /** Answers one request. Never rejects. */
@@ -85,9 +85,10 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
 }
 
 async function resultOf(msg: Request, spec: EndpointSpec): Promise<unknown> {
-  if ('handleAny' in spec) return await spec.handleAny()
+  const request = (): unknown => (spec.operation === null ? null : decode(msg.data, spec.operation))
+  if ('handleAny' in spec) return await spec.handleAny(request())
   const userId = await spec.authorise(msg)
-  return await spec.handle(userId, spec.operation === null ? null : decode(msg.data, spec.operation))
+  return await spec.handle(userId, request())
 }
 
 function decode(data: Uint8Array, { request }: Asked): unknown {

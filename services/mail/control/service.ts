@@ -11,6 +11,7 @@ import { INSPECT, type Inspection, type Inspections } from '#shared/inspect.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
 import type { Msg, NatsConnection } from '#shared/nats.ts'
+import { REKEY_DESCRIPTION, RekeyReply, RekeyRequest } from '#shared/rekey.ts'
 import {
   GROUP,
   HEADER_AUTHORIZATION,
@@ -23,7 +24,7 @@ import {
   userOfAsSubject,
 } from '#shared/subjects.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
-import { answer, type EndpointSpec, EndpointStats, type Request, type UserSpec } from './endpoint.ts'
+import { answer, type EndpointSpec, EndpointStats, type OpenSpec, type Request, type UserSpec } from './endpoint.ts'
 import { inboxOnly } from './inbox-only.ts'
 
 const RETRY_MS = 100
@@ -36,6 +37,7 @@ export type Handlers = {
   disconnect(userId: string, request: DisconnectRequest): Promise<unknown>
   ownerStatus(userId: string): Promise<unknown>
   fleet(): Promise<FleetReply>
+  rekey(request: RekeyRequest): Promise<RekeyReply>
   /** Through any instance. */
   inspect(name: InspectionName, userId: string, request: Inspected): Promise<unknown>
   /** As the owner. */
@@ -142,11 +144,8 @@ export class ControlService implements AsyncDisposable {
       for (const [endpoint, subject, spec] of inspectionsOf(name, options))
         add(mail, endpoint, subject, { spec, stats: new EndpointStats(), metadata: metadataOf(INSPECT[name]) })
     }
-    add(service.addGroup(GROUP, ''), 'fleet', 'fleet', {
-      spec: { operation: null, handleAny: options.handlers.fleet },
-      stats: new EndpointStats(),
-      metadata: { description: FLEET_DESCRIPTION, response_schema: compact(FleetReply), errors: 'INTERNAL', http: '' },
-    })
+    for (const [name, spec, metadata] of answeredByAll(options))
+      add(service.addGroup(GROUP, ''), name, name, { spec, stats: new EndpointStats(), metadata })
     await subscribed(options.nc)
     return new ControlService(options.nc, service, inFlight)
   }
@@ -181,6 +180,26 @@ async function subscribed(nc: NatsConnection): Promise<void> {
 
 const refuse = (cause: unknown): never => {
   throw new Error('the connection to NATS was closed', { cause })
+}
+
+/** Without a queue group. Where NATS has no permissions nobody may begin anything. */
+function* answeredByAll({
+  handlers,
+  trusted,
+}: ServiceOptions): Generator<[name: string, spec: OpenSpec, metadata: Record<string, string>]> {
+  const fleet = { description: FLEET_DESCRIPTION, response_schema: compact(FleetReply), errors: 'INTERNAL', http: '' }
+  yield ['fleet', { operation: null, handleAny: handlers.fleet }, fleet]
+  if (!trusted) return
+  const schemas = { request_schema: compact(RekeyRequest), response_schema: compact(RekeyReply) }
+  yield [
+    'rekey',
+    {
+      operation: { name: 'rekey', request: RekeyRequest },
+      // What reaches the handler has passed its own schema.
+      handleAny: (request) => handlers.rekey(request as RekeyRequest),
+    },
+    { description: REKEY_DESCRIPTION, ...schemas, errors: 'BAD_JSON BAD_REQUEST TOO_LARGE INTERNAL', http: '' },
+  ]
 }
 
 /** For operators and trusted services, and between instances. */

@@ -1,4 +1,5 @@
 /** The record of one account in `mail_accounts`: desired state, binding and sealed credential. Always written by compare-and-set. */
+import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 
 export const AccountRecord = v.object({
@@ -11,6 +12,11 @@ export const AccountRecord = v.object({
   address: v.nullable(v.string()),
   /** Sealed `Credential`; null when disconnected. */
   credential: v.nullable(v.string()),
+  /**
+   * The credential was sealed anew with another key: `from` says which one it is, `to` is the hash of the value that this
+   * was said of. Whoever writes another credential need not know of it.
+   */
+  resealed: v.optional(v.object({ from: v.string(), to: v.string() })),
   /** Sealed `Credential` that the owner still has to revoke at the provider. */
   revoke: v.nullable(v.string()),
   /** Why the user must sign in again; epoch seconds. */
@@ -19,6 +25,26 @@ export const AccountRecord = v.object({
   updated_at: v.number(),
 })
 export type AccountRecord = v.InferOutput<typeof AccountRecord>
+export type ConnectedRecord = AccountRecord & { credential: string }
+
+/** SHA-256, hex. Sealed values are never equal by chance (random IV): the same hash is the same write. */
+const hashOf = (sealed: string): string => createHash('sha256').update(sealed).digest('hex')
+
+/** Which credential a record holds, by whatever key it is sealed: the hash of the value that it was first sealed as. */
+export function credentialId(record: ConnectedRecord): string
+export function credentialId(record: AccountRecord): string | null
+export function credentialId({ credential, resealed }: AccountRecord): string | null {
+  if (credential === null) return null
+  const hash = hashOf(credential)
+  return resealed?.to === hash ? resealed.from : hash
+}
+
+/** The record with its credential sealed anew. It is the same credential, of the same time. */
+export const withSealedAnew = (record: ConnectedRecord, credential: string): ConnectedRecord => ({
+  ...record,
+  credential,
+  resealed: { from: credentialId(record), to: hashOf(credential) },
+})
 
 /** A record with the KV revision at which it was seen. */
 export type Revised<T> = { record: T; revision: number }

@@ -82,6 +82,11 @@ export class Accounts {
     return (this.replica.entries.get(keyOf(account))?.record.revoke ?? null) !== null
   }
 
+  /** All accounts, from the replica. */
+  *entries(): Generator<AccountEntry> {
+    for (const accounts of this.#byUser.values()) yield* accounts.values()
+  }
+
   users(): IterableIterator<string> {
     return this.#byUser.keys()
   }

@@ -21,7 +21,7 @@ export type RecordFacts = {
 /** Which record a row mirrors or, while dirty, started from. */
 export type RecordBase = {
   kvRev: number
-  /** SHA-256 of the sealed credential of that record, hex. */
+  /** Which credential that record held: see `credentialId`. */
   kvHash: string
   /** Creation of the bucket that the revision counts in, epoch ms. */
   bucketCreatedMs: number
@@ -31,6 +31,8 @@ export type RecordBase = {
 export type SealedTokens = { accessToken: string; refreshToken: string; expiryS: number }
 
 export type AuthEntry = SealedTokens & RecordBase & RecordFacts & { account: AccountRef; dirty: boolean }
+/** A row as it was read, and its tokens sealed with another key. */
+export type Resealed = { row: AuthRow; accessToken: string; refreshToken: string }
 /** Times in epoch seconds. */
 export type AuthRow = AuthEntry & { createdAtS: number; updatedAtS: number }
 
@@ -114,6 +116,55 @@ export class AuthStore {
       const last = page.at(-1)
       if (last === undefined || page.length < PAGE_ROWS) return
       after = last.account
+    }
+  }
+
+  /**
+   * Exchanges the seals of these rows in one transaction, on disk when it returns; everything else in a row stays. A row
+   * whose tokens are others by now is left alone. Answers how many were exchanged.
+   */
+  reseal(rows: readonly Resealed[]): number {
+    const { db, sqlite } = this.#database
+    const exchange = ({ row, accessToken, refreshToken }: Resealed): number =>
+      db
+        .update(oauthTokens)
+        .set({ accessToken, refreshToken })
+        .where(
+          and(
+            isAccount(row.account),
+            eq(oauthTokens.accessToken, row.accessToken),
+            eq(oauthTokens.refreshToken, row.refreshToken),
+          ),
+        )
+        .run().changes
+    return this.#run(() => sqlite.transaction(() => rows.reduce((sum, row) => sum + exchange(row), 0)).immediate())
+  }
+
+  /** What stands before the first dot of both sealed tokens of each row, a page at a time: it names the key. */
+  *heads(): Generator<[accessToken: string, refreshToken: string][]> {
+    const headOf = (column: typeof oauthTokens.accessToken | typeof oauthTokens.refreshToken) =>
+      sql<string>`substr(${column}, 1, instr(${column}, '.'))`
+    const columns = {
+      userId: oauthTokens.userId,
+      provider: oauthTokens.provider,
+      inboxId: oauthTokens.inboxId,
+      access: headOf(oauthTokens.accessToken),
+      refresh: headOf(oauthTokens.refreshToken),
+    }
+    for (let after: AccountRef | null = null; ; ) {
+      const page = this.#run(() =>
+        this.#database.db
+          .select(columns)
+          .from(oauthTokens)
+          .where(after === null ? undefined : isAfter(after))
+          .orderBy(oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId)
+          .limit(PAGE_ROWS)
+          .all(),
+      )
+      yield page.map(({ access, refresh }) => [access, refresh])
+      const last = page.at(-1)
+      if (last === undefined || page.length < PAGE_ROWS) return
+      after = { userId: last.userId, provider: PROVIDER_LOWER[last.provider], inboxId: last.inboxId }
     }
   }
 

@@ -2,12 +2,8 @@
  * A row of auth.db and the record of its account: which is the later one. Revisions decide within one life of a bucket;
  * where it was lost or went backwards, the time of the credential does. Pure.
  */
-import { createHash } from 'node:crypto'
-import type { AccountRecord, Revised } from '../kv/account-record.ts'
+import { type AccountRecord, credentialId, type Revised } from '../kv/account-record.ts'
 import type { AuthRow } from '../store/auth-store.ts'
-
-/** Sealed values are never equal by chance (random IV): the same hash is the same write. */
-export const hashOf = (sealed: string): string => createHash('sha256').update(sealed).digest('hex')
 
 /**
  * The record that the row was made from is gone: the bucket is another one, or its record is missing or at a lower
@@ -18,7 +14,7 @@ export const isOrphan = (row: AuthRow, revision: number | null, bucketCreatedMs:
 
 /** The very write that the row was made from. A bucket that went backwards gives its revision to another one, too. */
 const isOrigin = ({ record, revision }: Revised<AccountRecord>, row: AuthRow): boolean =>
-  revision === row.kvRev && record.credential !== null && hashOf(record.credential) === row.kvHash
+  revision === row.kvRev && credentialId(record) === row.kvHash
 
 /**
  * The row is later than this record, though the revision does not say so. What another bucket says of a disconnected

@@ -59,6 +59,15 @@ export async function openPair(seal: Seal, account: AccountRef, pair: SealedToke
   return { accessToken, refreshToken, expiryS: pair.expiryS }
 }
 
+/** The same credential, sealed with the active key. @throws KeyUnavailableError, SealBrokenError */
+export async function resealCredential(seal: Seal, account: AccountRef, sealed: string): Promise<string> {
+  return await seal.seal(await seal.open(sealed, bound(account, 'credential')), bound(account, 'credential'))
+}
+
+/** The same tokens, sealed with the active key. @throws KeyUnavailableError, SealBrokenError */
+export const resealPair = async (seal: Seal, account: AccountRef, pair: SealedTokens): Promise<SealedTokens> =>
+  await sealPair(seal, account, await openPair(seal, account, pair))
+
 const bound = <F extends string>({ userId, provider, inboxId }: AccountRef, field: F): AccountRef & { field: F } => ({
   userId,
   provider,

@@ -42,13 +42,18 @@ export function keysFromFile(file: string, source: string): string {
 
 /**
  * What the program prints. The command is words separated by spaces, or a JSON array of words; no shell is involved.
+ * @param deadlineMs when it is killed
  * @throws ExitError 78
  */
-export function keysFromCommand(command: string, signal?: AbortSignal): Promise<string> {
+export function keysFromCommand(
+  command: string,
+  signal?: AbortSignal,
+  deadlineMs = COMMAND_DEADLINE_MS,
+): Promise<string> {
   const [program = '', ...words] = wordsOf(command.trim())
   const options = {
     shell: false,
-    timeout: COMMAND_DEADLINE_MS,
+    timeout: deadlineMs,
     killSignal: 'SIGKILL' as const,
     maxBuffer: MAX_BYTES,
     windowsHide: true,
@@ -59,7 +64,7 @@ export function keysFromCommand(command: string, signal?: AbortSignal): Promise<
       if (error === null) return resolve(stdout)
       if (signal?.aborted === true) return reject(signal.reason)
       const late = error.killed === true && typeof error.code !== 'string'
-      const why = late ? `no end within ${COMMAND_DEADLINE_MS} ms` : `exit ${error.code ?? error.signal}`
+      const why = late ? `no end within ${deadlineMs} ms` : `exit ${error.code ?? error.signal}`
       // Without the cause: its message repeats the command line and what the program wrote.
       reject(new ExitError(EXIT_CONFIG, `MAIL_TOKEN_KEY_COMMAND failed (${why}); run it by hand to see why`))
     })

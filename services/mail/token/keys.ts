@@ -17,6 +17,8 @@ export type KeyRing = {
   active(): SealKey
   /** The key that opens what was sealed with it; null when this instance does not have it. */
   byKid(kid: string): SealKey | null
+  /** The names of all keys, the active one first. */
+  readonly kids: readonly string[]
 }
 
 export type KeyOptions = {
@@ -101,7 +103,7 @@ function ringOf(keys: SealKey[]): KeyRing {
   const byKid = new Map(keys.map((key) => [key.kid, key]))
   const [active] = keys
   if (active === undefined) throw new Error('a key ring needs a key')
-  return { active: () => active, byKid: (kid) => byKid.get(kid) ?? null }
+  return { active: () => active, byKid: (kid) => byKid.get(kid) ?? null, kids: [...byKid.keys()] }
 }
 
 /** The refusal to run without a key that stored tokens are sealed with. */
@@ -109,6 +111,6 @@ export function missingKeys(kids: readonly string[], source: string): ExitError 
   const shown = kids.slice(0, 5).map((kid) => (KID.test(kid) ? kid : '(malformed)'))
   return new ExitError(
     EXIT_CONFIG,
-    `Stored tokens are sealed with ${shown.join(', ')}, which ${source} does not have. Give this instance that key too, after the one that shall seal; a new key would lose those tokens.`,
+    `Stored tokens are sealed with ${shown.join(', ')}, which ${source} does not have. Give this instance that key too, after the one that shall seal; a new key would lose those tokens. "mailctl rekey" seals them with another key; then this one may go.`,
   )
 }

@@ -57,16 +57,28 @@ const headerOf = (kid: string): { alg: string; enc: string; kid: string } => ({ 
 const bindingBytes = ({ userId, provider, inboxId, field }: SealBinding): Uint8Array =>
   new TextEncoder().encode(JSON.stringify([PURPOSE, userId, provider, inboxId, field]))
 
+/** What stands in front of a value: the same for all values of one key. It is no proof that the value is whole. */
+export const headOf = (sealed: string): string => sealed.slice(0, Math.max(0, sealed.indexOf('.')))
+
+/** What stands in front of every value that this key has sealed. */
+export const headFor = (kid: string): string => encodeText(JSON.stringify(headerOf(kid)))
+
+/** The key that a head names, which is spelled in one way only; null when it is no head of a sealed value. */
+export function kidOfHead(head: string): string | null {
+  const parsed = v.safeParse(Header, Buffer.from(head, 'base64url').toString('utf8'))
+  if (!parsed.success || headFor(parsed.output.kid) !== head) return null
+  return parsed.output.kid
+}
+
 type Parts = { kid: string; protected: string; iv: string; ciphertext: string; tag: string }
 
 function partsOf(sealed: string): Parts {
   const [, header = '', iv = '', ciphertext = '', tag = ''] = SEALED.exec(sealed) ?? []
   // The last character of base64url may carry unused bits: only the canonical spelling counts.
   const canonical = [iv, ciphertext, tag].every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
-  const parsed = v.safeParse(Header, Buffer.from(header, 'base64url').toString('utf8'))
-  if (!canonical || !parsed.success || encodeText(JSON.stringify(headerOf(parsed.output.kid))) !== header)
-    throw new SealBrokenError()
-  return { kid: parsed.output.kid, protected: header, iv, ciphertext, tag }
+  const kid = kidOfHead(header)
+  if (!canonical || kid === null) throw new SealBrokenError()
+  return { kid, protected: header, iv, ciphertext, tag }
 }
 
 /** The key that a value is sealed with. @throws SealBrokenError */

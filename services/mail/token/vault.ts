@@ -6,9 +6,15 @@ import { setImmediate as yieldTurn } from 'node:timers/promises'
 import type { Log } from '#shared/log.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
-import { type AccountRecord, type Revised, RevisionConflict } from '../kv/account-record.ts'
+import {
+  type AccountRecord,
+  type ConnectedRecord,
+  credentialId,
+  type Revised,
+  RevisionConflict,
+} from '../kv/account-record.ts'
 import type { AuthRow, AuthStore, RecordBase, RecordFacts, SealedTokens } from '../store/auth-store.ts'
-import { hashOf, isBehind, isOldNews, isOrphan, sameMailbox } from './compare.ts'
+import { isBehind, isOldNews, isOrphan, sameMailbox } from './compare.ts'
 import { openCredential, openPair, sealCredential, sealPair, type Tokens } from './credential.ts'
 import type { Seal } from './seal.ts'
 
@@ -39,7 +45,7 @@ export type VaultParts = {
 }
 
 /** The record of a connected account. */
-export type Connected = Revised<AccountRecord & { credential: string }>
+export type Connected = Revised<ConnectedRecord>
 
 /** A credential, and the record that it was read with; null when KV could not be reached. */
 export type Current = { tokens: Tokens; base: Connected | null }
@@ -116,8 +122,9 @@ export class CredentialVault {
       auth.delete(account)
       return null
     }
-    if (record.credential === null) return null
-    const base = this.#baseOf(record.credential, revision)
+    const id = credentialId(record)
+    if (record.credential === null || id === null) return null
+    const base = this.#baseOf(id, revision)
     if (verdict === 'same credential') {
       auth.rebase(account, base, factsOf(record))
       return null
@@ -137,8 +144,8 @@ export class CredentialVault {
 
   /** A row that was restored as a record; its sealed access token tells whether it is still that row. */
   restored(account: AccountRef, rowToken: string, record: AccountRecord, revision: number): void {
-    if (record.credential !== null)
-      this.#parts.auth.markClean(account, rowToken, this.#baseOf(record.credential, revision))
+    const id = credentialId(record)
+    if (id !== null) this.#parts.auth.markClean(account, rowToken, this.#baseOf(id, revision))
   }
 
   /** The row is later than the record of the same mailbox that the leader has. */
@@ -207,7 +214,7 @@ export class CredentialVault {
       const from =
         base === null
           ? auth.get(account)
-          : { ...this.#baseOf(base.record.credential, base.revision), ...factsOf(base.record) }
+          : { ...this.#baseOf(credentialId(base.record), base.revision), ...factsOf(base.record) }
       // Without record and row it was disconnected meanwhile.
       if (from === null) throw new NotConnectedError()
       auth.put({ ...from, account, ...pair, dirty: true }, toSeconds(clock.wallMs()))
@@ -220,7 +227,7 @@ export class CredentialVault {
 
   /**
    * Writes a credential into the record at the revision it started from. A record whose credential is still that one
-   * (only its other fields changed) is no loss; another credential is, and holds. Without KV the row stays dirty.
+   * (only its seal or its other fields changed) is no loss; another credential is, and holds. Without KV the row stays dirty.
    */
   async #push(
     account: AccountRef,
@@ -236,7 +243,7 @@ export class CredentialVault {
       const record = { ...base.record, credential, updated_at: toSeconds(clock.wallMs()) }
       try {
         const revision = await records.write(account, record, base.revision, deadline(signal))
-        auth.markClean(account, rowToken, this.#baseOf(credential, revision))
+        auth.markClean(account, rowToken, this.#baseOf(credentialId(record), revision))
         return { tokens, base: { record, revision } }
       } catch (error) {
         if (!(error instanceof RevisionConflict)) {
@@ -251,7 +258,7 @@ export class CredentialVault {
       const read = await this.#read(account, signal)
       if ('fault' in read) return { tokens, base: null }
       const theirs = this.#connected(account, read.found)
-      if (theirs.record.credential !== base.record.credential) return this.#take(account, theirs)
+      if (credentialId(theirs.record) !== credentialId(base.record)) return this.#take(account, theirs)
       base = theirs
     }
     return { tokens, base: null }
@@ -269,16 +276,16 @@ export class CredentialVault {
     if (present === undefined && isOldNews(theirs, row, createdMs)) return 'old'
     // Restored by an instance that had an older credential, or fallen back: ours is still to be restored over it.
     if (isBehind(theirs, row, createdMs)) return 'old'
-    return record.credential !== null && hashOf(record.credential) === row.kvHash ? 'same credential' : 'new credential'
+    return credentialId(record) === row.kvHash ? 'same credential' : 'new credential'
   }
 
   /** A refresh that started from this very credential and never reached KV, or a record that fell behind the row. */
   #isAhead(row: AuthRow, theirs: Connected): boolean {
-    return (row.dirty && row.kvHash === hashOf(theirs.record.credential)) || this.isAheadOf(row.account, theirs)
+    return (row.dirty && row.kvHash === credentialId(theirs.record)) || this.isAheadOf(row.account, theirs)
   }
 
-  #baseOf(credential: string, revision: number): RecordBase {
-    return { kvRev: revision, kvHash: hashOf(credential), bucketCreatedMs: this.#parts.bucketCreatedMs() }
+  #baseOf(id: string, revision: number): RecordBase {
+    return { kvRev: revision, kvHash: id, bucketCreatedMs: this.#parts.bucketCreatedMs() }
   }
 }
 

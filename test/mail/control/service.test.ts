@@ -73,12 +73,13 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
     'connect',
     'disconnect',
     'fleet',
+    'rekey',
     'status',
   ])
   // Of those in the queue group one instance answers; of the others every one does.
   assert.deepEqual(
     info.endpoints.flatMap(({ name, queue_group }) => (queue_group === '' ? [name] : [])),
-    ['fleet'],
+    ['fleet', 'rekey'],
   )
   assert.equal(new Set(info.endpoints.map(({ name }) => name)).size, info.endpoints.length)
 

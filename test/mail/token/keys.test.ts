@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
+import { keysFromCommand } from '../../../services/mail/token/key-sources.ts'
 import { type KeyOptions, loadKeys, MAKE_KEY_COMMAND } from '../../../services/mail/token/keys.ts'
 import { createSeal } from '../../../services/mail/token/seal.ts'
 import { ExitError } from '../../../shared/lifecycle.ts'
@@ -62,6 +63,7 @@ test('two sources at once are refused, whatever they hold', async (t) => {
   const file = await keyFile(at, keyText('k1'))
   await assert.rejects(at.load({ keys, keyFile: file }), refused(/MAIL_TOKEN_KEYS and MAIL_TOKEN_KEY_FILE/))
   await assert.rejects(at.load({ keyFile: file, keyCommand: 'true' }), refused(/KEY_FILE and MAIL_TOKEN_KEY_COMMAND/))
+  await assert.rejects(at.load({ keys, keyCommand: 'true' }), refused(/KEYS and MAIL_TOKEN_KEY_COMMAND/))
 })
 
 test('text that is no list of keys is refused without being repeated', async (t) => {
@@ -135,9 +137,26 @@ test('a key command that fails is refused without showing what it wrote', async 
   await assert.rejects(waiting, reason)
 })
 
+test('a key command that does not end is killed at its deadline, also when what it has started holds on', async () => {
+  for (const script of ['exec sleep 60', 'sleep 60 & wait'])
+    await assert.rejects(
+      keysFromCommand(JSON.stringify(['sh', '-c', script]), undefined, 50),
+      refused(/no end within 50 ms/),
+    )
+})
+
+test('a key command that prints without end is cut off', async (t) => {
+  const { load } = await place(t)
+  for (const script of ['yes canary', 'yes canary >&2', 'head -c 70000 /dev/zero'])
+    await assert.rejects(load({ keyCommand: JSON.stringify(['sh', '-c', script]) }), refused(/MAXBUFFER/, 'canary'))
+})
+
 test('production without a key is refused with a command that makes one', async (t) => {
   const at = await place(t)
-  await assert.rejects(at.load({ production: true }), refused(/NODE_ENV=production/))
+  await assert.rejects(at.load({ production: true }), (error: unknown) => {
+    assert.ok(error instanceof ExitError && error.message.includes(MAKE_KEY_COMMAND))
+    return refused(/NODE_ENV=production/)(error)
+  })
   assert.deepEqual(await readdir(at.root), [])
   const { stdout } = await promisify(execFile)('sh', ['-c', MAKE_KEY_COMMAND])
   assert.match((await at.load({ production: true, keys: new Secret(stdout) })).active().kid, /^k\d+$/)
@@ -175,9 +194,14 @@ test('no key is made while stored tokens need one that is not here', async (t) =
   assert.deepEqual(await readdir(at.root), [])
   await at.load({})
   await assert.rejects(at.load({ kidsInUse: ['lost'] }), refused(/sealed with lost/))
-  const keys = new Secret(keyText('k1'))
-  for (const production of [true, false])
-    await assert.rejects(at.load({ keys, production, kidsInUse: ['k1', 'lost'] }), refused(/sealed with lost/))
+  const text = keyText('k1')
+  const stored = await keyFile(at, text)
+  for (const source of [{ keys: new Secret(text) }, { keyFile: stored }, { keyCommand: `cat ${stored}` }])
+    for (const production of [true, false])
+      await assert.rejects(
+        at.load({ ...source, production, kidsInUse: ['k1', 'lost'] }),
+        refused(/sealed with lost, .*mailctl rekey/),
+      )
 })
 
 test('several processes that start at once end with the same key', async (t) => {

@@ -96,13 +96,17 @@ export class World {
     this.log = pino({ level: 'debug', serializers: { err: describeError } }, sink)
   }
 
-  static async start(t: TestContext, broker: Broker): Promise<World> {
+  /** @param keyText the keys of the world; default: one of its own */
+  static async start(
+    t: TestContext,
+    broker: Broker,
+    keyText = `k1:${randomBytes(32).toString('base64url')}`,
+  ): Promise<World> {
     const dir = await mkdtemp(join(tmpdir(), 'mail-sync-tokens-'))
     t.after(() => rm(dir, { recursive: true }))
     const server = await TokenServer.start()
     t.after(() => server[Symbol.asyncDispose]())
-    const keys = new Secret(`k1:${randomBytes(32).toString('base64url')}`)
-    const ring = await loadKeys({ keys, production: true, dataDir: dir, kidsInUse: [] }, silent)
+    const ring = await loadKeys({ keys: new Secret(keyText), production: true, dataDir: dir, kidsInUse: [] }, silent)
     const world = new World(broker, server, createSeal(ring), dir)
     let round = 1
     server.answer = () => {

@@ -18,7 +18,7 @@ export const oauthTokens = sqliteTable(
     updatedAt: integer('updated_at').notNull(),
     /** Revision of the record that this row mirrors, or, while dirty, started from. */
     kvRev: integer('kv_rev').notNull(),
-    /** SHA-256 of the sealed credential of that record. */
+    /** Which credential that record held: SHA-256, hex, of the value that it was first sealed as. */
     kvHash: text('kv_hash').notNull(),
     /** The bucket that the revision counts in: its creation in epoch ms. */
     bucketCreated: integer('bucket_created').notNull(),
