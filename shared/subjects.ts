@@ -30,6 +30,13 @@ export const snapshotRecordSubject = (name: string): string =>
 export const snapshotName = (userId: string, epoch: { era: number; rev: number }, seq: number): string =>
   `${encodeUser(userId)}/${epoch.era}.${epoch.rev}-${seq}`
 
+export const TRAIL_STREAM = 'MAIL_AUDIT'
+/** What the stream of the audit trail captures. */
+export const TRAIL_SUBJECT_ALL = 'audit.mail.>'
+/** `audit.mail.<token>.<action>`; `=`, which is the token of no user, for what concerns all of them. */
+export const trailSubject = (userToken: string | null, action: string): string =>
+  `audit.mail.${userToken ?? '='}.${action}`
+
 /** The stream behind a KV bucket. */
 export const bucketStream = (bucket: string): string => `KV_${bucket}`
 /** What the stream behind a KV bucket keeps a key under. */

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { ENV } from '#shared/env.ts'
 import { ACCOUNT_ERRORS, ERRORS } from '#shared/errors.ts'
 import { NATS_MIN_VERSION } from '#shared/nats.ts'
-import { EVENT_STREAM } from '#shared/subjects.ts'
+import { EVENT_STREAM, TRAIL_STREAM } from '#shared/subjects.ts'
 import { MAKE_KEY_COMMAND } from '../services/mail/token/keys.ts'
 import { allDocs, anchorsOf, blocksOf, inlineCodesOf, linksOf, proseOf, readDoc } from './support/docs.ts'
 
@@ -26,7 +26,7 @@ test('every variable that a document names exists', () => {
   const passwords = [...read('nats.conf').matchAll(/\$(NATS_\w+)/g)].map(([, name]) => name)
   const errors = [...Object.keys(ERRORS), ...Object.keys(ACCOUNT_ERRORS)]
   const unknown = new Set<string>(named)
-  for (const name of [...Object.keys(ENV), ...others, ...passwords, ...errors])
+  for (const name of [...Object.keys(ENV), ...others, ...passwords, ...errors, TRAIL_STREAM])
     if (name !== undefined) unknown.delete(name)
   assert.deepEqual(sorted(unknown), [])
 })
@@ -43,7 +43,7 @@ test('a code is called reserved exactly when nothing raises it', () => {
 
 test('every error code that a document names exists', () => {
   const known = new Set([...Object.keys(ERRORS), ...Object.keys(ACCOUNT_ERRORS), ...Object.keys(ENV)])
-  const words = [EVENT_STREAM, 'NATS_SERVER', 'NATS_SERVER_RELEASE']
+  const words = [EVENT_STREAM, TRAIL_STREAM, 'NATS_SERVER', 'NATS_SERVER_RELEASE']
   const named = allDocs().flatMap((doc) => inlineCodesOf(doc).filter((code) => /^[A-Z]+(?:_[A-Z]+)+$/.test(code)))
   assert.deepEqual(sorted(new Set(named.filter((code) => !known.has(code) && !words.includes(code)))), [])
 })

@@ -150,6 +150,8 @@ export class SimProcess {
       refillLanes: () => ['refill'],
       polled: (_account: AccountRef, lane: string) => lane === 'history',
       revoke: async () => undefined,
+      trail: { append: async () => undefined },
+      termBegan: () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),
       worker: (entry, epoch, hooks) =>
         new Worker(entry.account, epoch, {

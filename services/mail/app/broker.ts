@@ -23,6 +23,7 @@ import { openJetStream } from '../outbox/jetstream.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
+import { ensureTrailStream } from '../outbox/trail-stream.ts'
 import { Patience } from './patience.ts'
 import { forbidden, PATIENCE_MS, patiently } from './patiently.ts'
 
@@ -86,6 +87,7 @@ export async function openBroker(
     const open = async () => {
       await refuseCapturedSubjects(jsm)
       const { createdMs } = await ensureEventStream(jsm, config.stream)
+      await ensureTrailStream(jsm, config.stream.replicas)
       const buckets = await Buckets.open((bucket) => Bucket.open(nc, bucket, config.stream.replicas))
       return { createdMs, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
     }
@@ -111,6 +113,10 @@ export async function openBroker(
           await buckets.verify(on.noticed)
           // One that is gone took its snapshots with it: each user's is taken anew with the next checkpoint, within a day.
           await snapshots.verify(js, config.stream.replicas)
+          // No mail waits for the audit trail.
+          await ensureTrailStream(jsm, config.stream.replicas).catch((error) =>
+            log.error({ err: error }, 'the audit trail takes no records'),
+          )
           // Deleted and made anew without a reconnect: every user compares what stands there with what is stored.
           if (createdMs !== streamCreatedMs) on.connected()
           streamCreatedMs = createdMs

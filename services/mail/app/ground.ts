@@ -9,6 +9,7 @@ import { Accounts } from '../kv/accounts.ts'
 import { Checkpoints } from '../kv/checkpoint.ts'
 import { Claims } from '../kv/claims.ts'
 import { LeaseLog } from '../kv/lease-log.ts'
+import { Trail } from '../outbox/trail.ts'
 import { AuthStore } from '../store/auth-store.ts'
 import { lockDataDirectory } from '../store/instance-lock.ts'
 import { UserStore } from '../store/user-store.ts'
@@ -33,6 +34,7 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
   const auth = stack.use(new AuthStore(config.authDbPath))
   const instance = config.instanceName(lock.directoryId)
   const broker = stack.use(await openBroker(config, instance, clock, log, stop))
+  const trail = stack.use(new Trail({ ...broker, clock, log }))
   const accounts = new Accounts(() => broker.buckets.get('accounts'), clock, log)
   const leases = new LeaseLog(() => broker.buckets.get('leases'), clock, log)
   const checkpoints = new Checkpoints(
@@ -58,6 +60,7 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
     instance,
     auth,
     broker,
+    trail,
     accounts,
     leases,
     checkpoints,

@@ -1,6 +1,8 @@
 /** The supervisor out of its parts: who owns whom, and what a tenure works with. */
 import { v7 } from 'uuid'
+import { termId, trailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
+import { toSeconds } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Relay } from '../outbox/relay.ts'
 import { leaseTimes } from '../owner/lease-times.ts'
@@ -36,7 +38,7 @@ export function createSupervisor(work: Work): Supervisor {
 }
 
 function tenureOf(work: Work): SupervisorDeps['tenure'] {
-  const { broker, providers, seal, config, controls } = work
+  const { broker, providers, seal, config, controls, trail, clock, instance } = work
   return {
     ...work,
     intervalMs: config.syncIntervalMs,
@@ -48,6 +50,12 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
     refillLanes: (provider, lanes) => providers.byName[provider].refillLanes(lanes),
     polled: (account, lane) => providers.byName[account.provider].polled(lane),
     worker: (entry, epoch, hooks) => createWorker(work, entry, epoch, hooks),
+    termBegan: (userId, epoch, how) => {
+      const id = termId(userId, epoch)
+      const atS = toSeconds(clock.wallMs())
+      const by = { by: 'instance', requestId: null } as const
+      trail.note(trailRecord({ ...by, id, action: 'ownership', userId, provider: null, instance, atS, how }))
+    },
     revoke: async (account, credential, abort) => {
       const client = providers.clients[account.provider]
       if (client !== undefined)

@@ -2,9 +2,11 @@
 import { join } from 'node:path'
 import { createJwtVerifier } from '#shared/jwt.ts'
 import { flatMetrics } from '#shared/metrics.ts'
+import type { TrailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { commitOf } from '../base/commit.ts'
 import { LoopLag } from '../base/loop-lag.ts'
+import { audited } from '../control/audited.ts'
 import { connect } from '../control/connect.ts'
 import { disconnect } from '../control/disconnect.ts'
 import { inspect, ownerInspect } from '../control/inspect.ts'
@@ -25,14 +27,22 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
   const commit = commitOf(config.commit, ROOT)
   const lag = new LoopLag()
   background.run(lag.run(clock, background.signal))
+  const trail = { note: (record: TrailRecord) => work.trail.note(record), clock, instance }
   return await ControlService.start({
     nc: broker.nc,
     jwt: createJwtVerifier({ ...config.jwt }),
     handlers: {
-      connect: (userId, request) => connect(userId, request, { accounts, claims, ports, clock }, background.signal),
+      connect: (userId, request, caller) =>
+        audited('connect', { userId, provider: request.provider }, caller, trail, async (record) => {
+          const deps = { accounts, claims, ports, clock }
+          return { reply: await connect(userId, request, deps, background.signal, record), isOwed: true }
+        }),
       status: (userId) =>
         status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
-      disconnect: (userId, request) => disconnect(userId, request, { accounts, clock }, background.signal),
+      disconnect: (userId, request, caller) =>
+        audited('disconnect', { userId, provider: request.provider }, caller, trail, (record) =>
+          disconnect(userId, request, { accounts, clock }, background.signal, record),
+        ),
       ownerStatus: async (userId) => ownerReply(userId, ports),
       inspect: (name, userId, request) =>
         inspect(name, userId, request, { nc: broker.nc, accounts, ports, clock }, background.signal),

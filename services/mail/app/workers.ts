@@ -2,12 +2,13 @@
 import type { AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import type { Secret } from '#shared/secret.ts'
+import { trailRecord } from '#shared/trail.ts'
 import type { Config } from '../base/config.ts'
 import { type AccountRef, type Epoch, toSeconds } from '../base/model.ts'
 import { slotOf } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
-import { RevisionConflict } from '../kv/account-record.ts'
+import { owing, RevisionConflict } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
 import type { Relay } from '../outbox/relay.ts'
@@ -30,6 +31,8 @@ export type WorkerParts = {
   telemetry: Telemetry
   relay: Pick<Relay, 'audit'>
   controls: Pick<Controls, 'auditCompares'>
+  /** Name of this instance. */
+  instance: string
 }
 
 type Hooks = Pick<WorkerDeps, 'owns' | 'committed'>
@@ -117,17 +120,19 @@ function replaced(tokens: TokenProvider, account: AccountRef): RevisionConflict 
  * @throws RevisionConflict when another one stands there: the worker goes on with that.
  */
 async function markReauth(
-  { accounts, tokens, clock }: Pick<WorkerParts, 'accounts' | 'tokens' | 'clock'>,
+  { accounts, tokens, clock, instance }: Pick<WorkerParts, 'accounts' | 'tokens' | 'clock' | 'instance'>,
   account: AccountRef,
   code: AccountErrorCode,
 ): Promise<void> {
   const sealed = (await accounts.read(account))?.record.credential ?? null
   if (sealed === null) return
   if (!(await tokens.isRefused(account, sealed))) throw replaced(tokens, account)
+  const facts = { by: 'instance', requestId: null, action: 'refresh_failed', outcome: code } as const
+  const failed = trailRecord({ ...account, ...facts, instance, atS: toSeconds(clock.wallMs()) })
   await accounts.change(account, (record) => {
     if (record === null || record.credential === null) return null
     if (record.credential !== sealed) throw replaced(tokens, account)
-    return { ...record, reauth: { code, at: toSeconds(clock.wallMs()) } }
+    return { ...record, reauth: { code, at: failed.at }, ...owing(record, failed) }
   })
 }
 

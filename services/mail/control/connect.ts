@@ -2,9 +2,10 @@
 import type { ConnectReply, ConnectRequest } from '#shared/contract.ts'
 import { AppError } from '#shared/errors.ts'
 import { Secret } from '#shared/secret.ts'
+import type { TrailRecord } from '#shared/trail.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
-import { type AccountRecord, RevisionConflict } from '../kv/account-record.ts'
+import { type AccountRecord, OWED_MAX, owing, RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
 import type { ControlPorts, Identified } from './ports.ts'
@@ -16,6 +17,7 @@ export type ConnectDeps = { accounts: Accounts; claims: Claims; ports: ControlPo
 
 /**
  * Replies when the record is durable. Connecting again replaces the credential and keeps every position.
+ * @param record of this call, which the account's record owes to the audit trail
  * @throws AppError PROVIDER_NOT_CONFIGURED, CREDENTIAL_REFUSED, MAILBOX_MISMATCH, MAILBOX_ALREADY_CONNECTED, CONFLICT
  */
 export async function connect(
@@ -23,6 +25,7 @@ export async function connect(
   request: ConnectRequest,
   { accounts, claims, ports, clock }: ConnectDeps,
   signal: AbortSignal,
+  record: TrailRecord,
 ): Promise<ConnectReply> {
   const { provider } = request
   if (!ports.configured(provider)) throw new AppError('PROVIDER_NOT_CONFIGURED', { provider })
@@ -42,7 +45,7 @@ export async function connect(
   try {
     await claimMailbox(account, identified, claims)
     await accounts.change(account, (current) =>
-      nextRecord(account, current, identified, credential, toSeconds(clock.wallMs())),
+      nextRecord(account, current, identified, { credential, nowS: toSeconds(clock.wallMs()), record }),
     )
   } catch (error) {
     if (error instanceof RevisionConflict) throw new AppError('CONFLICT', {}, { cause: error })
@@ -73,13 +76,19 @@ async function claimMailbox(account: AccountRef, { identity }: Identified, claim
   if (holder !== account.inboxId) throw new AppError('MAILBOX_ALREADY_CONNECTED', { inbox_id: holder })
 }
 
+/** @throws AppError TIMEOUT: the owner tells the audit trail what is owed as soon as NATS takes it */
+export function refuseUnaccounted(current: AccountRecord | null): void {
+  if ((current?.owed?.length ?? 0) >= OWED_MAX)
+    throw new AppError('TIMEOUT', { reason: 'the audit trail takes no records' })
+}
+
 function nextRecord(
   account: AccountRef,
   current: AccountRecord | null,
   { identity }: Identified,
-  credential: string,
-  nowS: number,
+  { credential, nowS, record }: { credential: string; nowS: number; record: TrailRecord },
 ): AccountRecord {
+  refuseUnaccounted(current)
   const bound = current?.mailbox ?? null
   if (bound !== null && identity !== null && bound !== identity.mailbox)
     throw new AppError('MAILBOX_MISMATCH', { inbox_id: account.inboxId })
@@ -93,6 +102,7 @@ function nextRecord(
     // A grant that is used again must not be revoked.
     revoke: null,
     reauth: null,
+    ...owing(current, record),
     updated_at: nowS,
   }
 }

@@ -1,45 +1,55 @@
 /** disconnect: desired state in KV. The owner aborts the worker at the watch event, empties the outbox and revokes. Idempotent. */
 import type { DisconnectReply, DisconnectRequest } from '#shared/contract.ts'
 import { AppError } from '#shared/errors.ts'
+import type { TrailRecord } from '#shared/trail.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
-import { RevisionConflict } from '../kv/account-record.ts'
+import { owing, RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
+import { refuseUnaccounted } from './connect.ts'
 
 /** How long the answer waits for the owner's revocation, well inside the client's deadline of 3 s. */
 const REVOKED_WITHIN_MS = 1_500
 
 export type DisconnectDeps = { accounts: Accounts; clock: Clock }
 
-/** @throws AppError CONFLICT */
+/**
+ * @param record of this call
+ * @returns `isOwed`: the account's record owes it to the audit trail; it does not where nothing changed
+ * @throws AppError CONFLICT
+ */
 export async function disconnect(
   userId: string,
   request: DisconnectRequest,
   deps: DisconnectDeps,
   signal: AbortSignal,
-): Promise<DisconnectReply> {
+  record: TrailRecord,
+): Promise<{ reply: DisconnectReply; isOwed: boolean }> {
   const { accounts, clock } = deps
   const account: AccountRef = { userId, provider: request.provider, inboxId: request.inbox_id }
+  let isOwed = false
   try {
-    await accounts.change(account, (current) =>
-      current === null || current.desired === 'disconnected'
-        ? null
-        : {
-            ...current,
-            desired: 'disconnected',
-            credential: null,
-            revoke: current.credential ?? current.revoke,
-            reauth: null,
-            updated_at: toSeconds(clock.wallMs()),
-          },
-    )
+    await accounts.change(account, (current) => {
+      isOwed = current !== null && current.desired === 'connected'
+      if (current === null || !isOwed) return null
+      refuseUnaccounted(current)
+      return {
+        ...current,
+        desired: 'disconnected',
+        credential: null,
+        revoke: current.credential ?? current.revoke,
+        reauth: null,
+        ...owing(current, record),
+        updated_at: toSeconds(clock.wallMs()),
+      }
+    })
   } catch (error) {
     if (error instanceof RevisionConflict) throw new AppError('CONFLICT', {}, { cause: error })
     throw error
   }
   await revoked(account, deps, signal)
-  return { message: 'mail sync stopped' }
+  return { reply: { message: 'mail sync stopped' }, isOwed }
 }
 
 /**

@@ -10,6 +10,7 @@ import type { Log } from '#shared/log.ts'
 import { isNatsFault, type Msg } from '#shared/nats.ts'
 import { parseBody } from '#shared/request-body.ts'
 import { HEADER_REQUEST_ID } from '#shared/subjects.ts'
+import type { Caller } from '#shared/trail.ts'
 
 const LATENCIES_MAX = 512
 /** A path may be the caller's own key. */
@@ -55,7 +56,8 @@ export type UserSpec = {
   authorise(msg: Msg): Promise<string>
   /** Null: the payload is not the operation's request (owner status). */
   operation: Asked | null
-  handle(userId: string, request: unknown): Promise<unknown>
+  by: Caller['by']
+  handle(userId: string, request: unknown, caller: Caller): Promise<unknown>
 }
 /** About no user: the NATS permissions alone say who may ask. Without an operation the payload is not read. */
 export type OpenSpec = { operation: Asked | null; handleAny(request: unknown): Promise<unknown> }
@@ -69,7 +71,7 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
   stats.inFlight += 1
   try {
     if (msg.data.length > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
-    msg.respond(JSON.stringify(await resultOf(msg, spec)))
+    msg.respond(JSON.stringify(await resultOf(msg, spec, requestId)))
     if (spec.operation !== null && spec.operation.name !== 'status')
       log.info({ operation: spec.operation.name, requestId }, 'request done')
   } catch (error) {
@@ -84,11 +86,11 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
   }
 }
 
-async function resultOf(msg: Request, spec: EndpointSpec): Promise<unknown> {
+async function resultOf(msg: Request, spec: EndpointSpec, requestId: string): Promise<unknown> {
   const request = (): unknown => (spec.operation === null ? null : decode(msg.data, spec.operation))
   if ('handleAny' in spec) return await spec.handleAny(request())
   const userId = await spec.authorise(msg)
-  return await spec.handle(userId, request())
+  return await spec.handle(userId, request(), { by: spec.by, requestId })
 }
 
 function decode(data: Uint8Array, { request }: Asked): unknown {
@@ -111,7 +113,8 @@ function expectedOf({ type, expected, requirement }: v.BaseIssue<unknown>): stri
   return typeof requirement === 'number' || typeof requirement === 'string' ? `${type}: ${requirement}` : type
 }
 
-function asAppError(error: unknown): AppError {
+/** What the caller is told. */
+export function asAppError(error: unknown): AppError {
   // Nothing of NATS that a repetition would not mend: a link that is down, a cluster that elects a leader.
   if (isNatsFault(error)) return new AppError('TIMEOUT', {}, { cause: error })
   if (error instanceof DOMException && error.name === 'TimeoutError')

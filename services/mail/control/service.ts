@@ -23,6 +23,7 @@ import {
   SERVICE_NAME,
   userOfAsSubject,
 } from '#shared/subjects.ts'
+import type { Caller } from '#shared/trail.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
 import { answer, type EndpointSpec, EndpointStats, type OpenSpec, type Request, type UserSpec } from './endpoint.ts'
 import { inboxOnly } from './inbox-only.ts'
@@ -32,9 +33,9 @@ const RETRY_MS = 100
 type Inspected = Inspections[InspectionName]['request']
 
 export type Handlers = {
-  connect(userId: string, request: ConnectRequest): Promise<unknown>
+  connect(userId: string, request: ConnectRequest, caller: Caller): Promise<unknown>
   status(userId: string): Promise<unknown>
-  disconnect(userId: string, request: DisconnectRequest): Promise<unknown>
+  disconnect(userId: string, request: DisconnectRequest, caller: Caller): Promise<unknown>
   ownerStatus(userId: string): Promise<unknown>
   fleet(): Promise<FleetReply>
   rekey(request: RekeyRequest): Promise<RekeyReply>
@@ -119,6 +120,7 @@ export class ControlService implements AsyncDisposable {
         spec: {
           operation,
           handle,
+          by: 'user',
           authorise: async (msg) => userOfJwt(options.jwt, msg.headers?.get(HEADER_AUTHORIZATION)),
         },
         stats: new EndpointStats(),
@@ -126,7 +128,7 @@ export class ControlService implements AsyncDisposable {
       })
       if (!options.trusted) continue
       add(mail, `as-${name}`, `as.*.${name}`, {
-        spec: { operation, handle, authorise: async (msg) => userOfAsSubject(msg.subject) },
+        spec: { operation, handle, by: 'service', authorise: async (msg) => userOfAsSubject(msg.subject) },
         stats: new EndpointStats(),
         metadata: { ...metadataOf(operation), description: `For trusted services: ${operation.description}`, http: '' },
       })
@@ -134,6 +136,7 @@ export class ControlService implements AsyncDisposable {
     add(mail, 'at-status', `at.${options.address}.status`, {
       spec: {
         operation: null,
+        by: 'instance',
         handle: (userId) => options.handlers.ownerStatus(userId),
         authorise: async (msg) => decodeUser(new TextDecoder().decode(msg.data)),
       },
@@ -212,12 +215,13 @@ function* inspectionsOf(
   const operation = INSPECT[name]
   const authorise = async (msg: Msg): Promise<string> => userOfAsSubject(msg.subject)
   const handle: UserSpec['handle'] = (userId, request) => handlers.inspect(name, userId, request as Inspected)
-  yield [`as-${name}`, `as.*.${name}`, { operation, authorise, handle }]
+  yield [`as-${name}`, `as.*.${name}`, { operation, authorise, by: 'service', handle }]
   yield [
     `at-${name}`,
     `at.${address}.${name}`,
     {
       operation,
+      by: 'instance',
       authorise: async (msg) => decodeUser(msg.headers?.get(HEADER_USER) ?? ''),
       handle: (userId, request) => handlers.ownerInspect(name, userId, request as Inspected),
     },

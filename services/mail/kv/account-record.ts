@@ -1,6 +1,10 @@
 /** The record of one account in `mail_accounts`: desired state, binding and sealed credential. Always written by compare-and-set. */
 import { createHash } from 'node:crypto'
 import * as v from 'valibot'
+import { TrailRecord } from '#shared/trail.ts'
+
+/** A call is refused when so many records wait for the audit trail: nothing changes that nobody can account for. */
+export const OWED_MAX = 32
 
 export const AccountRecord = v.object({
   v: v.literal(1),
@@ -21,6 +25,8 @@ export const AccountRecord = v.object({
   revoke: v.nullable(v.string()),
   /** Why the user must sign in again; epoch seconds. */
   reauth: v.nullable(v.object({ code: v.string(), at: v.number() })),
+  /** What the audit trail still has to be told, by the owner of the user, the oldest first. */
+  owed: v.optional(v.array(TrailRecord)),
   /** Epoch seconds. */
   updated_at: v.number(),
 })
@@ -45,6 +51,19 @@ export const withSealedAnew = (record: ConnectedRecord, credential: string): Con
   credential,
   resealed: { from: credentialId(record), to: hashOf(credential) },
 })
+
+/** What is owed once this is done too. */
+export const owing = (current: AccountRecord | null, record: TrailRecord): Required<Pick<AccountRecord, 'owed'>> => ({
+  owed: [...(current?.owed ?? []), record],
+})
+
+/** The record when these were told; null when it did not owe them. */
+export function withoutOwed(now: AccountRecord | null, told: readonly TrailRecord[]): AccountRecord | null {
+  if (now?.owed === undefined) return null
+  const { owed, ...rest } = now
+  const left = owed.filter(({ id }) => !told.some((one) => one.id === id))
+  return left.length === 0 ? rest : { ...rest, owed: left }
+}
 
 /** A record with the KV revision at which it was seen. */
 export type Revised<T> = { record: T; revision: number }

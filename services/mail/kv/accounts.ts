@@ -87,13 +87,21 @@ export class Accounts {
     for (const accounts of this.#byUser.values()) yield* accounts.values()
   }
 
+  /** The audit trail is to be told something of the account, from the replica, if it is later than the revision. */
+  owes(account: AccountRef, after = 0): boolean {
+    const entry = this.replica.entries.get(keyOf(account))
+    return entry !== undefined && entry.revision > after && entry.record.owed !== undefined
+  }
+
   users(): IterableIterator<string> {
     return this.#byUser.keys()
   }
 
-  /** True while somebody has to own the user: a connected account, or a grant still to be revoked. */
+  /** True while somebody has to own the user: a connected account, a grant to be revoked, a record for the audit trail. */
   needsOwner(userId: string): boolean {
-    return this.ofUser(userId).some(({ record }) => record.desired === 'connected' || record.revoke !== null)
+    return this.ofUser(userId).some(
+      ({ record }) => record.desired === 'connected' || record.revoke !== null || record.owed !== undefined,
+    )
   }
 
   /** How many connected accounts of all users share this mailbox; they share its quota. */

@@ -102,4 +102,5 @@ function isQuiet({ account, record }: AccountEntry, known: readonly AccountStatu
 }
 
 /** The record itself asks for more than polls. */
-const isAsked = ({ revoke, unverified }: AccountRecord): boolean => revoke !== null || unverified === true
+const isAsked = ({ revoke, unverified, owed }: AccountRecord): boolean =>
+  revoke !== null || unverified === true || owed !== undefined

@@ -60,8 +60,8 @@ export const isQuietAccount = (
   state: AccountState | undefined,
   context: StatusContext,
 ): boolean => {
-  const { desired, reauth, revoke } = entry.record
-  if (revoke !== null) return false
+  const { desired, reauth, revoke, owed } = entry.record
+  if (revoke !== null || owed !== undefined) return false
   return desired !== 'connected' || (reauth === null && isQuiet(inputOf(entry, state, context)))
 }
 

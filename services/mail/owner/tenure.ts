@@ -20,10 +20,9 @@ import type { WorkerDeps } from '../sync/worker-deps.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
-import type { RevocationDeps } from './revocation.ts'
-import { Revocations } from './revocations.ts'
 import { isOutdated, type Running } from './running.ts'
-import { type TakeoverDeps, takeOver } from './takeover.ts'
+import { type SettlementDeps, Settlements } from './settlements.ts'
+import { type Base, type TakeoverDeps, takeOver } from './takeover.ts'
 import { isQuietAccount, lanesOf, lastPollMs, type StatusContext, statusOf } from './tenure-status.ts'
 
 /** How long a release waits for events in flight. */
@@ -34,7 +33,7 @@ const RELEASED: unknown = new Error('released')
 
 export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
 export type TenureDeps = Omit<TakeoverDeps, 'readBack'> &
-  RevocationDeps & {
+  SettlementDeps & {
     accounts: Accounts
     snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
     store: UserStore
@@ -47,6 +46,8 @@ export type TenureDeps = Omit<TakeoverDeps, 'readBack'> &
     polled(account: AccountRef, lane: string): boolean
     /** Builds the worker of a connected account. */
     worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
+    /** The user was taken over: the term has begun to work. */
+    termBegan(userId: string, epoch: Epoch, base: Base): void
     earlyCheckpoint?: boolean
   }
 
@@ -59,7 +60,7 @@ export class Tenure {
   readonly #deps: TenureDeps
   readonly #owns: () => boolean
   readonly #workers = new Map<string, Running>()
-  readonly #revocations: Revocations
+  readonly #settlements: Settlements
   readonly #lost = new AbortController()
   #relay: RelayRun | null = null
   #checkpointer: Checkpointer | null = null
@@ -73,7 +74,7 @@ export class Tenure {
     this.userId = userId
     this.epoch = epoch
     this.rest = new Rest(deps.clock)
-    this.#revocations = new Revocations(deps, this.#lost.signal)
+    this.#settlements = new Settlements(deps, this.#lost.signal)
     this.#owner = owner
     this.#deps = deps
     this.#owns = () => !this.#lost.signal.aborted && owns()
@@ -96,6 +97,7 @@ export class Tenure {
     const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#owner, parts)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
+    this.#deps.termBegan(this.userId, this.epoch, base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
@@ -125,7 +127,7 @@ export class Tenure {
       if (!wanted) this.#stopWorker(entry, running)
       else if (running === undefined) this.#startWorker(entry)
       else if (isOutdated(running, entry)) this.#restartWorker(entry, running)
-      this.#revocations.follow(entry.account, record.revoke)
+      this.#settlements.follow(entry)
     }
   }
 
@@ -135,9 +137,9 @@ export class Tenure {
     for (const { worker } of this.#workers.values()) worker.recount()
   }
 
-  /** Nothing left to do for the user: no account, no open revocation, an empty outbox. */
+  /** Nothing left to do for the user: no account, nothing to settle, an empty outbox. */
   get idle(): boolean {
-    return this.#workers.size === 0 && this.#revocations.isEmpty && this.#relay !== null && this.pending === 0
+    return this.#workers.size === 0 && this.#settlements.isEmpty && this.#relay !== null && this.pending === 0
   }
   get pending(): number {
     return this.#relay?.status().pending ?? 0
@@ -201,7 +203,7 @@ export class Tenure {
       ...[...this.#workers.values()].map(({ ended }) => ended),
       this.#relay?.done,
       this.#checkpoints,
-      this.#revocations.ended(),
+      this.#settlements.ended(),
     ])
   }
 
@@ -211,7 +213,7 @@ export class Tenure {
     if (!this.halt()) await this.#endWork()
     await this.#checkpointer?.flush().catch((error) => this.#failed(error))
     // A revocation must not go on beside that of the next owner.
-    if (!this.#revocations.isEmpty) await this.close()
+    if (!this.#settlements.isEmpty) await this.close()
   }
 
   /** From here on nothing begins. True when nothing is under way either. */

@@ -51,7 +51,8 @@ async function restoreOne(
 function over(theirs: AccountRecord, ours: AccountRecord): AccountRecord {
   const mailbox = ours.mailbox ?? theirs.mailbox
   const check = mailbox === null ? {} : { unverified: true as const }
-  return { ...ours, ...check, mailbox, address: ours.address ?? theirs.address }
+  const owed = theirs.owed === undefined ? {} : { owed: theirs.owed }
+  return { ...ours, ...check, ...owed, mailbox, address: ours.address ?? theirs.address }
 }
 
 /** False when the compare-and-set was lost. */

@@ -21,6 +21,7 @@ import {
   sessionKey,
 } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
+import type { AccountRecord } from '../../../services/mail/kv/account-record.ts'
 import { unit } from '../../simulator/random.ts'
 import type { Credentials, LogEntry } from '../../simulator/types.ts'
 import { eventsOf, type Ledger } from '../../support/ledger.ts'
@@ -121,7 +122,7 @@ export async function recordOf(
   userId: string,
   provider: ProviderName,
   inboxId = 'primary',
-): Promise<{ desired: string; mailbox: string | null; credential: string | null; revoke: string | null }> {
+): Promise<AccountRecord> {
   const kv = await answered(() => new Kvm(ops).open(BUCKET_ACCOUNTS))
   const entry = await answered(() => kv.get(accountKey(userId, provider, inboxId)))
   if (entry === null) throw new Error(`no record of ${userId} ${provider} ${inboxId}`)

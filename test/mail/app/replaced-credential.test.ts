@@ -26,6 +26,7 @@ async function depsOf(world: World, tokens: TokenProvider) {
     accounts: world.records,
     claims: { claim: async ({ inboxId }: AccountRef) => inboxId },
     clock: systemClock,
+    instance: 'a',
     tokens,
   }
   const hooks = { owns: () => true, committed: () => undefined }

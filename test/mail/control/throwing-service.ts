@@ -15,7 +15,7 @@ const fail = async (): Promise<never> => {
   await nc.flush()
   throw new Error('this operation fails later')
 }
-const spec = { operation: CONTRACT.status, authorise: async () => 'ada', handle: fail }
+const spec = { operation: CONTRACT.status, by: 'user' as const, authorise: async () => 'ada', handle: fail }
 const service = await new Svcm(nc).add({ name: 'throwing', version: '1.0.0' })
 service.addEndpoint('fails', {
   handler: (_error, msg: Msg) => (how === 'bare' ? fail() : answer(msg as Request, spec, new EndpointStats(), log)),

@@ -17,6 +17,8 @@ import { LeaseLog } from '../../../services/mail/kv/lease-log.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { Relay } from '../../../services/mail/outbox/relay.ts'
 import { ensureEventStream } from '../../../services/mail/outbox/stream.ts'
+import { Trail } from '../../../services/mail/outbox/trail.ts'
+import { ensureTrailStream } from '../../../services/mail/outbox/trail-stream.ts'
 import { type LeaseTimes, leaseTimes } from '../../../services/mail/owner/lease-times.ts'
 import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
@@ -70,6 +72,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
   const nc: NatsConnection = await box.connect('mailsync', options.port ?? box.server.port)
   const { js, jsm } = await openJetStream(nc)
   await ensureEventStream(jsm, { retentionDays: 30, dedupeWindowMs: 1_000, maxBytes: 64 * 1024 ** 2 })
+  await ensureTrailStream(jsm, 1)
   const open = { accounts: await Bucket.open(nc, BUCKET_ACCOUNTS), leases: await Bucket.open(nc, BUCKET_LEASES) }
   const state = await Bucket.open(nc, BUCKET_STATE)
   const accounts = new Accounts(() => open.accounts, clock, log)
@@ -96,6 +99,8 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     silenceMs: options.silenceMs ?? SILENCE_MS,
     polled: (_account, lane) => provider.polled(lane),
     revoke: async () => undefined,
+    trail: new Trail({ js, jsm, clock, log }),
+    termBegan: () => undefined,
     worker: ({ account, record }, epoch, hooks) => {
       const worker = new Worker(account, epoch, {
         provider,

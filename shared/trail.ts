@@ -1,0 +1,81 @@
+/**
+ * One record of the audit trail, the stream MAIL_AUDIT: who did what to which account, when, and how it ended.
+ * It holds no secret, and of personal data nothing but the user token: no address, no inbox, which a client may name as it
+ * likes, and nothing of a mail.
+ */
+import { v5, v7 } from 'uuid'
+import * as v from 'valibot'
+import { PROVIDERS } from './contract.ts'
+import { encodeUser } from './user-token.ts'
+
+/**
+ * `connect`, `disconnect`, `erase`, `rekey`: somebody asked. `refresh_failed`: the user must sign in again. `ownership`: a
+ * term has begun, an instance works on the user's mail.
+ */
+export const TRAIL_ACTIONS = ['connect', 'disconnect', 'refresh_failed', 'ownership', 'rekey', 'erase'] as const
+export type TrailAction = (typeof TRAIL_ACTIONS)[number]
+/** By whom: a user with a JWT, a trusted service in the name of a user, or an instance by itself. */
+export const TRAIL_ACTORS = ['user', 'service', 'instance'] as const
+
+export const TrailRecord = v.object({
+  v: v.literal(1),
+  /** UUID, the `Nats-Msg-Id` too. */
+  id: v.string(),
+  action: v.picklist(TRAIL_ACTIONS),
+  /** User token; null when it is about no single user. */
+  user: v.nullable(v.string()),
+  provider: v.nullable(v.picklist(PROVIDERS)),
+  by: v.picklist(TRAIL_ACTORS),
+  /** Name of the instance that did it, or answered. */
+  instance: v.string(),
+  /** Epoch seconds. */
+  at: v.number(),
+  /** `ok` or a code of errors.ts. */
+  outcome: v.string(),
+  /** As in the answer and the log; null when nobody asked. */
+  request_id: v.nullable(v.string()),
+  /** Of `ownership`: what the term goes on from, see ADR 0014. */
+  how: v.optional(v.string()),
+})
+export type TrailRecord = v.InferOutput<typeof TrailRecord>
+
+const TERM_NAMESPACE = '5b0b5cf4-6f8f-4f0a-9a51-3d7a2f3c9e18'
+/** Id of the record of a term: the same whoever writes it, however often. */
+export const termId = (userId: string, epoch: { era: number; rev: number }): string =>
+  v5(JSON.stringify([userId, epoch.era, epoch.rev]), TERM_NAMESPACE)
+
+/** Who asks, as far as a record says. */
+export type Caller = { by: TrailRecord['by']; requestId: string | null }
+
+export type TrailFacts = Caller & {
+  action: TrailAction
+  /** null: about no single user. */
+  userId: string | null
+  provider: TrailRecord['provider']
+  instance: string
+  /** Epoch seconds. */
+  atS: number
+  /** Default: `ok`. */
+  outcome?: string
+  how?: string
+  /** Default: one that was never used. */
+  id?: string
+}
+
+/** @throws AppError BAD_USER_ID */
+export function trailRecord(facts: TrailFacts): TrailRecord {
+  const { action, userId, provider, by, instance, atS, requestId, how } = facts
+  return {
+    v: 1,
+    id: facts.id ?? v7(),
+    action,
+    user: userId === null ? null : encodeUser(userId),
+    provider,
+    by,
+    instance,
+    at: atS,
+    outcome: facts.outcome ?? 'ok',
+    request_id: requestId,
+    ...(how === undefined ? {} : { how }),
+  }
+}
