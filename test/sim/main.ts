@@ -11,6 +11,8 @@ import { plotOf } from './plot.ts'
 import { shrink } from './shrink.ts'
 
 const CHUNK = 100
+const CHUNKS_OF_A_WORKER = 10
+const TOLD_EVERY = 5_000
 type Chunk = { from: number; count: number }
 type Report = { seed: number | null; played: number; events: number; crashes: number; disks: number; taken: number }
 
@@ -58,30 +60,44 @@ async function explain(seed: number): Promise<void> {
 }
 
 /** All seeds, on all cores, until one fails. */
-function playAll(from: number, seeds: number): Promise<Report> {
+async function playAll(from: number, seeds: number): Promise<Report> {
   const sum: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0, taken: 0 }
   let next = from
-  const work = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const worker = fork(import.meta.filename, { env: { ...process.env, SIM_WORKER: '1' } })
-      const give = (): void => {
-        const count = Math.min(CHUNK, from + seeds - next)
-        if (count <= 0 || sum.seed !== null) {
-          worker.disconnect()
-          return
-        }
-        worker.send({ from: next, count } satisfies Chunk)
-        next += count
-      }
-      worker.on('message', (report: Report) => {
-        for (const key of ['played', 'events', 'crashes', 'disks', 'taken'] as const) sum[key] += report[key]
-        if (report.seed !== null) sum.seed = Math.min(sum.seed ?? Number.POSITIVE_INFINITY, report.seed)
-        give()
-      })
-      worker.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with ${code}`))))
-      give()
+  const take = (): Chunk | null => {
+    const count = Math.min(CHUNK, from + seeds - next)
+    if (count <= 0 || sum.seed !== null) return null
+    next += count
+    return { from: next - count, count }
+  }
+  const add = (report: Report): void => {
+    const before = sum.played
+    for (const key of ['played', 'events', 'crashes', 'disks', 'taken'] as const) sum[key] += report[key]
+    if (report.seed !== null) sum.seed = Math.min(sum.seed ?? Number.POSITIVE_INFINITY, report.seed)
+    if (Math.floor(sum.played / TOLD_EVERY) > Math.floor(before / TOLD_EVERY) && sum.played < seeds)
+      process.stderr.write(`${sum.played} of ${seeds} seeds\n`)
+  }
+  await Promise.all(
+    cpus().map(async () => {
+      for (let chunk = take(); chunk !== null; chunk = take()) await playIn(chunk, take, add)
+    }),
+  )
+  return sum
+}
+
+/** A process for some chunks. Not for all: what dies in a run never takes its signals back, and stays in memory. */
+function playIn(first: Chunk, take: () => Chunk | null, add: (report: Report) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = fork(import.meta.filename, { env: { ...process.env, SIM_WORKER: '1' } })
+    let chunks = 1
+    worker.on('message', (report: Report) => {
+      add(report)
+      const chunk = chunks++ < CHUNKS_OF_A_WORKER ? take() : null
+      if (chunk === null) worker.disconnect()
+      else worker.send(chunk)
     })
-  return Promise.all(cpus().map(work)).then(() => sum)
+    worker.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with ${code}`))))
+    worker.send(first)
+  })
 }
 
 // What a process leaves behind that died in the middle of a transaction.
