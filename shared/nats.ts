@@ -16,7 +16,15 @@ import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from './lifecycle.ts'
 import type { Log } from './log.ts'
 
 export type { Msg, NatsConnection } from 'nats'
-export { headers, NoRespondersError, PermissionViolationError, RequestError, TimeoutError } from 'nats'
+export {
+  createInbox,
+  headers,
+  NoRespondersError,
+  nanos,
+  PermissionViolationError,
+  RequestError,
+  TimeoutError,
+} from 'nats'
 
 export const NATS_MIN_VERSION = '2.10.0'
 const START_WAIT_MS = 30_000

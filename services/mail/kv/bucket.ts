@@ -14,6 +14,7 @@ import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { bucketStream, bucketSubject } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
+import { readBucket } from './bucket-reader.ts'
 import { GroupCommit, takesBatches } from './group-commit.ts'
 import { ensureReplicas, replicated } from './replication.ts'
 
@@ -166,23 +167,24 @@ export class Bucket {
     signal.throwIfAborted()
     const present = await this.lastPresent()
     let complete = present === null
-    const watch = await this.#kv.watch()
-    const stop = (): void => watch.stop()
-    signal.addEventListener('abort', stop, { once: true })
+    const reader = await readBucket(this.#jsm, bucketStream(this.name))
+    signal.addEventListener('abort', reader.stop, { once: true })
     try {
       if (signal.aborted) return
       if (complete) onSnapshot()
-      for await (const entry of watch) {
+      let told = 0
+      const prefix = bucketSubject(this.name, '').length
+      for await (const { seq, subject, data, info } of reader.messages) {
         // What is there is not empty, and what marks a key as gone is. To look at the headers costs more than all the rest.
-        const value = entry.length > 0 ? decoder.decode(entry.value) : null
-        onEntry({ key: entry.key, value, revision: this.#saw(entry.revision) })
-        if (complete || entry.revision < (present ?? 0) || !(entry.isUpdate || entry.delta === 0)) continue
+        const value = data.length > 0 ? decoder.decode(data) : null
+        onEntry({ key: subject.slice(prefix), value, revision: this.#saw(seq) })
+        if (complete || seq < (present ?? 0) || !(++told >= reader.present || info.pending === 0)) continue
         complete = true
         onSnapshot()
       }
     } finally {
-      signal.removeEventListener('abort', stop)
-      watch.stop()
+      signal.removeEventListener('abort', reader.stop)
+      reader.stop()
     }
   }
 

@@ -218,3 +218,41 @@ test('following gives what is there, says when that was all, then every change, 
     ),
   )
 })
+
+test('whoever follows no more leaves nothing on the server, however it ended', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const jsm = await jetstreamManager(await box.connect('ops'))
+  const readers = async (): Promise<string[]> => {
+    const found: string[] = []
+    for await (const { name } of jsm.consumers.list(bucketStream(BUCKET_STATE))) found.push(name)
+    return found
+  }
+  const follow = async (nc = box.nc) => {
+    const stop = new AbortController()
+    const begun = Promise.withResolvers<void>()
+    const ended = (nc === box.nc ? bucket : await Bucket.open(nc, BUCKET_STATE)).follow(
+      () => undefined,
+      begun.resolve,
+      stop.signal,
+    )
+    await begun.promise
+    return { ended, stop }
+  }
+  const orderly = await follow()
+  assert.equal((await readers()).length, 1)
+  orderly.stop.abort()
+  await orderly.ended
+  await until('a reader that was stopped is gone', async () => (await readers()).length === 0)
+
+  const gone = await box.connect()
+  const killed = await follow(gone)
+  assert.equal((await readers()).length, 1)
+  await gone.close()
+  await killed.ended
+  // It would wait for whom it belongs to, and a server that restarts waits anew: thousands would wait before they are gone.
+  await box.server.stop('SIGKILL')
+  await box.server.start()
+  await until('NATS is back', async () => (await readers().catch(() => null)) !== null)
+  assert.deepEqual(await readers(), [])
+})
