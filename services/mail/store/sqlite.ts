@@ -91,6 +91,8 @@ function beginWal(sqlite: SqliteDatabase.Database): void {
  * made from the template.
  */
 function prepareFile(file: string, kind: DatabaseKind): boolean {
+  // The folder of auth.db is the operator's; those of users are ours, and a link would lead to another user's or out of all.
+  if (kind === 'user') for (const folder of [dirname(dirname(file)), dirname(file)]) refuseLink(folder)
   // Of a path that a person wrote only the last folder is made: the rest may be a typing error.
   ensureDir(dirname(file), { parents: kind === 'user' })
   for (const path of [file, `${file}-wal`, `${file}-shm`]) {
@@ -102,6 +104,11 @@ function prepareFile(file: string, kind: DatabaseKind): boolean {
   if (kind === 'auth' && process.platform !== 'win32' && (status.mode & 0o077) !== 0)
     throw new ExitError(EXIT_CONFIG, `${file} can be read by others: it holds tokens; run "chmod 600" on it`)
   return false
+}
+
+function refuseLink(folder: string): void {
+  if (statusOf(folder)?.isSymbolicLink() === true)
+    throw new DiskError('NOT_A_FILE', `${folder} is a link and no folder`)
 }
 
 /** True when the file is a copy of the template; otherwise it is empty. */
