@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Node keeps what it compiled, so that the many processes of demo and tests start in half the time.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-security test-system sim chaos bench-fleet nats dev clean lockcheck add
+.PHONY: help setup demo check test test-security test-system sim chaos bench-fleet nats dev clean lockcheck add audit sbom
 
 ONCE ?=
 INSTANCES ?= 1
@@ -75,6 +75,12 @@ clean: ## Remove what setup installed; your data in data/ stays
 lockcheck: ## Prove that the lock file installs from nothing; run it after every change of a dependency
 	rm -rf node_modules
 	@$(MAKE) --no-print-directory node_modules/.stamp
+
+audit: setup ## Versions, hashes, install scripts and licences of all packages; then what the registry knows of weaknesses, if it does
+	@node scripts/audit.ts
+
+sbom: ## Write sbom.json: every package of the lock file, with hash and licence, as CycloneDX
+	@npm sbom --package-lock-only --sbom-format=cyclonedx --sbom-type=application >sbom.json || { rm -f sbom.json; exit 1; }
 
 add: setup ## Add a package at its exact version, by npm under Node 24: make add P=name
 	@test -n '$(P)' || { echo 'usage: make add P=name' >&2; exit 64; }
