@@ -1,17 +1,22 @@
 /** `mail.rekey` of this instance: what it answers, and the pass over the stored tokens that a request begins. */
 import type { RekeyReply, RekeyRequest } from '#shared/rekey.ts'
+import { trailRecord } from '#shared/trail.ts'
+import { toSeconds } from '../base/model.ts'
 import type { Supervisor } from '../owner/supervisor.ts'
 import { Rekey } from '../token/rekey.ts'
 import type { Work } from './ownership.ts'
 
 export type RekeyWork = Pick<
   Work,
-  'instance' | 'keys' | 'seal' | 'auth' | 'accounts' | 'counter' | 'background' | 'log'
+  'instance' | 'keys' | 'seal' | 'auth' | 'accounts' | 'counter' | 'background' | 'trail' | 'clock' | 'log'
 >
 
 /** Requests come and go; a pass that one of them began goes on to its end. */
-export function rekeying(work: RekeyWork, supervisor: Supervisor): (request: RekeyRequest) => Promise<RekeyReply> {
-  const { instance, keys, accounts, counter, background, log } = work
+export function rekeying(
+  work: RekeyWork,
+  supervisor: Supervisor,
+): (request: RekeyRequest, requestId: string) => Promise<RekeyReply> {
+  const { instance, keys, accounts, counter, background, trail, clock, log } = work
   const rekey = new Rekey({
     ...work,
     records: () => accounts.entries(),
@@ -20,8 +25,11 @@ export function rekeying(work: RekeyWork, supervisor: Supervisor): (request: Rek
     isMine: (userId) => supervisor.tenures.has(userId) || supervisor.ownerAddress(userId) === null,
   })
   /** The one place that knows when this instance has begun to seal tokens anew, and what came of it. */
-  const begin = async (to: string): Promise<void> => {
+  const begin = async (to: string, requestId: string): Promise<void> => {
     const before = rekey.resealed
+    // Before the first row: a process that dies in the midst has said what it was about.
+    const asked = { action: 'rekey', by: 'service', requestId, userId: null, provider: null } as const
+    trail.note(trailRecord({ ...asked, instance, atS: toSeconds(clock.wallMs()) }))
     const outcome = await rekey.pass(background.signal).then(
       () => 'done',
       (error) => {
@@ -32,13 +40,13 @@ export function rekeying(work: RekeyWork, supervisor: Supervisor): (request: Rek
     const resealed = rekey.resealed - before
     if (resealed > 0) log.info({ to, resealed, outcome }, 'tokens were sealed anew')
   }
-  return async ({ to }) => {
+  return async ({ to }, requestId) => {
     const { kid } = keys.active()
     const rows = await counter.count()
     const isLeft = [rows.accounts, rows.auth_db].some((counts) =>
       Object.keys(counts).some((key) => key !== kid && counts[key] !== 0),
     )
-    if (to === kid && isLeft && !rekey.running) background.run(begin(to))
+    if (to === kid && isLeft && !rekey.running) background.run(begin(to, requestId))
     return {
       instance,
       active: kid,

@@ -60,7 +60,7 @@ export type UserSpec = {
   handle(userId: string, request: unknown, caller: Caller): Promise<unknown>
 }
 /** About no user: the NATS permissions alone say who may ask. Without an operation the payload is not read. */
-export type OpenSpec = { operation: Asked | null; handleAny(request: unknown): Promise<unknown> }
+export type OpenSpec = { operation: Asked | null; handleAny(request: unknown, requestId: string): Promise<unknown> }
 export type EndpointSpec = UserSpec | OpenSpec
 
 /** Answers one request. Never rejects. */
@@ -88,7 +88,7 @@ export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointSt
 
 async function resultOf(msg: Request, spec: EndpointSpec, requestId: string): Promise<unknown> {
   const request = (): unknown => (spec.operation === null ? null : decode(msg.data, spec.operation))
-  if ('handleAny' in spec) return await spec.handleAny(request())
+  if ('handleAny' in spec) return await spec.handleAny(request(), requestId)
   const userId = await spec.authorise(msg)
   return await spec.handle(userId, request(), { by: spec.by, requestId })
 }

@@ -38,7 +38,7 @@ export type Handlers = {
   disconnect(userId: string, request: DisconnectRequest, caller: Caller): Promise<unknown>
   ownerStatus(userId: string): Promise<unknown>
   fleet(): Promise<FleetReply>
-  rekey(request: RekeyRequest): Promise<RekeyReply>
+  rekey(request: RekeyRequest, requestId: string): Promise<RekeyReply>
   /** Through any instance. */
   inspect(name: InspectionName, userId: string, request: Inspected): Promise<unknown>
   /** As the owner. */
@@ -199,7 +199,7 @@ function* answeredByAll({
     {
       operation: { name: 'rekey', request: RekeyRequest },
       // What reaches the handler has passed its own schema.
-      handleAny: (request) => handlers.rekey(request as RekeyRequest),
+      handleAny: (request, requestId) => handlers.rekey(request as RekeyRequest, requestId),
     },
     { description: REKEY_DESCRIPTION, ...schemas, errors: 'BAD_JSON BAD_REQUEST TOO_LARGE INTERNAL', http: '' },
   ]
