@@ -45,7 +45,7 @@ test-system: setup ## The long tests: many processes, killed, paused, cut off
 	$(NODE_TEST) $(if $(CLUSTER),--test-concurrency=1) --test-timeout=1200000 'test/system/**/*.test.ts'
 
 test-security: setup ## Tokens, NATS permissions, user ids and tenants under attack; part of make test (FULL=1: the large figures)
-	@FULL='$(FULL)' $(NODE_TEST) 'test/security/**/*.test.ts'
+	@FULL='$(FULL)' $(NODE_TEST) $(if $(FULL),--test-timeout=14400000) 'test/security/**/*.test.ts'
 
 sim: setup ## The service's own code in virtual time under seeded faults: 1,000 seeds (SEEDS, FROM, SEED, MUTANT)
 	@SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' MUTANT='$(MUTANT)' node test/sim/main.ts

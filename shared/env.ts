@@ -151,6 +151,14 @@ export const ENV = {
     'What to do with mail already published when JetStream was lost',
   ),
   MAIL_TRUST_OPEN_NATS: flag('Serve mail.as.* on a NATS server without users; loopback only'),
+  MAIL_USER_REQUESTS_PER_MIN: whole(
+    600,
+    1,
+    1_000_000,
+    'Requests per minute that an instance answers to one user token',
+  ),
+  MAIL_USER_CONNECTS_PER_MIN: whole(20, 1, 1_000_000, 'Connects among them'),
+  MAIL_REQUESTS_CONCURRENT: whole(2_000, 1, 100_000, 'Requests that an instance works on at the same time'),
   MAIL_METRICS_PORT: whole(
     undefined,
     0,
@@ -198,6 +206,7 @@ export const ENV = {
   MAIL_TOKEN_KEY_COMMAND: text('Command whose output is MAIL_TOKEN_KEYS, for a KMS or a vault', ['mail']),
   HTTP_HOST: text('Address on which the bridge listens', ['http'], '127.0.0.1'),
   HTTP_PORT: whole(8080, 0, 65_535, 'Port on which the bridge listens', ['http']),
+  HTTP_CONNECTIONS_MAX: whole(1_000, 1, 100_000, 'Open connections of the bridge; what is beyond is closed', ['http']),
   NODE_ENV: text('production: refuse to start without a token key', ['mail']),
 } satisfies Record<string, Variable<unknown>>
 

@@ -167,7 +167,17 @@ export type Inspection = {
 }
 
 const ERRORS = [
-  ...['BAD_USER_ID', 'BAD_JSON', 'BAD_REQUEST', 'TOO_LARGE', 'INTERNAL', 'NO_INSTANCE', 'NO_OWNER', 'TIMEOUT'],
+  ...[
+    'BAD_USER_ID',
+    'BAD_JSON',
+    'BAD_REQUEST',
+    'TOO_LARGE',
+    'RATE_LIMITED',
+    'INTERNAL',
+    'NO_INSTANCE',
+    'NO_OWNER',
+    'TIMEOUT',
+  ],
 ] as ErrorCode[]
 
 const examplePage: Page = {

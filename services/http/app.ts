@@ -70,6 +70,8 @@ function portsOf(
     metrics: telemetry.text,
     answered: telemetry.answered,
     openApi: openApi(packageJson.version),
+    // As many as connections: more come only from those who do not wait for an answer.
+    concurrent: config.connectionsMax,
     stopping: () => stop.aborted,
     log,
   }

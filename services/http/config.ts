@@ -9,6 +9,7 @@ export type HttpConfig = {
   jwt: JwtOptions
   host: string
   port: number
+  connectionsMax: number
   logLevel: string
 }
 
@@ -30,6 +31,7 @@ export function readHttpConfig(source?: NodeJS.ProcessEnv): HttpConfig {
     jwt: { jwksUrl, issuer: env.BETTER_AUTH_ISSUER ?? origin, audience: env.BETTER_AUTH_AUDIENCE ?? origin },
     host: env.HTTP_HOST,
     port: env.HTTP_PORT,
+    connectionsMax: env.HTTP_CONNECTIONS_MAX,
     logLevel: env.MAIL_LOG_LEVEL,
   }
 }

@@ -32,6 +32,8 @@ export type HttpPorts = {
   ready(): Promise<void>
   metrics(): Promise<string>
   openApi: unknown
+  /** Requests that may wait for NATS at the same time, for example those that came on one connection at once. */
+  concurrent: number
   answered(request: { method: string; route: string; status: number; code: string | null; seconds: number }): void
   /** True while the bridge stops: connections are not kept open any more. */
   stopping(): boolean
@@ -43,6 +45,7 @@ type Ctx = Context<Bindings>
 
 export function createRoutes(ports: HttpPorts): Hono<Bindings> {
   const app = new Hono<Bindings>()
+  const bounded = boundOf(ports.concurrent)
   const refusals = createRefusals(ports.log)
   app.use(requestId({ limitLength: 64, generator: () => v7() }))
   app.use(async (c, next) => {
@@ -70,16 +73,32 @@ export function createRoutes(ports: HttpPorts): Hono<Bindings> {
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
   app.get('/readyz', async (c) => {
     if (ports.stopping()) throw new AppError('NO_INSTANCE', { bridge: 'stopping' })
-    await ports.ready()
+    await bounded(() => ports.ready())
     return c.json({ status: 'ready' })
   })
   app.get('/metrics', async (c) => c.text(await ports.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4' }))
   app.get('/openapi.json', (c) => c.json(ports.openApi))
-  for (const name of OPERATIONS) addOperation(app, ports, name)
+  for (const name of OPERATIONS) addOperation(app, ports, name, bounded)
   return app
 }
 
-function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName): void {
+type Bounded = <T>(work: () => Promise<T>) => Promise<T>
+
+/** @throws AppError RATE_LIMITED while `max` are running */
+function boundOf(max: number): Bounded {
+  let running = 0
+  return async (work) => {
+    if (running >= max) throw new AppError('RATE_LIMITED', { busy: true, retry_after_s: 1 })
+    running += 1
+    try {
+      return await work()
+    } finally {
+      running -= 1
+    }
+  }
+}
+
+function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName, bounded: Bounded): void {
   const { http } = CONTRACT[name]
   const forward = async (c: Ctx, read: () => Promise<unknown> | unknown): Promise<Response> => {
     const { signal } = c.req.raw
@@ -91,8 +110,8 @@ function addOperation(app: Hono<Bindings>, ports: HttpPorts, name: OperationName
     return c.json(reply as Record<string, unknown>)
   }
   // A query takes the place of a body: unknown keys are refused there as well.
-  if (http.method === 'GET') app.get(http.path, (c) => forward(c, () => c.req.query()).catch(rethrow))
-  else app.post(http.path, (c) => forward(c, () => readJson(c.req.raw)).catch(rethrow))
+  const read = (c: Ctx): unknown => (http.method === 'GET' ? c.req.query() : readJson(c.req.raw))
+  app.on(http.method, http.path, (c) => bounded(() => forward(c, () => read(c))).catch(rethrow))
 }
 
 /** When a client goes away its signal carries a text, and hono handles only errors. */

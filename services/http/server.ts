@@ -43,11 +43,12 @@ export type HttpServer = {
 /** @throws ExitError 78 when the address cannot be bound. */
 export async function listen(
   fetch: (request: Request) => Response | Promise<Response>,
-  at: { host: string; port: number },
+  at: { host: string; port: number; connectionsMax: number },
   log: Log,
 ): Promise<HttpServer> {
   const errorHandler = (error: unknown): Response => refuse(error, log)
   const server = createServer(LIMITS, getRequestListener(fetch, { overrideGlobalObjects: false, errorHandler }))
+  server.maxConnections = at.connectionsMax
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => answerOnSocket(error.code, socket))
   server.on('checkExpectation', (_request, response) => {
     const { status, headers, body } = badExpectation()

@@ -63,6 +63,8 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
       docs: 'README.md',
     },
     trusted: broker.trusted,
+    limits: config.limits,
+    clock,
     metrics: () => flatMetrics(telemetry.registry),
   })
 }

@@ -58,6 +58,11 @@ function configOf(env: Env) {
       retentionDays: env.MAIL_EVENT_RETENTION_DAYS,
     },
     trustOpenNats: env.MAIL_TRUST_OPEN_NATS,
+    limits: {
+      requestsPerMin: env.MAIL_USER_REQUESTS_PER_MIN,
+      connectsPerMin: env.MAIL_USER_CONNECTS_PER_MIN,
+      concurrent: env.MAIL_REQUESTS_CONCURRENT,
+    },
     metrics: env.MAIL_METRICS_PORT === undefined ? null : { host: env.MAIL_METRICS_HOST, port: env.MAIL_METRICS_PORT },
     logLevel: env.MAIL_LOG_LEVEL,
     commit: env.MAIL_COMMIT,

@@ -66,10 +66,12 @@ export type EndpointSpec = UserSpec | OpenSpec
 /** Answers one request. Never rejects. */
 export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointStats, log: Log): Promise<void> {
   const started = process.hrtime.bigint()
-  const requestId = requestIdOf(msg)
+  let requestId = v7()
   let failure: AppError | null = null
   stats.inFlight += 1
   try {
+    // Reading the headers may already be refused.
+    requestId = requestIdOf(msg) ?? requestId
     if (msg.data.length > REQUEST_MAX_BYTES) throw new AppError('TOO_LARGE', { max_bytes: REQUEST_MAX_BYTES })
     msg.respond(JSON.stringify(await resultOf(msg, spec, requestId)))
     if (spec.operation !== null && spec.operation.name !== 'status')
@@ -134,7 +136,7 @@ function reply(msg: Request, error: AppError, requestId: string, log: Log): void
   }
 }
 
-function requestIdOf(msg: Msg): string {
+function requestIdOf(msg: Msg): string | null {
   const given = msg.headers?.get(HEADER_REQUEST_ID) ?? ''
-  return REQUEST_ID.test(given) ? given : v7()
+  return REQUEST_ID.test(given) ? given : null
 }

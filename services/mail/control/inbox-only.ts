@@ -1,10 +1,12 @@
 /**
- * The connection as the micro service sees it: a request whose reply would go anywhere but to an inbox does not arrive.
+ * The connection as the micro service sees it: a request whose reply would go anywhere but to an inbox does not arrive, and
+ * headers that cannot be read are a fault of the request.
  * This connection may write events and records; a caller who chose the subject of the reply would write with its rights.
  */
 import type { Log } from '#shared/log.ts'
 import type { Msg, NatsConnection } from '#shared/nats.ts'
 import { isInbox } from '#shared/subjects.ts'
+import { withSafeHeaders } from './request-headers.ts'
 
 /** Refused requests per line of the log: whoever floods them must not fill a disk. */
 const TOLD_EVERY = 1_000
@@ -19,7 +21,7 @@ export function inboxOnly(nc: NatsConnection, log: Log): NatsConnection {
     if (callback === undefined) throw new TypeError('only subscriptions with a callback can be guarded')
     const guarded = (error: Error | null, msg: Msg): void => {
       if (error === null && !repliesToInbox(msg)) refused(msg.subject)
-      else void callback(error, msg)
+      else void callback(error, error === null ? withSafeHeaders(msg) : msg)
     }
     return nc.subscribe(subject, { ...options, callback: guarded })
   }

@@ -25,8 +25,11 @@ import {
 } from '#shared/subjects.ts'
 import type { Caller } from '#shared/trail.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
-import { answer, type EndpointSpec, EndpointStats, type OpenSpec, type Request, type UserSpec } from './endpoint.ts'
+import type { Clock } from '../base/time.ts'
+import { type EndpointSpec, EndpointStats, type OpenSpec, type Request, type UserSpec } from './endpoint.ts'
 import { inboxOnly } from './inbox-only.ts'
+import { UnderWay } from './under-way.ts'
+import { UserRate, type UserRates } from './user-rate.ts'
 
 const RETRY_MS = 100
 
@@ -58,6 +61,8 @@ export type ServiceOptions = {
   metadata: Record<string, string>
   /** Serve `mail.as.*`. */
   trusted: boolean
+  limits: UserRates & { concurrent: number }
+  clock: Clock
   /** Flat metrics for `$SRV.STATS`. */
   metrics(): Promise<Record<string, number>>
 }
@@ -78,18 +83,19 @@ type LiveEndpoint = Endpoint & {
 export class ControlService implements AsyncDisposable {
   readonly #nc: NatsConnection
   readonly #service: Service
-  readonly #inFlight: Set<Promise<void>>
+  readonly #underWay: UnderWay
 
-  private constructor(nc: NatsConnection, service: Service, inFlight: Set<Promise<void>>) {
+  private constructor(nc: NatsConnection, service: Service, underWay: UnderWay) {
     this.#nc = nc
     this.#service = service
-    this.#inFlight = inFlight
+    this.#underWay = underWay
   }
 
   /** Registers all endpoints; from here on requests are answered. */
   static async start(options: ServiceOptions): Promise<ControlService> {
     const endpoints = new Map<string, Registered>()
-    const inFlight = new Set<Promise<void>>()
+    const underWay = new UnderWay(options.limits.concurrent)
+    const userRate = new UserRate(options.limits, options.clock)
     const service = await new Svcm(inboxOnly(options.nc, options.log)).add({
       name: SERVICE_NAME,
       version: options.version,
@@ -107,7 +113,7 @@ export class ControlService implements AsyncDisposable {
         metadata: registered.metadata,
         handler: (error, msg) => {
           if (error !== null) options.log.error({ err: error, endpoint: name }, 'endpoint failed')
-          else track(inFlight, answer(msg as Request, registered.spec, registered.stats, options.log))
+          else underWay.answer(msg as Request, registered.spec, registered.stats, options.log)
         },
       })
     }
@@ -121,7 +127,11 @@ export class ControlService implements AsyncDisposable {
           operation,
           handle,
           by: 'user',
-          authorise: async (msg) => userOfJwt(options.jwt, msg.headers?.get(HEADER_AUTHORIZATION)),
+          authorise: async (msg) => {
+            const userId = await userOfJwt(options.jwt, msg.headers?.get(HEADER_AUTHORIZATION))
+            userRate.admit(userId, name)
+            return userId
+          },
         },
         stats: new EndpointStats(),
         metadata: metadataOf(operation),
@@ -150,7 +160,7 @@ export class ControlService implements AsyncDisposable {
     for (const [name, spec, metadata] of answeredByAll(options))
       add(service.addGroup(GROUP, ''), name, name, { spec, stats: new EndpointStats(), metadata })
     await subscribed(options.nc)
-    return new ControlService(options.nc, service, inFlight)
+    return new ControlService(options.nc, service, underWay)
   }
 
   /** Resolves, with a fault or null, when the service has stopped. */
@@ -162,7 +172,7 @@ export class ControlService implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // It waits until the server has heard of it, and knows no end of that.
     await Promise.race([this.#service.stop(), this.#nc.closed()])
-    await Promise.allSettled([...this.#inFlight])
+    await this.#underWay.settled()
   }
 }
 
@@ -232,11 +242,6 @@ async function userOfJwt(jwt: JwtVerifier, authorization: string | undefined): P
   const { userId } = await jwt.verify(authorization === '' ? undefined : authorization)
   encodeUser(userId)
   return userId
-}
-
-function track(inFlight: Set<Promise<void>>, task: Promise<void>): void {
-  inFlight.add(task)
-  void task.finally(() => inFlight.delete(task))
 }
 
 const compact = (schema: Operation['request']): string => JSON.stringify(toJsonSchema(schema, { errorMode: 'ignore' }))

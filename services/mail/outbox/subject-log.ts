@@ -39,6 +39,15 @@ export class SilentStream extends Error {
   override readonly name = 'TimeoutError'
 }
 
+/** Null also for headers that nobody of ours has written, and that cannot be read. */
+function msgIdOf(message: JsMsg): string | null {
+  try {
+    return message.headers?.get('Nats-Msg-Id') || null
+  } catch {
+    return null
+  }
+}
+
 export class SubjectLog {
   readonly #js: JetStreamClient
   readonly #jsm: JetStreamManager
@@ -110,7 +119,7 @@ export class SubjectLog {
       if (batch.length < wanted) throw new SilentStream(`the stream fell silent after ${batch.length} of ${wanted}`)
       return batch.map((message, at) => {
         if (message.info.deliverySequence !== at + 1) throw new SilentStream('a message got lost while reading back')
-        return { seq: message.seq, msgId: message.headers?.get('Nats-Msg-Id') || null }
+        return { seq: message.seq, msgId: msgIdOf(message) }
       })
     } finally {
       await this.#remove(info)

@@ -50,7 +50,11 @@ before(async () => {
   const thief = await createSigner('key-1')
   const listOf = (operation: OperationName) => hostileRequests(issuer.url, signer, thief, operation)
   hostile = { connect: await listOf('connect'), disconnect: await listOf('disconnect'), status: await listOf('status') }
-  box = stack.use(await sandbox({ env: { BETTER_AUTH_JWKS_URL: issuer.jwksUrl, MAIL_LOG_LEVEL: 'debug' } }))
+  box = stack.use(
+    await sandbox({
+      env: { BETTER_AUTH_JWKS_URL: issuer.jwksUrl, MAIL_LOG_LEVEL: 'debug', MAIL_USER_CONNECTS_PER_MIN: '10000' },
+    }),
+  )
   instance = await box.spawn('a')
   service = await box.connection('service')
   await box.connect(service, 'ada', 'google', { n: 5 })
