@@ -20,7 +20,8 @@ export const Item = v.object({ id: token(1024), '@removed': v.optional(v.unknown
 
 const text = v.fallback(v.nullish(v.string(), null), null)
 
-export const Me = v.object({ mail: text, userPrincipalName: text })
+const address = v.fallback(v.nullish(token(320), null), null)
+export const Me = v.object({ mail: address, userPrincipalName: address })
 
 export const Folder = v.object({
   id: token(1024),
