@@ -18,10 +18,12 @@ const CANARY = 'canary-c81b'
 const JWT = '<jwt>'
 
 let box: BridgeBox
+let user: Awaited<ReturnType<BridgeBox['auth']['signUp']>>
 let jwt: string
 before(async () => {
   box = await bridgeBox()
-  jwt = await (await box.auth.signUp('ada@example.com')).jwt()
+  user = await box.auth.signUp('ada@example.com')
+  jwt = await user.jwt()
   // The stand-in keeps what is connected, without a bound.
   box.service.before = (operation) => {
     if (operation === 'connect') throw new AppError('CREDENTIAL_REFUSED')
@@ -247,6 +249,8 @@ test('random requests over HTTP: no status of 500 or more but 503, no secret is 
       box.service.seen.length = 0
     }
     done += chunk.length
+    // One lives a quarter of an hour.
+    jwt = await user.jwt()
     if (settledBytes === 0 && done >= count / 2) settledBytes = heapBytes()
   }
   const grown = heapBytes() - settledBytes

@@ -8,7 +8,15 @@ import fc from 'fast-check'
 import { pino } from 'pino'
 import { ERRORS, type ErrorBody, isErrorCode } from '#shared/errors.ts'
 import { describeError } from '#shared/log.ts'
-import { HEADER_AUTHORIZATION, HEADER_ERROR_CODE, HEADER_REQUEST_ID } from '#shared/subjects.ts'
+import {
+  HEADER_AUTHORIZATION,
+  HEADER_ERROR_CODE,
+  HEADER_REQUEST_ID,
+  HEADER_USER,
+  INSPECTIONS,
+  OPERATIONS,
+  SRV_INFO,
+} from '#shared/subjects.ts'
 import { createSigner, startIssuer } from '../shared/issuer.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
@@ -20,14 +28,20 @@ const AT_ONCE = 25
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const CANARY = 'canary-5d0e'
 
-const ASKED = ['connect', 'status', 'disconnect', 'why', 'quarantine', 'audit']
+const ASKED = [...OPERATIONS, ...INSPECTIONS]
 const asUsers = (users: string[]): string[] => users.flatMap((user) => ASKED.map((name) => `mail.as.${user}.${name}`))
-const subjects = fc.oneof(
-  { weight: 4, arbitrary: fc.constantFrom('mail.connect', 'mail.status', 'mail.disconnect') },
-  { weight: 1, arbitrary: fc.constantFrom('mail.fleet', 'mail.rekey') },
-  { weight: 4, arbitrary: fc.constantFrom(...asUsers(['ada', 'fuzz'])) },
-  { weight: 1, arbitrary: fc.constantFrom(...asUsers(['=41da', 'a=2', '=C3', 'x'.repeat(181)])) },
-)
+/** @param address of the instance, where the others ask it */
+const subjectsOf = (address: string) =>
+  fc.oneof(
+    { weight: 4, arbitrary: fc.constantFrom('mail.connect', 'mail.status', 'mail.disconnect') },
+    { weight: 1, arbitrary: fc.constantFrom('mail.fleet', 'mail.rekey') },
+    { weight: 4, arbitrary: fc.constantFrom(...asUsers(['ada', 'fuzz'])) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom(...['status', ...INSPECTIONS].map((name) => `mail.at.${address}.${name}`)),
+    },
+    { weight: 1, arbitrary: fc.constantFrom(...asUsers(['=41da', 'a=2', '=C3', 'x'.repeat(181)])) },
+  )
 const GOOD: Record<string, unknown>[] = [
   {
     provider: 'google',
@@ -84,7 +98,7 @@ const names = fc.constantFrom(
   HEADER_AUTHORIZATION,
   HEADER_AUTHORIZATION.toLowerCase(),
   HEADER_REQUEST_ID,
-  'Mail-User',
+  HEADER_USER,
   'X',
   '',
   'a b',
@@ -129,8 +143,8 @@ const blocks = fc.oneof(
     ),
   },
 )
-const asks = (jwt: string): fc.Arbitrary<Ask> =>
-  fc.record({ subject: subjects, block: blocks, payload: payloads }).map(({ subject, block, payload }) => ({
+const asks = (jwt: string, address: string): fc.Arbitrary<Ask> =>
+  fc.record({ subject: subjectsOf(address), block: blocks, payload: payloads }).map(({ subject, block, payload }) => ({
     subject,
     payload,
     block: block === null ? null : Buffer.from(block.replace(': jwt', `: Bearer ${jwt}`)),
@@ -221,11 +235,13 @@ test('random requests over NATS: each is answered as the contract says, no secre
   const nc = await box.connection('service')
   await box.connect(nc, 'ada', 'google', { n: 5 })
   await box.allLive(nc, ['ada'])
+  const info = (await nc.request(SRV_INFO, '')).json<{ endpoints: { name: string; subject: string }[] }>()
+  const address = info.endpoints.find(({ name }) => name === 'at-status')?.subject.split('.')[2] ?? assert.fail()
   const count = amount(SHORT)
   const outcomes: Outcomes = {}
   let done = 0
   let settledBytes = 0
-  for (const chunk of chunks(asks(jwt), count)) {
+  for (const chunk of chunks(asks(jwt, address), count)) {
     for (let at = 0; at < chunk.length; at += AT_ONCE)
       await Promise.all(chunk.slice(at, at + AT_ONCE).map((each) => ask(raw, each, outcomes)))
     done += chunk.length
