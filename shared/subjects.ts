@@ -70,8 +70,8 @@ export const atSubject = (address: string, what: 'status' | InspectionName): str
  */
 export const userOfAsSubject = (subject: string): string => decodeUser(subject.split('.')[2] ?? '')
 
-/** Subjects that must never be captured by a stream: a stream on them would store refresh tokens. */
-export const UNCAPTURED_SUBJECTS = [requestSubject('connect'), `${GROUP}.as.x.connect`]
+/** All requests. No stream may capture any of them: it would store refresh tokens and JWTs. */
+export const REQUEST_SUBJECT_ALL = `${GROUP}.>`
 
 export const SRV_STATS = `$SRV.STATS.${SERVICE_NAME}`
 export const SRV_PING = `$SRV.PING.${SERVICE_NAME}`
@@ -123,6 +123,11 @@ export const HEADER_USER = 'Mail-User'
 /** The inbox prefix of each NATS role; `nats.conf` lets each role read only its own. */
 export const inboxPrefix = (natsUser: string | undefined): string =>
   natsUser === undefined ? '_INBOX' : `_INBOX_${natsUser}`
+/**
+ * Prefix of the JetStream API for each NATS role: readers of the events have an account of their own, into which `nats.conf`
+ * imports what they may ask.
+ */
+export const apiPrefix = (natsUser: string | undefined): string => (natsUser === 'consumer' ? 'MAIL.API' : '$JS.API')
 /**
  * True for a subject that only a waiting requester listens to, also one that the server has made for a request from
  * another account or cluster: never one of ours, of KV or of JetStream.

@@ -30,6 +30,7 @@ let folder: string
 const passwords = (): Record<string, string> => ({
   NATS_SERVICE_PASSWORD: world.box.nats.passwords.service,
   NATS_CONSUMER_PASSWORD: world.box.nats.passwords.consumer,
+  NATS_OPS_PASSWORD: world.box.nats.passwords.ops,
   NATS_PASSWORD: world.box.nats.passwords.service,
 })
 
@@ -82,6 +83,7 @@ describe('the examples of the documents', () => {
     const ops = await world.box.connection('ops')
     await world.box.connect(ops, 'reader-of-events', 'google', { n: 4 })
     await world.box.allLive(ops, ['reader-of-events'])
+    await node('make-consumer.ts', {})
     const child = execFile(process.execPath, [join(folder, 'consumer.ts')], { env: { ...world.env(), ...passwords() } })
     let output = ''
     child.stdout?.on('data', (chunk) => (output += String(chunk)))
@@ -90,7 +92,7 @@ describe('the examples of the documents', () => {
       const mine = () => output.split('\n').filter((line) => line.includes(' reader-of-events '))
       await until('all events are read', () => mine().length === 4)
       assert.equal(new Set(mine().map((line) => line.split(' ')[0])).size, 4)
-      const info = () => ops.request('$JS.API.CONSUMER.INFO.EMAIL_EVENTS.indexer', '')
+      const info = () => ops.request('$JS.API.CONSUMER.INFO.EMAIL_EVENTS.consumer', '')
       await until(
         'all are acknowledged',
         async () => (await info()).json<{ num_ack_pending: number }>().num_ack_pending === 0,

@@ -193,7 +193,11 @@ test('tail without the stream says what makes it', async () => {
 
 test('tail shows events of one user or of all, and no control character of a mail', async () => {
   const nc = await box.connect('ops')
-  await (await jetstreamManager(nc)).streams.add({ name: EVENT_STREAM, subjects: [EVENT_STREAM_SUBJECT] })
+  await (await jetstreamManager(nc)).streams.add({
+    name: EVENT_STREAM,
+    subjects: [EVENT_STREAM_SUBJECT],
+    allow_direct: true,
+  })
   const js = jetstream(nc)
   const publish = (userId: string, n: number, subject: string): Promise<unknown> =>
     js.publish(eventSubject(userId), JSON.stringify(event(userId, n, subject)))

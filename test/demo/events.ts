@@ -1,25 +1,29 @@
 /**
- * The events as a consumer gets them: NATS user `consumer`, a JetStream consumer on the events of all users.
+ * The events as a reader gets them: NATS user `consumer`, by the JetStream consumer that `ops` makes for it.
  * It remembers what it saw; whether that is right is asked of the stream itself, at the end.
  */
-import { type ConsumerMessages, DeliverPolicy, jetstream } from '@nats-io/jetstream'
+import { AckPolicy, type ConsumerMessages, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import * as v from 'valibot'
 import { EmailReceived, type ProviderUpper } from '#shared/event.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import { EVENT_STREAM, EVENT_SUBJECT_ALL, inboxPrefix } from '#shared/subjects.ts'
+import { apiPrefix, EVENT_STREAM, EVENT_SUBJECT_ALL } from '#shared/subjects.ts'
 
 const SEEN_KEPT = 100_000
 const LATEST_KEPT = 20
 
 export type Seen = { seq: number; subject: string; atMs: number; event: EmailReceived }
 
-export async function followEvents(nc: NatsConnection): Promise<Events> {
-  const js = jetstream(nc, { watcherPrefix: inboxPrefix('consumer') })
-  const consumer = await js.consumers.get(EVENT_STREAM, {
-    filter_subjects: EVENT_SUBJECT_ALL,
-    deliver_policy: DeliverPolicy.All,
+const READER = 'consumer'
+
+export async function followEvents(ops: NatsConnection, reader: NatsConnection): Promise<Events> {
+  const jsm = await jetstreamManager(ops)
+  await jsm.consumers.add(EVENT_STREAM, {
+    durable_name: READER,
+    filter_subject: EVENT_SUBJECT_ALL,
+    ack_policy: AckPolicy.Explicit,
   })
-  return new Events(await consumer.consume())
+  const js = jetstream(reader, { apiPrefix: apiPrefix(READER) })
+  return new Events(await (await js.consumers.get(EVENT_STREAM, READER)).consume())
 }
 
 export class Events {
@@ -51,12 +55,15 @@ export class Events {
   async #read(): Promise<void> {
     for await (const message of this.#messages) {
       const event = v.parse(EmailReceived, message.json())
+      message.ack()
       const atMs = Date.now()
+      const key = `${event.provider} ${event.provider_message_id}`
+      // One whose acknowledgement got lost comes again.
+      if (this.#seenAtMs.has(key)) continue
+      this.#seenAtMs.set(key, atMs)
       this.total += 1
       this.latest.unshift({ seq: message.seq, subject: message.subject, atMs, event })
       if (this.latest.length > LATEST_KEPT) this.latest.pop()
-      const key = `${event.provider} ${event.provider_message_id}`
-      if (!this.#seenAtMs.has(key)) this.#seenAtMs.set(key, atMs)
       const [oldest] = this.#seenAtMs.keys()
       if (this.#seenAtMs.size > SEEN_KEPT && oldest !== undefined) this.#seenAtMs.delete(oldest)
     }

@@ -46,7 +46,7 @@ export async function runDemo(dir: string, options: DemoOptions, view: View, sto
     const world = new World(system)
     const people = [await world.signUp('ada', 'google'), await world.signUp('grace', 'microsoft')]
     view.done(`signed up with Better Auth: ${people.map(({ email }) => email).join(' and ')}`)
-    await using events = await followEvents(consumer)
+    await using events = await followEvents(await system.connection('ops'), consumer)
     const board = new Board(system, world, people, events, view)
     const stage: Stage = { startedMs, system, world, people, events, board, view, signal }
     const ledger = await backfill(stage, options)

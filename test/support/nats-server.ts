@@ -24,6 +24,8 @@ export type ClusterNode = { name: string; cluster: string; routePort: number; ro
 export type NatsServerOptions = {
   /** `roles`: the project's nats.conf, one user per role. `open`: `nats-server -js`, no users at all. */
   conf?: 'roles' | 'open'
+  /** Further options of nats-server; `-c FILE` takes that file in place of nats.conf. */
+  args?: readonly string[]
   /** Working directory, kept afterwards. Without it: a temporary one, removed by dispose. */
   dir?: string
 }
@@ -49,7 +51,7 @@ export function natsServerPath(): Promise<string> {
 /** Starts a server and waits until JetStream answers. @throws Error with the server's log when it does not start. */
 export async function startNatsServer(options: NatsServerOptions = {}): Promise<NatsServer> {
   const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'mail-sync-nats-')))
-  const server = new NatsServer(options.conf ?? 'roles', dir, options.dir === undefined)
+  const server = new NatsServer(options.conf ?? 'roles', dir, options.dir === undefined, undefined, options.args)
   try {
     await server.start()
     return server
@@ -69,13 +71,21 @@ export class NatsServer {
   #child: ChildProcess | undefined
   readonly #removeDir: boolean
   readonly #node: ClusterNode | undefined
+  readonly #args: readonly string[]
   readonly #log: string[] = []
 
-  constructor(conf: 'roles' | 'open', dir: string, removeDir: boolean, node?: ClusterNode) {
+  constructor(
+    conf: 'roles' | 'open',
+    dir: string,
+    removeDir: boolean,
+    node?: ClusterNode,
+    args: readonly string[] = [],
+  ) {
     this.conf = conf
     this.dir = dir
     this.#removeDir = removeDir
     this.#node = node
+    this.#args = args
   }
 
   get port(): number {
@@ -159,11 +169,28 @@ export class NatsServer {
     // The script replaces itself by the server, so its pid is the server's; NATS_SERVER spares it the search.
     const child =
       this.conf === 'roles'
-        ? spawn(SCRIPT, ['run', this.dir, '--port', ports[0], '--http', ports[1], '--', ...nodeArguments(this.#node)], {
-            env: { ...process.env, NATS_SERVER: server },
+        ? spawn(
+            SCRIPT,
+            [
+              'run',
+              this.dir,
+              '--port',
+              ports[0],
+              '--http',
+              ports[1],
+              '--',
+              ...nodeArguments(this.#node),
+              ...this.#args,
+            ],
+            {
+              env: { ...process.env, NATS_SERVER: server },
+              stdio: ['ignore', 'pipe', 'pipe'],
+            },
+          )
+        : spawn(server, [...openArguments(this.dir, ...ports), ...this.#args], {
+            cwd: this.dir,
             stdio: ['ignore', 'pipe', 'pipe'],
           })
-        : spawn(server, openArguments(this.dir, ...ports), { cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [child.stdout, child.stderr])
       stream?.on('data', (chunk: Buffer) => {
         this.#log.push(stripVTControlCharacters(String(chunk)))

@@ -13,7 +13,7 @@ import {
   type StreamInfo,
 } from '@nats-io/jetstream'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
-import { EVENT_STREAM, EVENT_STREAM_SUBJECT, UNCAPTURED_SUBJECTS } from '#shared/subjects.ts'
+import { EVENT_STREAM, EVENT_STREAM_SUBJECT, REQUEST_SUBJECT_ALL } from '#shared/subjects.ts'
 import { ensureReplicas, replicated } from '../kv/replication.ts'
 
 export type EventStreamConfig = {
@@ -79,19 +79,17 @@ export async function ensureEventStream(
 }
 
 /**
- * Refuses to go on when a stream captures requests: it would store refresh tokens.
+ * Refuses to go on when a stream captures any request, be it of one user only: it would store refresh tokens.
  * @throws ExitError 78
  */
 export async function refuseCapturedSubjects(jsm: JetStreamManager): Promise<void> {
   await accountInfo(jsm)
-  for (const subject of UNCAPTURED_SUBJECTS) {
-    const [name] = await jsm.streams.names(subject).next()
-    if (name !== undefined)
-      throw new ExitError(
-        EXIT_CONFIG,
-        `stream ${name} captures ${subject} and would store refresh tokens: take mail.> out of its subjects`,
-      )
-  }
+  const [name] = await jsm.streams.names(REQUEST_SUBJECT_ALL).next()
+  if (name !== undefined)
+    throw new ExitError(
+      EXIT_CONFIG,
+      `stream ${name} captures subjects of ${REQUEST_SUBJECT_ALL} and would store refresh tokens: take them out of its subjects`,
+    )
 }
 
 async function accountInfo(jsm: JetStreamManager): ReturnType<JetStreamManager['getAccountInfo']> {
