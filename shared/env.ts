@@ -110,6 +110,10 @@ export const ENV = {
   NATS_USER: text('NATS user of this program: mailsync for the service, bridge for HTTP, service for mailctl'),
   NATS_PASSWORD: secret('Password of NATS_USER'),
   NATS_CREDS: text('Path of a NATS credentials file, instead of user and password'),
+  NATS_NKEY_SEED: secret('Seed of the nkey of this program, instead of the password; NATS_USER still names its role'),
+  NATS_TLS_CA: text('File with the certificates that sign those of the NATS servers; default: those that Node trusts'),
+  NATS_TLS_CERT: text('File with the certificate of this program, where the NATS server asks for one'),
+  NATS_TLS_KEY: text('File with the private key of NATS_TLS_CERT'),
   GOOGLE_CLIENT_ID: text('OAuth client id of your Google project', ['mail', 'cli']),
   GOOGLE_CLIENT_SECRET: secret('OAuth client secret of your Google project', ['mail', 'cli']),
   MICROSOFT_CLIENT_ID: text('Application id of your Microsoft registration', ['mail', 'cli']),
@@ -220,6 +224,10 @@ type OptionalName =
   | 'NATS_USER'
   | 'NATS_PASSWORD'
   | 'NATS_CREDS'
+  | 'NATS_NKEY_SEED'
+  | 'NATS_TLS_CA'
+  | 'NATS_TLS_CERT'
+  | 'NATS_TLS_KEY'
   | 'GOOGLE_CLIENT_ID'
   | 'GOOGLE_CLIENT_SECRET'
   | 'MICROSOFT_CLIENT_ID'

@@ -2,18 +2,20 @@
  * The connection to NATS: options, the wait at start, the version check, status to the log, drain with a deadline.
  * The only file that imports the package `nats`. It knows no stream, bucket or subject of ours.
  */
-import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   connect,
   credsAuthenticator,
   type NatsConnection,
   type NodeConnectionOptions,
+  nkeyAuthenticator,
   PermissionViolationError,
 } from 'nats'
-import { faultCode } from './fault-code.ts'
 import { EXIT_CONFIG, EXIT_UNAVAILABLE, ExitError } from './lifecycle.ts'
 import type { Log } from './log.ts'
+import { type NatsLogin, serversOf } from './nats-login.ts'
+import { refuseTlsFault } from './nats-tls.ts'
+import { Secret } from './secret.ts'
 
 export type { Msg, NatsConnection } from 'nats'
 export {
@@ -30,13 +32,7 @@ export const NATS_MIN_VERSION = '2.10.0'
 const START_WAIT_MS = 30_000
 const DRAIN_DEADLINE_MS = 3_000
 
-export type NatsOptions = {
-  /** Of a cluster: several, with commas between them. */
-  url: string
-  user?: string | undefined
-  password?: string | undefined
-  /** Text of a credentials file. */
-  creds?: Uint8Array | undefined
+export type NatsOptions = NatsLogin & {
   /** Shown by `nats server report connections`. */
   name: string
   inboxPrefix: string
@@ -45,35 +41,6 @@ export type NatsOptions = {
 }
 
 type Login = Pick<NatsOptions, 'url' | 'user'>
-
-/**
- * The text of the credentials file that NATS_CREDS names, after a look at its form: a client that cannot read it would
- * only say that it cannot connect.
- * @throws ExitError 78; nothing of what stands in the file gets into it.
- */
-export function readCreds(file: string | undefined): Uint8Array | undefined {
-  if (file === undefined) return undefined
-  const refuse = (what: string): ExitError => new ExitError(EXIT_CONFIG, `NATS_CREDS: ${file} ${what}`)
-  let creds: Uint8Array
-  try {
-    creds = readFileSync(file)
-  } catch (error) {
-    throw refuse(`cannot be read (${faultCode(error)}); name a file that this user may read`)
-  }
-  if (!isUsable(creds))
-    throw refuse('is no credentials file: it must hold the JWT of a NATS user and its seed; have it made anew')
-  return creds
-}
-
-/** Whether the client itself gets a JWT, and a seed that signs, out of them. */
-function isUsable(creds: Uint8Array): boolean {
-  try {
-    const login = credsAuthenticator(creds)('nonce')
-    return typeof login === 'object' && 'jwt' in login && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(login.jwt)
-  } catch {
-    return false
-  }
-}
 
 /**
  * Connects, waiting up to `waitMs` for a server to be there.
@@ -92,6 +59,7 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
       signal.throwIfAborted()
       if (error instanceof ExitError) throw error
       if (isRefusal(error)) throw refused(options, error)
+      await refuseTlsFault(options, error, signal)
       if (performance.now() > deadline)
         throw new ExitError(
           EXIT_UNAVAILABLE,
@@ -108,7 +76,7 @@ export async function connectNats(options: NatsOptions, log: Log, signal: AbortS
 const refused = ({ url, user }: Login, cause: unknown): ExitError =>
   new ExitError(
     EXIT_CONFIG,
-    `${url} refuses NATS user ${user ?? '(none)'}: check NATS_USER and NATS_PASSWORD or NATS_CREDS`,
+    `${url} refuses NATS user ${user ?? '(none)'}: check NATS_USER and NATS_PASSWORD, NATS_CREDS or NATS_NKEY_SEED`,
     { cause },
   )
 
@@ -146,8 +114,7 @@ async function connectUnlessAborted(options: NatsOptions, signal: AbortSignal): 
   }
 }
 
-/** The addresses in NATS_URL, one for each server of a cluster. */
-export const serversOf = (url: string): string[] => url.split(',').map((server) => server.trim())
+const plain = (value: Secret | string): string => (value instanceof Secret ? value.reveal() : value)
 
 function connectOptions(options: NatsOptions): NodeConnectionOptions {
   return {
@@ -162,9 +129,18 @@ function connectOptions(options: NatsOptions): NodeConnectionOptions {
     pingInterval: 5_000,
     maxPingOut: 2,
     timeout: 5_000,
-    ...(options.user === undefined ? {} : { user: options.user }),
-    ...(options.password === undefined ? {} : { pass: options.password }),
-    ...(options.creds === undefined ? {} : { authenticator: credsAuthenticator(options.creds) }),
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
+    ...credentialsOf(options),
+  }
+}
+
+/** With a key of its own the user is named by that key; NATS_USER then only names the inbox. */
+function credentialsOf({ user, password, creds, seed }: NatsOptions): NodeConnectionOptions {
+  if (seed !== undefined) return { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed.reveal())) }
+  return {
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { pass: plain(password) }),
+    ...(creds === undefined ? {} : { authenticator: credsAuthenticator(creds) }),
   }
 }
 

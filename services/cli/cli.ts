@@ -11,7 +11,8 @@ import { AppError, errorBody } from '#shared/errors.ts'
 import type { Inspections } from '#shared/inspect.ts'
 import { ExitError } from '#shared/lifecycle.ts'
 import { createLog } from '#shared/log.ts'
-import { connectNats, drainNats, type NatsConnection, PermissionViolationError, readCreds } from '#shared/nats.ts'
+import { connectNats, drainNats, type NatsConnection, PermissionViolationError } from '#shared/nats.ts'
+import { natsLogin } from '#shared/nats-login.ts'
 import { type InspectionName, inboxPrefix, type OperationName } from '#shared/subjects.ts'
 import { createOutput, type Output, plain } from './output.ts'
 
@@ -54,15 +55,7 @@ export class Cli implements AsyncDisposable {
   async nats(): Promise<NatsConnection> {
     const { env } = this
     this.#nc ??= await connectNats(
-      {
-        url: env.NATS_URL,
-        user: env.NATS_USER,
-        password: env.NATS_PASSWORD?.reveal(),
-        creds: readCreds(env.NATS_CREDS),
-        name: 'mailctl',
-        inboxPrefix: inboxPrefix(env.NATS_USER),
-        waitMs: CONNECT_WAIT_MS,
-      },
+      { ...natsLogin(env), name: 'mailctl', inboxPrefix: inboxPrefix(env.NATS_USER), waitMs: CONNECT_WAIT_MS },
       silent,
       this.signal,
     )

@@ -1,7 +1,8 @@
 /** Configuration of the bridge, from the environment. Reads files that the environment names, nothing else. */
 import { readEnv } from '#shared/env.ts'
 import type { JwtOptions } from '#shared/jwt.ts'
-import { type NatsOptions, readCreds } from '#shared/nats.ts'
+import type { NatsOptions } from '#shared/nats.ts'
+import { natsLogin } from '#shared/nats-login.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 
 export type HttpConfig = {
@@ -20,14 +21,7 @@ export function readHttpConfig(source?: NodeJS.ProcessEnv): HttpConfig {
   const jwksUrl = env.BETTER_AUTH_JWKS_URL ?? ''
   const origin = new URL(jwksUrl).origin
   return {
-    nats: {
-      url: env.NATS_URL,
-      user: env.NATS_USER,
-      password: env.NATS_PASSWORD?.reveal(),
-      creds: readCreds(env.NATS_CREDS),
-      name: 'mail-sync-http',
-      inboxPrefix: inboxPrefix(env.NATS_USER),
-    },
+    nats: { ...natsLogin(env), name: 'mail-sync-http', inboxPrefix: inboxPrefix(env.NATS_USER) },
     jwt: { jwksUrl, issuer: env.BETTER_AUTH_ISSUER ?? origin, audience: env.BETTER_AUTH_AUDIENCE ?? origin },
     host: env.HTTP_HOST,
     port: env.HTTP_PORT,

@@ -11,8 +11,8 @@ import {
   hasPermissions,
   type NatsConnection,
   refuseOldServer,
-  serversOf,
 } from '#shared/nats.ts'
+import { serversOf } from '#shared/nats-login.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
@@ -64,16 +64,9 @@ export async function openBroker(
   log: Log,
   signal: AbortSignal,
 ): Promise<Broker> {
-  const { url, user, password, creds } = config.nats
+  const { url, user } = config.nats
   const nc = await connectNats(
-    {
-      url,
-      user,
-      password: password?.reveal(),
-      creds,
-      name: `mail-sync ${name}`,
-      inboxPrefix: inboxPrefix(user),
-    },
+    { ...config.nats, name: `mail-sync ${name}`, inboxPrefix: inboxPrefix(user) },
     log,
     signal,
   )

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { type Env, readEnv } from '#shared/env.ts'
-import { readCreds } from '#shared/nats.ts'
+import { natsLogin } from '#shared/nats-login.ts'
 import type { Secret } from '#shared/secret.ts'
 
 export type OAuthClient = {
@@ -28,7 +28,7 @@ function configOf(env: Env) {
     revokeUrl: string | null,
   ): OAuthClient | null => (clientId === undefined ? null : { clientId, clientSecret, tokenUrl, revokeUrl })
   return {
-    nats: { url: env.NATS_URL, user: env.NATS_USER, password: env.NATS_PASSWORD, creds: readCreds(env.NATS_CREDS) },
+    nats: natsLogin(env),
     jwt: { jwksUrl, issuer: env.BETTER_AUTH_ISSUER ?? origin, audience: env.BETTER_AUTH_AUDIENCE ?? origin },
     clients: {
       google: client(

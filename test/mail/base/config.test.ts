@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { serversOf } from '#shared/nats.ts'
+import { serversOf } from '#shared/nats-login.ts'
 import { readConfig } from '../../../services/mail/base/config.ts'
 
 const JWKS = 'https://app.example.com/api/auth/jwks'
