@@ -29,6 +29,9 @@ const FULL: Record<BlowName, number> = {
 }
 
 export type Scale = {
+  machines: number
+  /** At most so long a machine works between two blows; without, the blows that only wait leave time to work. */
+  lifeMs: number
   users: number
   /** Of each mailbox at the start. */
   mails: number
@@ -37,8 +40,8 @@ export type Scale = {
   rollBacks: number
 }
 export const SCALES: Record<'short' | 'full', Scale> = {
-  short: { users: 50, mails: 80, blows: SHORT, brokers: 10, rollBacks: 2 },
-  full: { users: 200, mails: 450, blows: FULL, brokers: 100, rollBacks: 15 },
+  short: { machines: 3, lifeMs: 0, users: 50, mails: 80, blows: SHORT, brokers: 10, rollBacks: 2 },
+  full: { machines: 5, lifeMs: 8_000, users: 200, mails: 450, blows: FULL, brokers: 100, rollBacks: 15 },
 }
 
 /** For each of `lanes` machines the blows that it gets, one after another. */

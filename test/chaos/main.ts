@@ -1,5 +1,5 @@
 /**
- * `make chaos`: three instances as processes, their disks, their links to NATS and NATS itself are struck while users are
+ * `make chaos`: three instances and more as processes, their disks, their links to NATS and NATS itself are struck while users are
  * connected and mail arrives; then the books are read. SEED and FULL in the environment. Exit 0 when nothing is lost,
  * twice or stuck and nobody ended who should not have; 1 otherwise. What the instances say is kept in data/chaos.
  */
@@ -14,7 +14,6 @@ import { Machine } from './machine.ts'
 import { Work } from './work.ts'
 
 const SILENCE_MS = 2_000
-const NAMES = ['mail-0', 'mail-1', 'mail-2']
 const LOGS = 'data/chaos'
 /** The part of the users who are there before the first blow. */
 const FIRST = 0.2
@@ -43,8 +42,14 @@ class Tally {
   }
 }
 
-async function strikeMachine(machine: Machine, blows: readonly BlowName[], dice: Dice, tally: Tally): Promise<void> {
+async function strikeMachine(
+  machine: Machine,
+  { blows, lifeMs }: { blows: readonly BlowName[]; lifeMs: number },
+  dice: Dice,
+  tally: Tally,
+): Promise<void> {
   for (const name of blows) {
+    await pass(dice(0, lifeMs))
     tally.add(name)
     try {
       await BLOWS[name](machine, dice, SILENCE_MS)
@@ -75,11 +80,12 @@ async function run(scale: Scale, seed: number): Promise<boolean> {
   const env = { MAIL_LEASE_SILENCE_MS: String(SILENCE_MS), MAIL_DEDUPE_WINDOW_MS: '1000' }
   const box = stack.use(await sandbox({ nats, simulator: { seed }, env }))
   const machines: Machine[] = []
-  for (const name of NAMES) machines.push(stack.use(await Machine.make(name, box, nats.port, LOGS)))
+  while (machines.length < scale.machines)
+    machines.push(stack.use(await Machine.make(`mail-${machines.length}`, box, nats.port, LOGS)))
   await Promise.all(machines.map((machine) => machine.start()))
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   const diceFor = (what: number): Dice => diceOf(seed * 100 + what)
-  const work = new Work(box, nc, diceFor(NAMES.length))
+  const work = new Work(box, nc, diceFor(machines.length))
   while (work.users.length < scale.users * FIRST) await work.connect(scale.mails)
   const hasDisks = machines.every((machine) => machine.hasDisk)
   if (!hasDisks) say('no file system can be mounted here: no disk is filled or made read-only')
@@ -88,10 +94,12 @@ async function run(scale: Scale, seed: number): Promise<boolean> {
   const tally = new Tally()
   const over = new AbortController()
   const living = work.live(over.signal)
-  const lanes = deal(scale.blows, machines.length, hasDisks, diceFor(NAMES.length + 1))
+  const lanes = deal(scale.blows, machines.length, hasDisks, diceFor(machines.length + 1))
   await Promise.all([
-    ...machines.map((machine, i) => strikeMachine(machine, lanes[i] ?? [], diceFor(i), tally)),
-    strikeBroker(nats, scale, lanes.flat().length, diceFor(NAMES.length + 2), tally),
+    ...machines.map((machine, i) =>
+      strikeMachine(machine, { blows: lanes[i] ?? [], lifeMs: scale.lifeMs }, diceFor(i), tally),
+    ),
+    strikeBroker(nats, scale, lanes.flat().length, diceFor(machines.length + 2), tally),
     (async () => {
       while (work.users.length < scale.users) await work.connect(scale.mails)
     })(),

@@ -26,7 +26,7 @@ const FAULTS: readonly Fault[] = [
 ]
 const STEP_MS = 40
 const CONNECT_MS = 120_000
-const SERVED_MS = 180_000
+const SERVED_MS = 300_000
 const ASK_MS = 250
 
 type Mailbox = { user: string; simUser: string; provider: ProviderName; mine: string[] }
