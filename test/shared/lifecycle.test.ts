@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { statSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { pathToFileURL } from 'node:url'
 import { until } from '../support/until.ts'
 
 /** Runs an app that says when it runs, and ends as it is told to or never. */
@@ -31,6 +36,34 @@ function start(whenStopped: 'ends' | 'hangs' | 'leaks') {
     [Symbol.dispose]: () => void child.kill('SIGKILL'),
   }
 }
+
+test('whatever it makes is closed to others, also what a library makes without a mode', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'mail-sync-umask-'))
+  t.after(() => rm(dir, { recursive: true }))
+  const app = `
+    import { mkdirSync, writeFileSync } from 'node:fs'
+    import { run } from '#shared/lifecycle.ts'
+    import { createLog } from '#shared/log.ts'
+    process.umask(0)
+    await run(createLog('test', 'silent'), async () => {
+      writeFileSync('file', '')
+      mkdirSync('folder')
+    })`
+  const folder = pathToFileURL(`${process.cwd()}/`).href
+  const child = spawn(
+    process.execPath,
+    ['--input-type=module', '--eval', app.replaceAll('#shared/', `${folder}shared/`)],
+    {
+      stdio: ['ignore', 'inherit', 'inherit'],
+      cwd: dir,
+    },
+  )
+  assert.deepEqual(await once(child, 'exit'), [0, null])
+  assert.deepEqual(
+    ['file', 'folder'].map((name) => statSync(join(dir, name)).mode & 0o777),
+    [0o600, 0o700],
+  )
+})
 
 test('one signal stops it in order, with exit 0', async () => {
   await Promise.all(

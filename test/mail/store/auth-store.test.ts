@@ -66,7 +66,7 @@ test('accounts of other users, providers and inboxes are other rows', (t) => {
 test('the table has the columns of the contract and its file is closed to others', (t) => {
   const { file, store } = start(t)
   store.put(entry(), 100)
-  assert.equal(statSync(file).mode & 0o777, 0o600)
+  for (const part of [file, `${file}-wal`, `${file}-shm`]) assert.equal(statSync(part).mode & 0o777, 0o600, part)
   assert.equal(statSync(join(file, '..')).mode & 0o777, 0o700)
   const reader = new SqliteDatabase(file, { readonly: true })
   t.after(() => reader.close())
@@ -84,8 +84,12 @@ test('a file that others can read, or a link, is not opened', (t) => {
   store[Symbol.dispose]()
   symlinkSync(file, `${file}.link`)
   assert.throws(() => new AuthStore(`${file}.link`), /not a regular file/)
-  chmodSync(file, 0o640)
-  assert.throws(() => new AuthStore(file), ExitError)
+  for (const mode of [0o640, 0o620, 0o604, 0o602, 0o611]) {
+    chmodSync(file, mode)
+    assert.throws(() => new AuthStore(file), ExitError, mode.toString(8))
+  }
+  chmodSync(file, 0o600)
+  new AuthStore(file)[Symbol.dispose]()
 })
 
 test('clean and rebase touch what belongs to the record and leave the tokens', (t) => {

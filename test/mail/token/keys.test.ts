@@ -89,7 +89,7 @@ test('a key file must be a regular file of this user that nobody else can read',
   const at = await place(t)
   const file = await keyFile(at, keyText('k1'))
   assert.equal((await at.load({ keyFile: file })).active().kid, 'k1')
-  for (const mode of [0o640, 0o604, 0o660]) {
+  for (const mode of [0o640, 0o620, 0o604, 0o602, 0o611]) {
     await chmod(file, mode)
     await assert.rejects(at.load({ keyFile: file }), refused(/chmod 600/))
   }
