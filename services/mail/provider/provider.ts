@@ -156,7 +156,7 @@ export type ProviderErrorFacts = {
   /** For example `gmail.messages.get`. */
   operation: string
   status?: number
-  /** The provider's own error code. */
+  /** The provider's own error code, or one of ours; left out when it is no name. */
   code?: string
   /** Announced wait, measured against the provider's own clock. */
   retryAfterMs?: number
@@ -166,11 +166,15 @@ export type ProviderErrorFacts = {
   restartCursor?: string
 }
 
+/** What a provider writes where a code belongs may be a sentence that repeats the token: it would be logged and stored. */
+const CODE = /^[A-Za-z_]{1,64}$/
+
 export class ProviderError extends Error {
   override readonly name = 'ProviderError'
   readonly kind: ProviderErrorKind
   readonly facts: ProviderErrorFacts
-  constructor(kind: ProviderErrorKind, facts: ProviderErrorFacts, options: { cause?: unknown } = {}) {
+  constructor(kind: ProviderErrorKind, { code, ...others }: ProviderErrorFacts, options: { cause?: unknown } = {}) {
+    const facts: ProviderErrorFacts = code !== undefined && CODE.test(code) ? { ...others, code } : others
     super(
       `${facts.operation}: ${kind}${facts.status === undefined ? '' : ` (${facts.status}${facts.code === undefined ? '' : ` ${facts.code}`})`}`,
       options,

@@ -61,7 +61,7 @@ export function gmailError({ operation, status, headers, body }: Refusal): Provi
   const facts: ProviderErrorFacts = {
     operation,
     status,
-    ...(code !== '' && { code: code.slice(0, 80) }),
+    code,
     ...(waitMs !== undefined && { retryAfterMs: waitMs }),
   }
   if (status === 401) return new ProviderError('auth', facts)

@@ -35,7 +35,7 @@ export function graphError({ operation, status, headers, body, sentLink, locatio
   const facts: ProviderErrorFacts = {
     operation,
     status,
-    ...(code !== '' && { code: code.slice(0, 80) }),
+    code,
     ...(waitMs !== undefined && { retryAfterMs: waitMs }),
   }
   if (status === 401) return new ProviderError('auth', facts)

@@ -63,6 +63,14 @@ describe('refusals of Gmail', () => {
     assert.equal(refusesOneMessage(scope), false)
   })
 
+  it('takes no sentence for a code: it may repeat the token', () => {
+    for (const reason of ['ya29.a0AfH6SMBx', 'not with the token ya29', 'x'.repeat(65)]) {
+      const error = refused(400, { message: reason, status: reason, errors: [{ reason }] })
+      assert.deepEqual(error.facts, { operation: 'gmail.messages.get', status: 400 })
+      assert.equal(error.message, 'gmail.messages.get: rejected (400)')
+    }
+  })
+
   it('knows a limit of the whole project from one of the mailbox', () => {
     const perProject = "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of service 'gmail'"
     const perUser =

@@ -61,6 +61,11 @@ describe('refusals of Graph', () => {
     assert.ok(!isNotFound(new Error('x')))
   })
 
+  it('takes no sentence for a code: it may repeat the token', () => {
+    const error = refused(400, 'EwB4A8l6BAAU is not a token', 'EwB4A8l6BAAU is not valid')
+    assert.deepEqual([error.message, error.facts.code], ['graph.messages.delta: rejected (400)', undefined])
+  })
+
   it('separates the grant, the account and the single message', () => {
     assert.equal(refused(401, 'InvalidAuthenticationToken').kind, 'auth')
     const denied = refused(403, 'ErrorAccessDenied')
