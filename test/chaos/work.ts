@@ -25,7 +25,8 @@ const FAULTS: readonly Fault[] = [
   { type: 'delay', ms: 400 },
 ]
 const STEP_MS = 40
-const CONNECT_MS = 120_000
+/** With a kill every two seconds it is long before somebody has the time. */
+const CONNECT_MS = 600_000
 const SERVED_MS = 300_000
 const ASK_MS = 250
 
