@@ -35,15 +35,12 @@ export async function readBucket(jsm: JetStreamManager, stream: string): Promise
   })
   const consumer = await jsm.jetstream().consumers.getBoundPushConsumer(pushed)
   const messages = await consumer.consume()
-  return {
-    messages: inOrder(messages),
-    present,
-    stop: () => {
-      messages.stop()
-      // When NATS is away or was replaced, it goes by itself.
-      jsm.consumers.delete(stream, name).catch(() => undefined)
-    },
-  }
+  // However it ends. When NATS is away or was replaced, the consumer goes by itself.
+  void messages
+    .closed()
+    .then(() => jsm.consumers.delete(stream, name))
+    .catch(() => undefined)
+  return { messages: inOrder(messages), present, stop: () => messages.stop() }
 }
 
 async function* inOrder(messages: ConsumerMessages): AsyncGenerator<JsMsg> {

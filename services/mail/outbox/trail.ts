@@ -53,7 +53,7 @@ export class Trail implements AsyncDisposable {
     else log.error({ action: record.action }, 'a record of the trail is lost')
   }
 
-  /** What is under way is put there, unless NATS is away. */
+  /** What waits is put there, unless NATS is away: the first that is not taken ends it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over.abort(new Error('stopped'))
     await this.#queue.onIdle()
@@ -65,11 +65,22 @@ export class Trail implements AsyncDisposable {
       try {
         return await this.#publish(record, {})
       } catch (error) {
-        if (tries === TRIES || this.#over.signal.aborted)
-          return log.error({ err: error, action: record.action }, 'a record of the trail is lost')
+        const isOver = this.#over.signal.aborted
+        if (isOver || tries === TRIES) {
+          log.error({ err: error, action: record.action }, 'a record of the trail is lost')
+          return isOver ? this.#giveUp() : undefined
+        }
         await pause(clock, BETWEEN_MS, this.#over.signal)
       }
     }
+  }
+
+  /** The process ends, and each of those that wait would take as long to fail. */
+  #giveUp(): void {
+    const waiting = this.#queue.size
+    if (waiting === 0) return
+    this.#queue.clear()
+    this.#parts.log.error({ records: waiting }, 'records of the trail are lost')
   }
 
   /** Whether it stands there, and what stands there last. */

@@ -33,7 +33,7 @@ async function trailBox() {
     }
     return found
   }
-  return { jsm, js, trail, all, [Symbol.asyncDispose]: () => box[Symbol.asyncDispose]() }
+  return { server: box.server, jsm, js, trail, all, [Symbol.asyncDispose]: () => box[Symbol.asyncDispose]() }
 }
 
 test('a record that is appended again comes once, also when others stand behind it and its id was forgotten', async () => {
@@ -75,4 +75,23 @@ test('the stream keeps the last records of each user and action, and is refused 
   await ensureTrailStream(box.jsm, 1)
   await box.jsm.streams.update(TRAIL_STREAM, { allow_rollup_hdrs: false, max_msgs: 10 })
   await assert.rejects(ensureTrailStream(box.jsm, 1), /MAIL_AUDIT: max_msgs is 10, -1 is needed/)
+})
+
+test('a stop while NATS is away gives up what waits with the first that is not taken', async () => {
+  await using box = await trailBox()
+  let tries = 0
+  const js = new Proxy(box.js, {
+    get: (target, name) => {
+      if (name !== 'publish') return Reflect.get(target, name, target)
+      return (...args: Parameters<typeof target.publish>) => {
+        tries += 1
+        return target.publish(...args)
+      }
+    },
+  })
+  const trail = new Trail({ js, jsm: box.jsm, clock: systemClock, log })
+  await box.server.stop()
+  for (let i = 0; i < 100; i++) trail.note(recordOf())
+  await trail[Symbol.asyncDispose]()
+  assert.ok(tries < 10, `${tries} of 100 were tried, two seconds each`)
 })
