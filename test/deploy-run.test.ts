@@ -6,7 +6,6 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -21,22 +20,13 @@ import {
   serviceNamed,
   workload,
 } from './support/deploy.ts'
+import { freePort } from './support/free-port.ts'
 import { MACHINE } from './support/instance.ts'
 import { NATS_ROLES } from './support/nats-server.ts'
 import { type Sandbox, sandbox } from './support/sandbox.ts'
 import { until } from './support/until.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? address.port : assert.fail()
-}
 
 describe('what they start runs', () => {
   let box: Sandbox

@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import { after, before, test } from 'node:test'
 import { createEmulator } from 'emulate'
 import type { ConnectRequest } from '#shared/contract.ts'
+import { freePort } from '../support/free-port.ts'
 import { until } from '../support/until.ts'
 import { type CliBox, cliBox } from './cli-box.ts'
 import { type Running, startMailctl } from './mailctl.ts'
@@ -29,11 +30,6 @@ async function consent(address: URL, path: string, email: string): Promise<[numb
   const body = new URLSearchParams({ ...Object.fromEntries(address.searchParams), email })
   const picked = await fetch(new URL(path, address), { method: 'POST', body, redirect: 'manual' })
   return [picked.status, (await fetch(picked.headers.get('location') ?? '')).status]
-}
-
-async function freePort(): Promise<number> {
-  await using borrowed = await tokenEndpoint(() => null, {})
-  return Number(new URL(borrowed.url).port)
 }
 
 async function googleEmulator(t: { after(fn: () => Promise<void>): void }): Promise<string> {

@@ -13,6 +13,7 @@ import { createGmail } from '../../services/mail/provider/gmail/adapter.ts'
 import { eventOf, storeNew } from '../../services/mail/store/messages.ts'
 import { ACCOUNT, EPOCH, storeBox } from '../mail/store/support.ts'
 import { startSimulator } from '../simulator/simulator.ts'
+import { freePort } from '../support/free-port.ts'
 import { createDriver } from './page-driver.ts'
 import { insertBody, RAW_MAILS } from './raw-mails.ts'
 
@@ -45,11 +46,6 @@ async function profileProxy(target: () => string) {
       await new Promise<void>((resolve) => server.close(() => resolve()))
     },
   }
-}
-
-async function freePort(): Promise<number> {
-  await using borrowed = await profileProxy(() => '')
-  return borrowed.port
 }
 
 const startEmulator = async (messages: object[]) =>

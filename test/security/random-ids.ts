@@ -1,7 +1,7 @@
 /** User ids as chance makes them, and others that look nearly like them. The same seed gives the same ids. */
 import { mix } from '../simulator/random.ts'
 
-const NASTY = [
+export const NASTY = [
   '../../etc',
   'a.b*>\0 ',
   '.',

@@ -3,12 +3,11 @@
  * answers what it was sent when it is told to. It knows how to ask; what is asked is the story of the test.
  */
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { headers, type NatsConnection } from '#shared/nats.ts'
 import { HEADER_AUTHORIZATION, type ProviderName } from '#shared/subjects.ts'
 import { startIssuer } from '../shared/issuer.ts'
 import type { Answer, Credentials } from '../simulator/types.ts'
+import { freePort } from '../support/free-port.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
 import { until } from '../support/until.ts'
 import { type Program, type SecretKind, Sweep } from './sweep.ts'
@@ -176,14 +175,4 @@ function repeated(as: Echo['as'], route: string, text: string): Answer {
     return { status: 400, headers, body: { error: as === 'grant' ? 'invalid_grant' : text, error_description: text } }
   const error = { code: text, message: text, status: text, errors: [{ message: text, reason: text }] }
   return { status: as === 'outage' ? 503 : 400, headers, body: { error } }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }

@@ -7,11 +7,10 @@
  * - it seeds labels of its own, so only system labels that both have are compared
  */
 import assert from 'node:assert/strict'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
 import test from 'node:test'
 import { createEmulator } from 'emulate'
 import { auth, type gmail_v1, gmail as gmailClient } from 'googleapis'
+import { freePort } from '../support/free-port.ts'
 import { startSimulator } from './simulator.ts'
 
 const ADDRESS = 'me@example.com'
@@ -137,14 +136,6 @@ async function signIn(url: string): Promise<string> {
     redirect_uri,
   })
   return String(refresh_token)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise<void>((resolve) => server.close(() => resolve()))
-  return port
 }
 
 test('the real Gmail client sees the same on the simulator and on an independent emulator', async () => {

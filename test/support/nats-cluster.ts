@@ -2,12 +2,11 @@
  * Three or more real nats-servers with nats.conf as one cluster, looked at from outside as if it were one server: start,
  * stop, wipe. Its own are a node that is killed, and one that is killed again and again.
  */
-import { once } from 'node:events'
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
+import { freePorts } from './free-port.ts'
 import { type NatsRole, NatsServer } from './nats-server.ts'
 
 const CLUSTER = 'mail'
@@ -142,16 +141,4 @@ export class NatsCluster implements Nats {
     killing?.stop.abort()
     await killing?.done
   }
-}
-
-/** Ports that were free a moment ago: routes have to be known before the first server starts. */
-async function freePorts(count: number): Promise<number[]> {
-  const listeners = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(listeners.map((listener) => once(listener, 'listening')))
-  const ports = listeners.map((listener) => {
-    const address = listener.address()
-    return typeof address === 'object' && address !== null ? address.port : 0
-  })
-  await Promise.all(listeners.map((listener) => once(listener.close(), 'close')))
-  return ports
 }

@@ -14,7 +14,7 @@ import { UNREADABLE } from '../../../shared/rekey.ts'
 import { Secret } from '../../../shared/secret.ts'
 import { ManualClock } from '../base/manual-clock.ts'
 import { grantAnswer } from './token-server.ts'
-import { Broker, nowS, tokensOf, World } from './world.ts'
+import { Broker, nowS, stuckWrites, tokensOf, World } from './world.ts'
 
 const signal = new AbortController().signal
 const log = createLog('test', 'silent')
@@ -106,25 +106,15 @@ test('a refresh that is under way keeps its new tokens when its record is sealed
 test('a refreshed token that only the disk has is still brought to KV when both were sealed anew twice in between', async (t) => {
   const { world, keys, later, seal, onlyK3 } = await rotated(t)
   await world.connect(tokensOf('1', nowS()))
-  const real = world.records
-  const stuck = Promise.withResolvers<void>()
-  const dying = world.open(t, {
-    seal,
-    records: {
-      read: (account) => real.read(account),
-      write() {
-        stuck.resolve()
-        return new Promise<number>(() => undefined)
-      },
-    },
-  })
+  const { records, begun } = stuckWrites(world.records)
+  const dying = world.open(t, { seal, records })
   const stop = new AbortController()
   const lost = dying.tokens.accessToken(world.account, {}, stop.signal).catch(() => null)
-  await stuck.promise
+  await begun
   stop.abort(new Error('crashed'))
   await lost
   for (const ring of [keys, later]) await (await rekeyOf(world, ring, dying.auth)).pass(signal)
-  const found = await real.read(world.account)
+  const found = await world.records.read(world.account)
   assert.ok(found !== null)
   assert.equal(
     (await openCredential(onlyK3, world.account, sealOf(found.record))).refreshToken.reveal(),
@@ -133,7 +123,7 @@ test('a refreshed token that only the disk has is still brought to KV when both 
   const next = world.open(t, { seal: createSeal(later) })
   await next.tokens.noteRecord(world.account, found.record, found.revision)
   await next.tokens.pushDirty(world.account, signal)
-  const after = await real.read(world.account)
+  const after = await world.records.read(world.account)
   const held = await openCredential(onlyK3, world.account, sealOf(after?.record))
   assert.equal(held.refreshToken.reveal(), 'canary-refresh-2')
   assert.deepEqual(next.auth.dirtyAccounts(), [])

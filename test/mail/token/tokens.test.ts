@@ -6,7 +6,7 @@ import { sealCredential } from '../../../services/mail/token/credential.ts'
 import { NotConnectedError } from '../../../services/mail/token/vault.ts'
 import { AppError } from '../../../shared/errors.ts'
 import { grantAnswer } from './token-server.ts'
-import { Broker, nowS, tokensOf, World } from './world.ts'
+import { Broker, nowS, stuckWrites, tokensOf, World } from './world.ts'
 
 const signal = new AbortController().signal
 let broker: Broker
@@ -82,20 +82,11 @@ test('the new refresh token is on disk before it is in KV, and in KV before it i
 test('a rotated refresh token survives a crash between auth.db and KV', async (t) => {
   const world = await World.start(t, broker)
   await world.connect(tokensOf('1', nowS()))
-  const real = world.records
-  const stuck = Promise.withResolvers<void>()
-  const dying = world.open(t, {
-    records: {
-      read: (account) => real.read(account),
-      write() {
-        stuck.resolve()
-        return new Promise<number>(() => undefined)
-      },
-    },
-  })
+  const { records, begun } = stuckWrites(world.records)
+  const dying = world.open(t, { records })
   const stop = new AbortController()
   const lost = tokenOrReason(dying.tokens.accessToken(world.account, {}, stop.signal))
-  await stuck.promise
+  await begun
   stop.abort(new Error('crashed'))
   assert.match(String(await lost), /crashed/)
   assert.deepEqual(await world.inKv(), FIRST)

@@ -188,3 +188,13 @@ export class World {
 }
 
 const plain = ({ accessToken, refreshToken }: Tokens): string[] => [accessToken.reveal(), refreshToken.reveal()]
+
+/** A bucket whose writes are under way for ever; `begun` resolves with the first. */
+export function stuckWrites(records: AccountRecords): { records: AccountRecords; begun: Promise<void> } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const write = (): Promise<number> => {
+    resolve()
+    return new Promise(() => undefined)
+  }
+  return { records: { read: (account, signal) => records.read(account, signal), write }, begun: promise }
+}
