@@ -4,7 +4,6 @@
  */
 import {
   DiscardPolicy,
-  JetStreamApiCodes,
   JetStreamApiError,
   type JetStreamManager,
   RetentionPolicy,
@@ -14,7 +13,8 @@ import {
 } from '@nats-io/jetstream'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { EVENT_STREAM, EVENT_STREAM_SUBJECT, REQUEST_SUBJECT_ALL } from '#shared/subjects.ts'
-import { ensureReplicas, replicated } from '../kv/replication.ts'
+import { ensureReplicas } from '../kv/replication.ts'
+import { createStream, difference, refuseDifference, streamInfo } from './stream-config.ts'
 
 export type EventStreamConfig = {
   retentionDays: number
@@ -28,11 +28,10 @@ const NS_PER_MS = 1_000_000
 const MS_PER_DAY = 86_400_000
 /** Servers of this API level have atomic batches. */
 const ATOMIC_LEVEL = 2
-const STREAM_NAME_IN_USE = 10058
 /** "insufficient storage", "storage resources exceeded", "account resources exceeded" */
 const NO_ROOM = new Set([10002, 10023, 10047, 10028])
 
-/** What events rely on. The server leaves fields out that are off or empty. */
+/** What events rely on. */
 const RELIED_ON = {
   subjects: [EVENT_STREAM_SUBJECT],
   storage: StorageType.File,
@@ -47,7 +46,7 @@ const RELIED_ON = {
   deny_delete: true,
   allow_direct: true,
   allow_rollup_hdrs: false,
-} as const
+}
 /** Fields that must not be there at all: messages would come from elsewhere or change their subject. */
 const ABSENT = ['mirror', 'sources', 'subject_transform'] as const
 
@@ -67,8 +66,9 @@ export async function ensureEventStream(
     max_bytes: config.maxBytes,
   }
   const replicas = config.replicas ?? 1
-  const found = (await infoOf(jsm)) ?? (await create(jsm, { ...limits, num_replicas: replicas }, level))
-  refuseDifference(found.config)
+  const found =
+    (await streamInfo(jsm, EVENT_STREAM)) ?? (await create(jsm, { ...limits, num_replicas: replicas }, level))
+  refuseOther(found.config)
   await ensureReplicas(jsm, EVENT_STREAM, replicas)
   const differs = Object.entries(limits).some(
     ([field, wanted]) => found.config[field as keyof typeof limits] !== wanted,
@@ -104,15 +104,6 @@ async function accountInfo(jsm: JetStreamManager): ReturnType<JetStreamManager['
   }
 }
 
-async function infoOf(jsm: JetStreamManager): Promise<StreamInfo | null> {
-  try {
-    return await jsm.streams.info(EVENT_STREAM)
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return null
-    throw error
-  }
-}
-
 async function create(
   jsm: JetStreamManager,
   limits: Pick<StreamConfig, 'max_bytes' | 'num_replicas'>,
@@ -121,12 +112,10 @@ async function create(
   const atomic = level >= ATOMIC_LEVEL ? { allow_atomic: true } : {}
   const config = { name: EVENT_STREAM, ...RELIED_ON, subjects: [EVENT_STREAM_SUBJECT], ...limits, ...atomic }
   try {
-    await replicated(EVENT_STREAM, limits.num_replicas, () => jsm.streams.add(config))
+    return await createStream(jsm, config)
   } catch (error) {
-    // Another instance was quicker; what it made is compared like any other.
-    if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NAME_IN_USE) throw noRoom(error, limits)
+    throw noRoom(error, limits)
   }
-  return await jsm.streams.info(EVENT_STREAM)
 }
 
 async function readBack(jsm: JetStreamManager, limits: Partial<StreamConfig>): Promise<StreamInfo> {
@@ -138,7 +127,7 @@ async function readBack(jsm: JetStreamManager, limits: Partial<StreamConfig>): P
   const info = await jsm.streams.info(EVENT_STREAM)
   for (const [field, wanted] of Object.entries(limits))
     if (info.config[field as keyof StreamConfig] !== wanted)
-      throw difference(field, info.config[field as keyof StreamConfig], wanted)
+      throw difference(EVENT_STREAM, field, info.config[field as keyof StreamConfig], wanted)
   return info
 }
 
@@ -151,17 +140,9 @@ function noRoom(error: unknown, limits: Partial<StreamConfig>): unknown {
   )
 }
 
-function refuseDifference(config: StreamConfig): void {
-  for (const [field, wanted] of Object.entries(RELIED_ON)) {
-    const found = config[field as keyof typeof RELIED_ON] ?? false
-    if (JSON.stringify(found) !== JSON.stringify(wanted)) throw difference(field, found, wanted)
-  }
+function refuseOther(config: StreamConfig): void {
+  refuseDifference(config, RELIED_ON)
   for (const field of ABSENT)
-    if (config[field] !== undefined && config[field] !== null) throw difference(field, config[field], 'none')
+    if (config[field] !== undefined && config[field] !== null)
+      throw difference(EVENT_STREAM, field, config[field], 'none')
 }
-
-const difference = (field: string, found: unknown, wanted: unknown): ExitError =>
-  new ExitError(
-    EXIT_CONFIG,
-    `stream ${EVENT_STREAM}: ${field} is ${JSON.stringify(found)}, ${JSON.stringify(wanted)} is needed`,
-  )

@@ -2,22 +2,14 @@
  * The stream MAIL_AUDIT: made when absent, refused when somebody could take a record out of it again. Each user has a bounded
  * number of records of each action, so nobody can fill it, and nobody's records push out another's.
  */
-import {
-  DiscardPolicy,
-  JetStreamApiCodes,
-  JetStreamApiError,
-  type JetStreamManager,
-  RetentionPolicy,
-  StorageType,
-} from '@nats-io/jetstream'
-import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
+import { DiscardPolicy, type JetStreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import { TRAIL_STREAM, TRAIL_SUBJECT_ALL } from '#shared/subjects.ts'
-import { ensureReplicas, replicated } from '../kv/replication.ts'
+import { ensureReplicas } from '../kv/replication.ts'
+import { createStream, refuseDifference, streamInfo } from './stream-config.ts'
 
 const KEPT_NS = 400 * 86_400_000 * 1_000_000
-const STREAM_NAME_IN_USE = 10058
 
-/** What the trail relies on. The server leaves fields out that are off or empty. */
+/** What the trail relies on. */
 const RELIED_ON = {
   subjects: [TRAIL_SUBJECT_ALL],
   storage: StorageType.File,
@@ -30,46 +22,14 @@ const RELIED_ON = {
   deny_delete: true,
   deny_purge: true,
   allow_rollup_hdrs: false,
-} as const
+}
 /** An operator may keep more or less. */
 const AT_FIRST = { max_age: KEPT_NS, max_msgs_per_subject: 200 }
 
 /** @throws ExitError 78 naming field, found and wanted */
 export async function ensureTrailStream(jsm: JetStreamManager, replicas: number): Promise<void> {
-  const config = (await configOf(jsm)) ?? (await create(jsm, replicas))
-  for (const [field, wanted] of Object.entries(RELIED_ON)) {
-    const found = config[field as keyof typeof RELIED_ON] ?? false
-    if (JSON.stringify(found) !== JSON.stringify(wanted))
-      throw new ExitError(
-        EXIT_CONFIG,
-        `stream ${TRAIL_STREAM}: ${field} is ${JSON.stringify(found)}, ${JSON.stringify(wanted)} is needed`,
-      )
-  }
+  const made = { name: TRAIL_STREAM, ...RELIED_ON, ...AT_FIRST, num_replicas: replicas }
+  const { config } = (await streamInfo(jsm, TRAIL_STREAM)) ?? (await createStream(jsm, made))
+  refuseDifference(config, RELIED_ON)
   await ensureReplicas(jsm, TRAIL_STREAM, replicas)
-}
-
-async function configOf(jsm: JetStreamManager) {
-  try {
-    return (await jsm.streams.info(TRAIL_STREAM)).config
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return null
-    throw error
-  }
-}
-
-async function create(jsm: JetStreamManager, replicas: number) {
-  const config = {
-    name: TRAIL_STREAM,
-    ...RELIED_ON,
-    ...AT_FIRST,
-    subjects: [TRAIL_SUBJECT_ALL],
-    num_replicas: replicas,
-  }
-  try {
-    await replicated(TRAIL_STREAM, replicas, () => jsm.streams.add(config))
-  } catch (error) {
-    // Another instance was quicker; what it made is compared like any other.
-    if (!(error instanceof JetStreamApiError) || error.code !== STREAM_NAME_IN_USE) throw error
-  }
-  return (await jsm.streams.info(TRAIL_STREAM)).config
 }
