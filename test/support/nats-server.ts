@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify, stripVTControlCharacters } from 'node:util'
+import { freePort } from './free-port.ts'
 import { until } from './until.ts'
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/nats-server.sh')
@@ -66,8 +67,8 @@ export class NatsServer {
   readonly dir: string
   /** Password of each role; all empty for an open server. */
   passwords: Readonly<Record<NatsRole, string>> = passwordsOf('')
-  #port = -1
-  #monitorPort = -1
+  #port = 0
+  #monitorPort = 0
   #child: ChildProcess | undefined
   readonly #removeDir: boolean
   readonly #node: ClusterNode | undefined
@@ -165,6 +166,9 @@ export class NatsServer {
 
   async #spawn(): Promise<ChildProcess> {
     const server = await natsServerPath()
+    // Its own as long as we live: a restart in the middle of a test must find them free.
+    if (this.#port === 0) this.#port = await freePort()
+    if (this.#monitorPort === 0) this.#monitorPort = await freePort()
     const ports = [String(this.#port), String(this.#monitorPort)] as const
     // The script replaces itself by the server, so its pid is the server's; NATS_SERVER spares it the search.
     const child =

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { createServer, type RequestListener } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { createHttp, HttpError, type HttpErrorCode } from '../../../services/mail/base/http.ts'
+import { freePort } from '../../support/free-port.ts'
 import { until } from '../../support/until.ts'
 
 const NEVER = new AbortController().signal
@@ -111,10 +112,7 @@ describe('HTTP to the providers', () => {
   })
 
   it('names a refused connection and a broken body as faults of the network', async () => {
-    const closed = createTcpServer()
-    await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
-    const { port } = closed.address() as AddressInfo
-    await new Promise<void>((resolve) => closed.close(() => resolve()))
+    const port = await freePort()
     await using peer = await serve((_, response) => {
       response.writeHead(200, { 'content-length': 100 })
       response.write('half', () => response.socket?.destroy())
