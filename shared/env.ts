@@ -3,6 +3,7 @@
  * `.env.example` and the table in the documents derive from it. An empty value counts as unset.
  */
 import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
+import { isLoopback } from './loopback.ts'
 import { Secret } from './secret.ts'
 
 type Program = 'mail' | 'http' | 'cli'
@@ -17,7 +18,6 @@ type Variable<T> = {
 class Fault extends Error {}
 
 const ALL: readonly Program[] = ['mail', 'http', 'cli']
-const LOOPBACK = new Set(['127.0.0.1', 'localhost', '[::1]'])
 
 const text = (doc: string, programs = ALL, fallback?: string): Variable<string> => ({
   parse: (t) => t,
@@ -79,7 +79,7 @@ const webUrl = (
 ): Variable<string> => ({
   parse(t) {
     const url = URL.parse(t)
-    const open = url?.protocol === 'http:' && LOOPBACK.has(url.hostname)
+    const open = url?.protocol === 'http:' && isLoopback(url.hostname)
     if (url === null || (url.protocol !== 'https:' && !open) || url.username !== '' || url.password !== '')
       throw new Fault('an https URL, or http to loopback, without user and password')
     return t.replace(/\/+$/, '')
@@ -114,6 +114,7 @@ export const ENV = {
   NATS_TLS_CA: text('File with the certificates that sign those of the NATS servers; default: those that Node trusts'),
   NATS_TLS_CERT: text('File with the certificate of this program, where the NATS server asks for one'),
   NATS_TLS_KEY: text('File with the private key of NATS_TLS_CERT'),
+  NATS_PLAINTEXT: flag('Go to NATS without TLS beyond loopback too, where the network is yours alone', ALL),
   GOOGLE_CLIENT_ID: text('OAuth client id of your Google project', ['mail', 'cli']),
   GOOGLE_CLIENT_SECRET: secret('OAuth client secret of your Google project', ['mail', 'cli']),
   MICROSOFT_CLIENT_ID: text('Application id of your Microsoft registration', ['mail', 'cli']),

@@ -8,6 +8,7 @@ import { credsAuthenticator, nkeyAuthenticator } from '@nats-io/nats-core'
 import type { Env } from './env.ts'
 import { faultCode } from './fault-code.ts'
 import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
+import { isLoopback } from './loopback.ts'
 import type { Secret } from './secret.ts'
 
 /** PEM texts. */
@@ -26,18 +27,35 @@ export type NatsLogin = {
 
 /** @throws ExitError 78; nothing of what stands in a file gets into it. */
 export function natsLogin(env: Env): NatsLogin {
+  const tls = readTls(env)
+  if (tls === undefined && !env.NATS_PLAINTEXT) refusePlaintext(env.NATS_URL)
   return {
     url: env.NATS_URL,
     user: env.NATS_USER,
     password: env.NATS_PASSWORD,
     creds: readCreds(env.NATS_CREDS),
     seed: checkedSeed(env.NATS_NKEY_SEED),
-    tls: readTls(env),
+    tls,
   }
 }
 
 /** The addresses in NATS_URL, one for each server of a cluster. */
 export const serversOf = (url: string): string[] => url.split(',').map((server) => server.trim())
+
+/** The host and the port of one of them. */
+export const serverUrl = (server: string): URL => new URL(server.includes('://') ? server : `nats://${server}`)
+
+/** True when every server's address can only be this machine: by the whole name, not by how it begins. */
+export const isHere = (url: string): boolean => serversOf(url).every((server) => isLoopback(serverUrl(server).hostname))
+
+/** Refresh tokens and the users' own tokens would go over the network for everybody on it to read. */
+function refusePlaintext(url: string): void {
+  const open = serversOf(url).find((server) => !isHere(server))
+  if (open === undefined) return
+  throw refuse(
+    `NATS_URL: ${open} is not on this machine, and without TLS requests with tokens go there in plain text: use tls://, or set NATS_PLAINTEXT=1 where the network is yours alone`,
+  )
+}
 
 /**
  * The text of the credentials file that NATS_CREDS names, after a look at its form: a client that cannot read it would

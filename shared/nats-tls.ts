@@ -6,7 +6,7 @@ import { connect, isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
-import { type NatsLogin, type NatsTls, serversOf } from './nats-login.ts'
+import { type NatsLogin, type NatsTls, serversOf, serverUrl } from './nats-login.ts'
 
 const DEFAULT_PORT = 4222
 /** How long a server may take to refuse a certificate. */
@@ -45,7 +45,7 @@ function refuseKnown(url: string, error: unknown): void {
  * then writes, so that the refusal can get lost with the connection, and dials again; this one only listens.
  */
 async function faultOfHandshake(server: string, tls: NatsTls, signal: AbortSignal): Promise<unknown> {
-  const { hostname, port } = new URL(server.includes('://') ? server : `nats://${server}`)
+  const { hostname, port } = serverUrl(server)
   const host = hostname.replace(/^\[|\]$/g, '')
   const socket = connect(port === '' ? DEFAULT_PORT : Number(port), host)
   const fault = Promise.withResolvers<unknown>()

@@ -146,6 +146,17 @@ test('files that cannot be used are told by name before anything is connected, a
 
 const seedOf = (pair: ReturnType<typeof nkeys.createUser>): string => new TextDecoder().decode(pair.getSeed())
 
+test('tokens do not go to another machine in plain text, unless that is asked for', () => {
+  const login = (env: Variables) => natsLogin(readEnv('http', [], env))
+  const plain = refused(/^NATS_URL: nats:\/\/n2:4222 is not on this machine, .* set NATS_PLAINTEXT=1/)
+  for (const url of ['nats://n2:4222', 'nats://localhost:4222,nats://n2:4222'])
+    assert.throws(() => login({ NATS_URL: url }), plain)
+  assert.throws(() => login({ NATS_URL: 'n2', NATS_PLAINTEXT: '0' }), refused(/^NATS_URL: n2 is not on this machine/))
+  const local = 'nats://localhost:4222,nats://127.0.0.1,nats://127.0.1.1,nats://[::1]:4222'
+  for (const env of [{ NATS_URL: local }, { NATS_URL: 'nats://n2', NATS_PLAINTEXT: '1' }, { NATS_URL: 'tls://n2' }])
+    assert.equal(login(env).url, env.NATS_URL)
+})
+
 test('with an nkey in place of the password a role has its permissions, and another key is refused', async () => {
   await using stack = new AsyncDisposableStack()
   const [mailsync, bridge] = [nkeys.createUser(), nkeys.createUser()]

@@ -12,7 +12,7 @@ import {
   type NatsConnection,
   refuseOldServer,
 } from '#shared/nats.ts'
-import { serversOf } from '#shared/nats-login.ts'
+import { isHere } from '#shared/nats-login.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
@@ -30,7 +30,6 @@ import { forbidden, PATIENCE_MS, patiently } from './patiently.ts'
 /** The buckets and the stream are looked at this often even without a reconnect. */
 const VERIFY_MS = 30_000
 const RETRY_MS = 1_000
-const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost)$/
 
 export type Broker = AsyncDisposable & {
   nc: NatsConnection
@@ -50,12 +49,6 @@ export type Broker = AsyncDisposable & {
    */
   watch(on: { noticed: Noticed; connected(): void }, signal: AbortSignal): Promise<void>
 }
-
-/** True when every server's address can only be this machine: by the whole name, not by how it begins. */
-export const isLoopback = (url: string): boolean =>
-  serversOf(url).every((server) =>
-    LOOPBACK.test(new URL(server.includes('://') ? server : `nats://${server}`).hostname),
-  )
 
 export async function openBroker(
   config: Config,
@@ -86,7 +79,7 @@ export async function openBroker(
     }
     const { createdMs: createdAtStartMs, buckets, snapshots } = await patiently(open, { url, clock, log, signal })
     let streamCreatedMs = createdAtStartMs
-    const trusted = hasPermissions(nc) || (config.trustOpenNats && isLoopback(url))
+    const trusted = hasPermissions(nc) || (config.trustOpenNats && isHere(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
     return {
       nc,

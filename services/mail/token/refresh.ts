@@ -13,6 +13,7 @@ import {
   revocationRequest,
 } from 'oauth4webapi'
 import * as v from 'valibot'
+import { isLoopback } from '#shared/loopback.ts'
 import { Secret } from '#shared/secret.ts'
 import type { OAuthClient } from '../base/config.ts'
 import { type Http, HttpError, type HttpOptions } from '../base/http.ts'
@@ -44,7 +45,6 @@ const DEFAULT_LIFE_S = 3_600
 const MAX_TOKEN_CHARS = 16 * 1024
 const MAX_RETRY_AFTER_MS = 86_400_000
 /** Where plain http may go: tests and the demo. */
-const LOOPBACK = new Set(['127.0.0.1', 'localhost', '[::1]'])
 
 const token = v.pipe(v.string(), v.regex(/^[\x21-\x7e]+$/), v.maxLength(MAX_TOKEN_CHARS))
 /** Some servers write the number as text. */
@@ -121,7 +121,7 @@ async function post(
     response = await send(serverOf(client), authOf(client), {
       [customFetch]: (url, { method, headers, body }) =>
         client.http.fetch(new URL(url), { method, headers, body: body.toString(), signal: both }),
-      [allowInsecureRequests]: LOOPBACK.has(new URL(client.tokenUrl).hostname),
+      [allowInsecureRequests]: isLoopback(new URL(client.tokenUrl).hostname),
       signal: both,
     })
     text = await response.text()

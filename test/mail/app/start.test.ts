@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -60,10 +60,15 @@ test('a file or folder that cannot be used is named in one line before NATS is a
   await using stack = new AsyncDisposableStack()
   const dataDir = await folder(stack)
   const good = { NATS_URL: 'nats://127.0.0.1:9', BETTER_AUTH_JWKS_URL: JWKS, MAIL_DATA_DIR: dataDir }
+  const readable = join(dataDir, '../readable.db')
+  await writeFile(readable, '')
+  await chmod(readable, 0o640)
   const cases: [NodeJS.ProcessEnv, RegExp][] = [
     [{ NATS_CREDS: MAIN }, /^NATS_CREDS: \S+main\.ts is no credentials file/],
     [{ MAIL_DATA_DIR: '/proc/x' }, /^MAIL_DATA_DIR: \/proc\S* cannot be made/],
     [{ AUTH_DB_PATH: tmpdir() }, /^AUTH_DB_PATH: \S+ is not a regular file/],
+    [{ AUTH_DB_PATH: readable, MAIL_DATA_DIR: `${dataDir}2` }, /readable\.db can be read by others: .*chmod 600/],
+    [{ NATS_URL: 'nats://n2:4222' }, /^NATS_URL: nats:\/\/n2:4222 is not on this machine/],
   ]
   await Promise.all(
     cases.map(async ([env, expected]) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isLoopback } from '../../../services/mail/app/broker.ts'
+import { isHere } from '#shared/nats-login.ts'
 
 test('only an address that is this machine counts as loopback', () => {
   for (const url of [
@@ -10,7 +10,7 @@ test('only an address that is this machine counts as loopback', () => {
     'tls://[::1]:4222',
     'localhost:1, [::1]:2',
   ])
-    assert.equal(isLoopback(url), true, url)
+    assert.equal(isHere(url), true, url)
   for (const url of [
     'nats://localhost.example.com:4222',
     'nats://127.0.0.1.example.com',
@@ -21,5 +21,5 @@ test('only an address that is this machine counts as loopback', () => {
     'nats.example.com',
     'nats://localhost:4222,nats://nats.example.com:4222',
   ])
-    assert.equal(isLoopback(url), false, url)
+    assert.equal(isHere(url), false, url)
 })
