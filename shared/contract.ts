@@ -3,6 +3,7 @@
  * Endpoint metadata, HTTP routes, OpenAPI, AsyncAPI and the tables of the documents derive from it.
  */
 import * as v from 'valibot'
+import { Erasure } from './erase.ts'
 import type { ErrorCode } from './errors.ts'
 import { type OperationName, requestSubject } from './subjects.ts'
 
@@ -115,9 +116,24 @@ export const StatusReply = v.object({
 })
 export type StatusReply = v.InferOutput<typeof StatusReply>
 
-export const DisconnectRequest = v.strictObject({ provider, inbox_id: v.optional(inboxId, 'primary') })
+export const DisconnectRequest = v.strictObject({
+  provider,
+  inbox_id: v.optional(inboxId, 'primary'),
+  erase: v.optional(
+    v.pipe(
+      v.boolean(),
+      v.description('erase all that is kept of the user; refused while another mailbox of the user is connected'),
+    ),
+    false,
+  ),
+})
 export type DisconnectRequest = v.InferOutput<typeof DisconnectRequest>
-export const DisconnectReply = v.object({ message: v.string() })
+export const DisconnectReply = v.object({
+  message: v.string(),
+  erasure: v.optional(
+    v.pipe(Erasure, v.description('only where the request says erase; ask again to learn when it is done')),
+  ),
+})
 export type DisconnectReply = v.InferOutput<typeof DisconnectReply>
 
 const EDGE_ERRORS = [
@@ -209,10 +225,11 @@ export const CONTRACT: Record<OperationName, Operation> = {
     name: 'disconnect',
     subject: requestSubject('disconnect'),
     http: { method: 'POST', path: '/mail/disconnect' },
-    description: 'Stop the sync of a mailbox, revoke the grant, delete the tokens. The mail data stays. Idempotent.',
+    description:
+      'Stop the sync of a mailbox, revoke the grant, delete the tokens. The mail data stays, unless erase is true. Idempotent.',
     request: DisconnectRequest,
     reply: DisconnectReply,
-    errors: [...EDGE_ERRORS, 'CONFLICT'],
+    errors: [...EDGE_ERRORS, 'CONFLICT', 'OTHER_MAILBOXES_CONNECTED'],
     timeoutMs: 3_000,
     example: { request: { provider: 'google' }, reply: { message: 'mail sync stopped' } },
   },

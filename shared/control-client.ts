@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot'
 import { CONTRACT, type ConnectReply, type DisconnectReply, REQUEST_MAX_BYTES, type StatusReply } from './contract.ts'
+import { ERASE, type EraseReply } from './erase.ts'
 import { AppError, errorFromBody } from './errors.ts'
 import { INSPECT, type Inspections } from './inspect.ts'
 import { headers, type Msg, type NatsConnection, PermissionViolationError } from './nats.ts'
@@ -11,6 +12,7 @@ import { decodeJson, isNoResponders, isTimeout } from './nats-answer.ts'
 import {
   asSubject,
   atSubject,
+  eraseSubject,
   HEADER_AUTHORIZATION,
   HEADER_ERROR_CODE,
   HEADER_REQUEST_ID,
@@ -64,6 +66,13 @@ export async function requestInspection<N extends InspectionName>(
   const subject = call.at === undefined ? asSubject(call.asUser, name) : atSubject(call.at, name)
   const more: Record<string, string> = call.at === undefined ? {} : { [HEADER_USER]: encodeUser(call.asUser) }
   return (await request(nc, subject, { timeoutMs, ...call, reply, more })) as Inspections[N]['reply']
+}
+
+/** @throws as `requestOperation` does */
+export async function requestErase(nc: NatsConnection, call: Asked & { asUser: string }): Promise<EraseReply> {
+  const { timeoutMs, reply } = ERASE
+  const subject = eraseSubject(call.asUser)
+  return (await request(nc, subject, { timeoutMs, ...call, reply, more: {} })) as EraseReply
 }
 
 type Sent = Asked & { timeoutMs: number; reply: v.GenericSchema; more: Record<string, string> }

@@ -58,6 +58,11 @@ export const ERRORS = {
     message: 'This mailbox is already connected under another inbox_id.',
     hint: 'Use the inbox named in details, or disconnect it first.',
   },
+  OTHER_MAILBOXES_CONNECTED: {
+    status: 409,
+    message: 'Other mailboxes of the user are connected.',
+    hint: 'All of a user is erased at once: disconnect the mailboxes in details first, or this one without erase.',
+  },
   CONFLICT: {
     status: 409,
     message: 'The account was changed by others at the same time.',

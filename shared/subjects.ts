@@ -26,9 +26,16 @@ export const snapshotChunkSubject = (nuid: string): string => `$O.${BUCKET_SNAPS
 /** Subject of the record of an object, as the object store makes it out of its name. */
 export const snapshotRecordSubject = (name: string): string =>
   `$O.${BUCKET_SNAPSHOTS}.M.${Buffer.from(name).toString('base64').replaceAll('+', '-').replaceAll('/', '_')}`
+/** Subjects of the records of all objects of the store. */
+export const snapshotRecordSubjects = (): string => `$O.${BUCKET_SNAPSHOTS}.M.>`
+/** The name of the object whose record stands on a subject. */
+export const snapshotOfRecord = (subject: string): string =>
+  Buffer.from(subject.split('.')[3] ?? '', 'base64url').toString()
+/** What the names of all snapshots of a user begin with. */
+export const snapshotPrefix = (userId: string): string => `${encodeUser(userId)}/`
 /** `<user>/<epoch>-<seq>`: the ledger of a user as a term had it, up to a sequence of the stream. */
 export const snapshotName = (userId: string, epoch: { era: number; rev: number }, seq: number): string =>
-  `${encodeUser(userId)}/${epoch.era}.${epoch.rev}-${seq}`
+  `${snapshotPrefix(userId)}${epoch.era}.${epoch.rev}-${seq}`
 
 export const TRAIL_STREAM = 'MAIL_AUDIT'
 /** What the stream of the audit trail captures. */
@@ -41,6 +48,9 @@ export const trailSubject = (userToken: string | null, action: string): string =
 export const bucketStream = (bucket: string): string => `KV_${bucket}`
 /** What the stream behind a KV bucket keeps a key under. */
 export const bucketSubject = (bucket: string, key: string): string => `$KV.${bucket}.${key}`
+
+/** All that the stream captures of one user. */
+export const eventSubjectsOf = (userId: string): string => `user.${encodeUser(userId)}.email.>`
 
 /** `user.<token>.email.received` of one user. */
 export const eventSubject = (userId: string): string => `user.${encodeUser(userId)}.${EVENT_TYPE}`
@@ -57,6 +67,8 @@ export const requestSubject = (operation: OperationName): string => `${GROUP}.${
 /** `mail.as.<token>.<operation>`: for trusted services; NATS permissions decide who may publish it. */
 export const asSubject = (userId: string, operation: OperationName | InspectionName): string =>
   `${GROUP}.as.${encodeUser(userId)}.${operation}`
+/** `mail.as.<token>.erase`: erases all there is of a user. Only operators and trusted services may ask. */
+export const eraseSubject = (userId: string): string => `${GROUP}.as.${encodeUser(userId)}.erase`
 /** Every instance answers it; it is about no user. */
 export const FLEET_SUBJECT = `${GROUP}.fleet`
 /** Every instance answers it: by which keys the stored tokens are sealed. Only operators and trusted services may ask. */
@@ -95,12 +107,32 @@ export function parseAccountKey(key: string): { userId: string; provider: Provid
   }
 }
 
+/** Keys of all accounts of a user in `mail_accounts`. */
+export const accountKeysOf = (userId: string): string => `${encodeUser(userId)}.*.*`
+/** Key in `mail_accounts` of the wish to erase a user, and of what is left of it: no account has it. */
+export const erasureKey = (userId: string): string => `${encodeUser(userId)}.erased`
+
+/** The user whom a key of `mail_accounts` is about, and whether it is one of an account; null when it is no such key. */
+export function parseUserKey(key: string): { userId: string; of: 'account' | 'erasure' } | null {
+  const account = parseAccountKey(key)
+  if (account !== null) return { userId: account.userId, of: 'account' }
+  const [token = '', name, ...rest] = key.split('.')
+  if (name !== 'erased' || rest.length > 0) return null
+  try {
+    return { userId: decodeUser(token), of: 'erasure' }
+  } catch {
+    return null
+  }
+}
+
 export const sessionKey = (sid: string): string => `s.${sid}`
 export const leaseKey = (userId: string): string => `u.${encodeUser(userId)}`
 /** Key of the era in `mail_leases`: absent until the bucket has gone backwards. */
 export const ERA_KEY = 'era'
 /** Key of the user's record in `mail_state`. */
 export const stateKey = (userId: string): string => encodeUser(userId)
+/** All keys of the user in `mail_state`. */
+export const stateKeysOf = (userId: string): string[] => [stateKey(userId), `${stateKey(userId)}.>`]
 
 /** What a key of `mail_leases` names, or null when it is neither a session nor a lease. */
 export function parseLeaseKey(key: string): { sid: string } | { userId: string } | null {

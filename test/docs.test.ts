@@ -9,6 +9,7 @@ import { test } from 'node:test'
 import * as v from 'valibot'
 import { ACCOUNT_STATES, CONTRACT } from '#shared/contract.ts'
 import { ENV } from '#shared/env.ts'
+import { ERASE } from '#shared/erase.ts'
 import { ACCOUNT_ERRORS, ERRORS } from '#shared/errors.ts'
 import { EmailReceived, eventId } from '#shared/event.ts'
 import { createLog } from '#shared/log.ts'
@@ -83,6 +84,7 @@ test('the table of names is what shared/subjects.ts builds', () => {
     names.add(subjects.atSubject('*', inspection))
   }
   names.add(subjects.atSubject('*', 'status'))
+  names.add(subjects.eraseSubject('anybody').replace('anybody', '*'))
   const documented = tableOf(readDoc('docs/nats.md'), 'names').map(([name = '']) => codeIn(name))
   assert.deepEqual(sorted(documented), sorted(names))
 })
@@ -144,7 +146,10 @@ test('the examples of requests and replies in docs/http.md are those of the cont
   assert.deepEqual(json.slice(0, 3), replies)
   for (const { example } of [CONTRACT.connect, CONTRACT.disconnect])
     assert.ok(doc.text.includes(JSON.stringify(example.request)))
-  const { error } = json[3]
+  const { user_id: _, ...erasure } = ERASE.example.reply
+  assert.deepEqual(json[3], { ...CONTRACT.disconnect.example.reply, erasure })
+  assert.ok(v.is(CONTRACT.disconnect.reply, json[3]))
+  const { error } = json[4]
   assert.deepEqual([error.message, error.hint], [ERRORS.TOKEN_NOT_A_JWT.message, ERRORS.TOKEN_NOT_A_JWT.hint])
 })
 

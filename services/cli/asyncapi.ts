@@ -1,6 +1,7 @@
 /** AsyncAPI 3 of what runs over NATS, derived from the contract and the event's schema. Nothing is stated twice. */
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type Operation } from '#shared/contract.ts'
+import { ERASE } from '#shared/erase.ts'
 import { EmailReceived } from '#shared/event.ts'
 import { FLEET_DESCRIPTION, FLEET_EXAMPLE, FleetReply } from '#shared/fleet.ts'
 import { INSPECT, type Inspection } from '#shared/inspect.ts'
@@ -51,7 +52,7 @@ function requestChannel(operation: Operation): Json {
   }
 }
 
-function replyChannel(operation: Operation | Inspection): Json {
+function replyChannel(operation: Operation | Inspection | typeof ERASE): Json {
   return {
     address: null,
     messages: {
@@ -68,7 +69,7 @@ function replyChannel(operation: Operation | Inspection): Json {
 }
 
 /** The user stands in the subject: NATS permissions decide who may ask. */
-const inspectChannel = ({ name, description, errors, request, example }: Inspection): Json => ({
+const inspectChannel = ({ name, description, errors, request, example }: Inspection | typeof ERASE): Json => ({
   address: `${GROUP}.as.{user}.${name}`,
   description: `${description} Errors: ${errors.join(', ')}.`,
   parameters: { user: { description: USER_IN_SUBJECT } },
@@ -105,7 +106,8 @@ const rekeyChannels = {
 export function asyncApi(version: string): Json {
   const operations = OPERATIONS.map((name) => CONTRACT[name])
   const inspections = INSPECTIONS.map((name) => INSPECT[name])
-  const both = [...operations, ...inspections]
+  const asked = [...inspections, ERASE]
+  const both = [...operations, ...asked]
   const event = {
     address: `user.{user}.${EVENT_TYPE}`,
     description: `Each mail of a user exactly once, in the order in which it was stored; stream ${EVENT_STREAM}.`,
@@ -123,7 +125,7 @@ export function asyncApi(version: string): Json {
     defaultContentType: 'application/json',
     channels: {
       ...Object.fromEntries(operations.map((operation) => [operation.name, requestChannel(operation)])),
-      ...Object.fromEntries(inspections.map((inspection) => [inspection.name, inspectChannel(inspection)])),
+      ...Object.fromEntries(asked.map((one) => [one.name, inspectChannel(one)])),
       ...Object.fromEntries(both.map((operation) => [`${operation.name}Reply`, replyChannel(operation)])),
       ...fleetChannels,
       ...rekeyChannels,

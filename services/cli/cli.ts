@@ -5,8 +5,15 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { v7 } from 'uuid'
-import { type OperationCall, type Replies, requestInspection, requestOperation } from '#shared/control-client.ts'
+import {
+  type OperationCall,
+  type Replies,
+  requestErase,
+  requestInspection,
+  requestOperation,
+} from '#shared/control-client.ts'
 import { type Env, type EnvName, readEnv } from '#shared/env.ts'
+import type { EraseReply } from '#shared/erase.ts'
 import { AppError, errorBody } from '#shared/errors.ts'
 import type { Inspections } from '#shared/inspect.ts'
 import { ExitError } from '#shared/lifecycle.ts'
@@ -76,6 +83,12 @@ export class Cli implements AsyncDisposable {
   ): Promise<Inspections[N]['reply']> {
     const call = { body, requestId: v7(), signal: this.signal, asUser: user }
     return await requestInspection(await this.nats(), name, call)
+  }
+
+  /** Has all there is of a user erased, or asks how far that is. */
+  async erase(user: string): Promise<EraseReply> {
+    const call = { body: {}, requestId: v7(), signal: this.signal, asUser: user }
+    return await requestErase(await this.nats(), call)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,6 +7,7 @@ import { addConnect } from './commands/connect.ts'
 import { addContract } from './commands/contract.ts'
 import { addDisconnect } from './commands/disconnect.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addErase } from './commands/erase.ts'
 import { addFleet } from './commands/fleet.ts'
 import { addLogin } from './commands/login.ts'
 import { addMicro } from './commands/micro.ts'
@@ -50,7 +51,7 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
       })
     }
   const looks = [addTail, addWhy, addQuarantine, addAudit, addRekey, addFleet, addMicro, addDoctor, addContract]
-  for (const add of [addLogin, addConnect, addStatus, addDisconnect, ...looks]) add(program, start)
+  for (const add of [addLogin, addConnect, addStatus, addDisconnect, addErase, ...looks]) add(program, start)
   try {
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {

@@ -4,10 +4,11 @@ import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { Ajv } from 'ajv'
 import { CONTRACT } from '#shared/contract.ts'
+import { ERASE } from '#shared/erase.ts'
 import { FLEET_EXAMPLE } from '#shared/fleet.ts'
 import { INSPECT } from '#shared/inspect.ts'
 import { REKEY_EXAMPLE } from '#shared/rekey.ts'
-import { asSubject, FLEET_SUBJECT, INSPECTIONS, OPERATIONS, REKEY_SUBJECT } from '#shared/subjects.ts'
+import { asSubject, eraseSubject, FLEET_SUBJECT, INSPECTIONS, OPERATIONS, REKEY_SUBJECT } from '#shared/subjects.ts'
 import { mailctl } from './mailctl.ts'
 
 type Payload = { payload: object }
@@ -50,6 +51,9 @@ test('mailctl contract prints AsyncAPI 3 that its specification accepts, with th
   assert.equal(rekey?.address, REKEY_SUBJECT)
   assert.ok(ajv.validate(rekey?.messages.request?.payload ?? false, REKEY_EXAMPLE.request), ajv.errorsText())
   assert.ok(ajv.validate(rekeyReply?.messages.reply?.payload ?? false, REKEY_EXAMPLE.reply), ajv.errorsText())
+  const { erase, eraseReply } = document.channels
+  assert.equal(erase?.address, eraseSubject('x').replace('.x.', '.{user}.'))
+  assert.ok(ajv.validate(eraseReply?.messages.reply?.payload ?? false, ERASE.example.reply), ajv.errorsText())
   const json = await mailctl(['contract', '--json'], {})
   assert.deepEqual([json.code, JSON.parse(json.out), json.err], [0, document, ''])
   assert.equal(json.out.trimEnd().split('\n').length, 1, 'with --json one value is one line')

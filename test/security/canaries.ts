@@ -14,6 +14,10 @@ export class Canaries {
   readonly #byWindow = new Map<string, Needle[]>()
   readonly #known = new Set<string>()
 
+  get size(): number {
+    return this.#known.size
+  }
+
   /** @param name what a finding is reported as, such as `ada: refresh token`. */
   add(name: string, secret: string): void {
     if (secret.length < WINDOW) throw new Error(`${name} is too short to be told from chance`)

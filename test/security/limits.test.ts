@@ -121,6 +121,7 @@ async function service(t: TestContext, limits: ServiceOptions['limits'], waits =
       ownerStatus: status,
       fleet: async () => Promise.reject(new AppError('NO_INSTANCE')),
       rekey: async () => Promise.reject(new AppError('NO_INSTANCE')),
+      erase: async () => Promise.reject(new AppError('NO_INSTANCE')),
       inspect: status,
       ownerInspect: status,
     },

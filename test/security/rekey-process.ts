@@ -3,12 +3,14 @@
  * rekey-kills.test.ts. It prints `r <account> <n>` when the n-th refresh of an account is done, and `done` at its end.
  */
 import { writeSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { mirrorCredentials } from '../../services/mail/app/mirror.ts'
 import { createHttp } from '../../services/mail/base/http.ts'
 import { systemClock } from '../../services/mail/base/time.ts'
 import { Accounts } from '../../services/mail/kv/accounts.ts'
 import { Bucket } from '../../services/mail/kv/bucket.ts'
 import { AuthStore } from '../../services/mail/store/auth-store.ts'
+import { UserStore } from '../../services/mail/store/user-store.ts'
 import { KeyCounter } from '../../services/mail/token/key-counts.ts'
 import { loadKeys } from '../../services/mail/token/keys.ts'
 import { GRANT_HTTP } from '../../services/mail/token/refresh.ts'
@@ -57,7 +59,8 @@ const tokens = new TokenProvider({
   bucketCreatedMs: () => bucket.createdMs,
   clients: { google: { ...client, tokenUrl: `${tokenUrl}/token` } },
 })
-const mirror = mirrorCredentials({ accounts, tokens, auth, log }).run(stop.signal)
+const store = new UserStore({ dataDir: dirname(authFile), log })
+const mirror = mirrorCredentials({ accounts, tokens, auth, store, log }).run(stop.signal)
 
 const done = { before: 0, after: 0 }
 function dieAt(kind: 'record' | 'rows', moment: 'before' | 'after'): void {

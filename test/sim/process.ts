@@ -150,6 +150,7 @@ export class SimProcess {
       refillLanes: () => ['refill'],
       polled: (_account: AccountRef, lane: string) => lane === 'history',
       revoke: async () => undefined,
+      erase: async () => undefined,
       trail: { append: async () => undefined },
       termBegan: () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),

@@ -17,8 +17,8 @@ export async function openCredentials(
   stack: AsyncDisposableStack,
   stop: AbortSignal,
 ) {
-  const { config, log, clock, auth, accounts, broker, providers } = ground
-  const sealed = [...accounts.replica.entries.values()].flatMap(({ record }) =>
+  const { config, log, clock, auth, accounts, broker, providers, store } = ground
+  const sealed = [...accounts.entries()].flatMap(({ record }) =>
     [record.credential, record.revoke].filter((value) => value !== null),
   )
   const kidsInUse = [...new Set([...auth.allKids(kidsOf), ...kidsOf(sealed)])]
@@ -40,5 +40,5 @@ export async function openCredentials(
     }),
   )
   const counter = new KeyCounter({ keys, auth, records: () => accounts.entries(), clock })
-  return { keys, counter, seal, tokens, mirror: mirrorCredentials({ accounts, tokens, auth, log }) }
+  return { keys, counter, seal, tokens, mirror: mirrorCredentials({ accounts, tokens, auth, store, log }) }
 }

@@ -4,7 +4,9 @@ import { termId, trailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { toSeconds } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
+import { Holdings } from '../outbox/holdings.ts'
 import type { Relay } from '../outbox/relay.ts'
+import { eraseUser } from '../owner/erasure.ts'
 import { leaseTimes } from '../owner/lease-times.ts'
 import { Supervisor, type SupervisorDeps } from '../owner/supervisor.ts'
 import { openCredential } from '../token/credential.ts'
@@ -39,6 +41,12 @@ export function createSupervisor(work: Work): Supervisor {
 
 function tenureOf(work: Work): SupervisorDeps['tenure'] {
   const { broker, providers, seal, config, controls, trail, clock, instance } = work
+  const revoke: SupervisorDeps['tenure']['revoke'] = async (account, credential, abort) => {
+    const client = providers.clients[account.provider]
+    if (client !== undefined)
+      await revokeGrant(client, (await openCredential(seal, account, credential)).refreshToken, abort)
+  }
+  const erasure = { ...work, revoke, holdings: new Holdings({ ...broker, log: work.log }) }
   return {
     ...work,
     intervalMs: config.syncIntervalMs,
@@ -56,11 +64,8 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
       const by = { by: 'instance', requestId: null } as const
       trail.note(trailRecord({ ...by, id, action: 'ownership', userId, provider: null, instance, atS, how }))
     },
-    revoke: async (account, credential, abort) => {
-      const client = providers.clients[account.provider]
-      if (client !== undefined)
-        await revokeGrant(client, (await openCredential(seal, account, credential)).refreshToken, abort)
-    },
+    revoke,
+    erase: (userId, epoch, abort) => eraseUser(userId, epoch, erasure, abort),
     ...(controls.earlyCheckpoint === undefined ? {} : { earlyCheckpoint: true }),
   }
 }

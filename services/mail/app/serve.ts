@@ -2,13 +2,15 @@
 import { join } from 'node:path'
 import { createJwtVerifier } from '#shared/jwt.ts'
 import { flatMetrics } from '#shared/metrics.ts'
-import type { TrailRecord } from '#shared/trail.ts'
+import type { Caller, TrailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { commitOf } from '../base/commit.ts'
 import { LoopLag } from '../base/loop-lag.ts'
+import type { AccountRef } from '../base/model.ts'
 import { audited } from '../control/audited.ts'
 import { connect } from '../control/connect.ts'
-import { disconnect } from '../control/disconnect.ts'
+import { disconnect, STOPPED } from '../control/disconnect.ts'
+import { erase, refuseOthers } from '../control/erase.ts'
 import { inspect, ownerInspect } from '../control/inspect.ts'
 import { ControlService } from '../control/service.ts'
 import { ownerReply, status } from '../control/status.ts'
@@ -28,6 +30,11 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
   const lag = new LoopLag()
   background.run(lag.run(clock, background.signal))
   const trail = { note: (record: TrailRecord) => work.trail.note(record), clock, instance }
+  const eraseAll = (userId: string, caller: Caller, asked: Pick<AccountRef, 'provider' | 'inboxId'> | null) =>
+    audited('erase', { userId, provider: asked?.provider ?? null }, caller, trail, async (record) => {
+      if (asked !== null) await refuseOthers({ userId, ...asked }, accounts)
+      return { reply: await erase(userId, { accounts, clock }, record), isOwed: true }
+    })
   return await ControlService.start({
     nc: broker.nc,
     jwt: createJwtVerifier({ ...config.jwt }),
@@ -39,10 +46,14 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
         }),
       status: (userId) =>
         status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
-      disconnect: (userId, request, caller) =>
-        audited('disconnect', { userId, provider: request.provider }, caller, trail, (record) =>
+      disconnect: async (userId, request, caller) => {
+        const { provider, inbox_id: inboxId } = request
+        if (request.erase) return { message: STOPPED, erasure: await eraseAll(userId, caller, { provider, inboxId }) }
+        return await audited('disconnect', { userId, provider }, caller, trail, (record) =>
           disconnect(userId, request, { accounts, clock }, background.signal, record),
-        ),
+        )
+      },
+      erase: async (userId, caller) => ({ user_id: userId, ...(await eraseAll(userId, caller, null)) }),
       ownerStatus: async (userId) => ownerReply(userId, ports),
       inspect: (name, userId, request) =>
         inspect(name, userId, request, { nc: broker.nc, accounts, ports, clock }, background.signal),

@@ -21,7 +21,7 @@ export type AuditedDeps = {
  */
 export async function audited<T>(
   action: TrailAction,
-  { userId, provider }: Pick<AccountRef, 'userId' | 'provider'>,
+  { userId, provider }: { userId: string; provider: AccountRef['provider'] | null },
   caller: Caller,
   { note, clock, instance }: AuditedDeps,
   work: (record: TrailRecord) => Promise<{ reply: T; isOwed: boolean }>,

@@ -8,6 +8,7 @@ import type { Clock } from '../base/time.ts'
 import { type AccountRecord, OWED_MAX, owing, RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
+import { refuseErasing } from './erase.ts'
 import type { ControlPorts, Identified } from './ports.ts'
 
 /** All of a connect, well inside the client's deadline of 15 s. */
@@ -42,6 +43,7 @@ export async function connect(
   )
   const credential = await ports.seal(account, identified.tokens)
   refuseSecondInbox(account, identified, accounts)
+  await refuseErasing(userId, accounts)
   try {
     await claimMailbox(account, identified, claims)
     await accounts.change(account, (current) =>

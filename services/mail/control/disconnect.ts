@@ -12,6 +12,8 @@ import { refuseUnaccounted } from './connect.ts'
 /** How long the answer waits for the owner's revocation, well inside the client's deadline of 3 s. */
 const REVOKED_WITHIN_MS = 1_500
 
+export const STOPPED = 'mail sync stopped'
+
 export type DisconnectDeps = { accounts: Accounts; clock: Clock }
 
 /**
@@ -49,7 +51,7 @@ export async function disconnect(
     throw error
   }
   await revoked(account, deps, signal)
-  return { reply: { message: 'mail sync stopped' }, isOwed }
+  return { reply: { message: STOPPED }, isOwed }
 }
 
 /**

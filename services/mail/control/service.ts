@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Endpoint, type Service, type ServiceGroup, Svcm } from '@nats-io/services'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { CONTRACT, type ConnectRequest, type DisconnectRequest, type Operation } from '#shared/contract.ts'
+import { ERASE } from '#shared/erase.ts'
 import { FLEET_DESCRIPTION, FleetReply } from '#shared/fleet.ts'
 import { INSPECT, type Inspection, type Inspections } from '#shared/inspect.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
@@ -39,6 +40,7 @@ export type Handlers = {
   connect(userId: string, request: ConnectRequest, caller: Caller): Promise<unknown>
   status(userId: string): Promise<unknown>
   disconnect(userId: string, request: DisconnectRequest, caller: Caller): Promise<unknown>
+  erase(userId: string, caller: Caller): Promise<unknown>
   ownerStatus(userId: string): Promise<unknown>
   fleet(): Promise<FleetReply>
   rekey(request: RekeyRequest, requestId: string): Promise<RekeyReply>
@@ -153,6 +155,17 @@ export class ControlService implements AsyncDisposable {
       stats: new EndpointStats(),
       metadata: { description: 'Between instances: status of a user by its owner', http: '' },
     })
+    if (options.trusted)
+      add(mail, 'as-erase', 'as.*.erase', {
+        spec: {
+          operation: ERASE,
+          by: 'service',
+          authorise: async (msg) => userOfAsSubject(msg.subject),
+          handle: (userId, _request, caller) => options.handlers.erase(userId, caller),
+        },
+        stats: new EndpointStats(),
+        metadata: metadataOf(ERASE),
+      })
     for (const name of INSPECTIONS) {
       for (const [endpoint, subject, spec] of inspectionsOf(name, options))
         add(mail, endpoint, subject, { spec, stats: new EndpointStats(), metadata: metadataOf(INSPECT[name]) })
@@ -246,7 +259,7 @@ async function userOfJwt(jwt: JwtVerifier, authorization: string | undefined): P
 
 const compact = (schema: Operation['request']): string => JSON.stringify(toJsonSchema(schema, { errorMode: 'ignore' }))
 
-const metadataOf = (operation: Operation | Inspection): Record<string, string> => ({
+const metadataOf = (operation: Operation | Inspection | typeof ERASE): Record<string, string> => ({
   description: operation.description,
   request_schema: compact(operation.request),
   response_schema: compact(operation.reply),

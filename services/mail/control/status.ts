@@ -26,7 +26,9 @@ export type StatusDeps = {
 }
 
 export async function status(userId: string, deps: StatusDeps): Promise<StatusReply> {
-  const connected = deps.accounts.ofUser(userId).filter(({ record }) => record.desired === 'connected')
+  const isConnected = ({ record }: AccountEntry): boolean =>
+    record.desired === 'connected' && !deps.accounts.isToErase(userId)
+  const connected = deps.accounts.ofUser(userId).filter(isConnected)
   const known = connected.length === 0 ? [] : await statuses(userId, deps)
   const accounts = connected.map((entry) =>
     withReauth(entry, known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry)),
@@ -77,9 +79,12 @@ async function askOwner(userId: string, { nc, ports, log }: StatusDeps): Promise
 const isOf = (status: AccountStatus, account: AccountRef): boolean =>
   status.provider === account.provider && status.inbox_id === account.inboxId
 
-/** The record knows before any checkpoint does that the user must sign in again. */
-const withReauth = ({ record }: AccountEntry, status: AccountStatus): AccountStatus =>
-  record.reauth === null ? status : { ...status, state: 'needs_reauth' }
+/** The record knows before any checkpoint does that the user must sign in again; and a checkpoint has no address. */
+const withReauth = ({ record }: AccountEntry, status: AccountStatus): AccountStatus => ({
+  ...status,
+  address: status.address ?? record.address,
+  ...(record.reauth === null ? {} : { state: 'needs_reauth' as const }),
+})
 
 /** Connected a moment ago: nobody has worked on it yet. */
 const notSeenYet = ({ account, record }: AccountEntry): AccountStatus => ({

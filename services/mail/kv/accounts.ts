@@ -1,32 +1,35 @@
 /**
- * `mail_accounts`: the desired state of every account. Reads for a decision go to the leader; the replica serves
+ * `mail_accounts`: the desired state of every account, and which users are erased. Reads for a decision go to the leader; the replica serves
  * status, sharing and the supervisor. It never opens a sealed credential.
  */
 import type { Log } from '#shared/log.ts'
-import { accountKey, parseAccountKey } from '#shared/subjects.ts'
+import { accountKey, accountKeysOf, erasureKey, parseAccountKey, parseUserKey } from '#shared/subjects.ts'
 import type { AccountRef } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { AccountRecord, type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
+import { ErasureRecord, isFromBefore } from './erasure-record.ts'
 import { parseRecord } from './parse.ts'
 import { Replica } from './replica.ts'
 
 const CAS_ROUNDS = 5
 const parse = parseRecord(AccountRecord)
+const parseErasure = parseRecord(ErasureRecord)
 
 export type AccountEntry = Revised<AccountRecord> & { account: AccountRef }
 /** What to write, or null to leave the record as it is. */
 export type Change = (current: AccountRecord | null) => AccountRecord | null
 
 export class Accounts {
-  readonly replica: Replica<AccountRecord>
+  readonly replica: Replica<AccountRecord | ErasureRecord>
   readonly #bucket: () => Bucket
   readonly #byUser = new Map<string, Map<string, AccountEntry>>()
   readonly #byMailbox = new Map<string, number>()
+  readonly #erasures = new Map<string, Revised<ErasureRecord>>()
 
   constructor(bucket: () => Bucket, clock: Clock, log: Log) {
     this.#bucket = bucket
-    this.replica = new Replica(parse, clock, log)
+    this.replica = new Replica((value) => parse(value) ?? parseErasure(value), clock, log)
     this.replica.listen((key, entry) => this.#index(key, entry))
   }
 
@@ -46,8 +49,42 @@ export class Accounts {
   /** Compare-and-set; `revision` null = create. Answers the new revision. @throws RevisionConflict */
   async write(account: AccountRef, record: AccountRecord, revision: number | null): Promise<number> {
     const written = await this.#bucket().write(keyOf(account), JSON.stringify(record), revision)
-    this.replica.note(keyOf(account), record, written)
+    // Erased while the answer was on its way.
+    if (!this.#isErased(account.userId, written)) this.replica.note(keyOf(account), record, written)
     return written
+  }
+
+  /** All records of the user, as the leader has them. */
+  async list(userId: string): Promise<AccountEntry[]> {
+    return (await this.#bucket().find(accountKeysOf(userId))).flatMap(({ key, value, revision }) => {
+      const [account, record] = [parseAccountKey(key), value === null ? null : parse(value)]
+      return account === null || record === null ? [] : [{ account, record, revision }]
+    })
+  }
+
+  /** Whether the user is to be erased, or was, as the leader has it; null = neither. */
+  async readErasure(userId: string): Promise<Revised<ErasureRecord> | null> {
+    const found = await this.#bucket().read(erasureKey(userId))
+    const record = found === null ? null : parseErasure(found.value)
+    return found === null || record === null ? null : { record, revision: found.revision }
+  }
+
+  /** Compare-and-set; `revision` null = create. @throws RevisionConflict */
+  async writeErasure(userId: string, record: ErasureRecord, revision: number | null): Promise<void> {
+    const key = erasureKey(userId)
+    this.replica.note(key, record, await this.#bucket().write(key, JSON.stringify(record), revision))
+  }
+
+  /** Wishes, and what is left of those that were fulfilled, from the replica. */
+  erasures(): Iterable<[userId: string, erasure: Revised<ErasureRecord>]> {
+    return this.#erasures
+  }
+  erasureOf(userId: string): ErasureRecord | null {
+    return this.#erasures.get(userId)?.record ?? null
+  }
+  /** Somebody wants the user to be erased, and it is not done; from the replica. */
+  isToErase(userId: string): boolean {
+    return this.#erasures.get(userId)?.record.erase === 'asked'
   }
 
   /**
@@ -74,12 +111,12 @@ export class Accounts {
 
   /** What the account is bound to, from the replica. */
   mailboxOf(account: AccountRef): string | null {
-    return this.replica.entries.get(keyOf(account))?.record.mailbox ?? null
+    return this.#entryOf(account)?.record.mailbox ?? null
   }
 
   /** The account's old grant waits to be revoked, from the replica. */
   isRevoking(account: AccountRef): boolean {
-    return (this.replica.entries.get(keyOf(account))?.record.revoke ?? null) !== null
+    return (this.#entryOf(account)?.record.revoke ?? null) !== null
   }
 
   /** All accounts, from the replica. */
@@ -89,19 +126,24 @@ export class Accounts {
 
   /** The audit trail is to be told something of the account, from the replica, if it is later than the revision. */
   owes(account: AccountRef, after = 0): boolean {
-    const entry = this.replica.entries.get(keyOf(account))
+    const entry = this.#entryOf(account)
     return entry !== undefined && entry.revision > after && entry.record.owed !== undefined
   }
 
-  users(): IterableIterator<string> {
-    return this.#byUser.keys()
+  /** Those who have accounts, and those who are to be erased. */
+  *users(): Generator<string> {
+    yield* this.#byUser.keys()
+    for (const userId of this.#erasures.keys()) if (this.isToErase(userId) && !this.#byUser.has(userId)) yield userId
   }
 
-  /** True while somebody has to own the user: a connected account, a grant to be revoked, a record for the audit trail. */
+  /**
+   * True while somebody has to own the user: a connected account, a grant to be revoked, a record for the audit trail, or
+   * all of the user to be erased.
+   */
   needsOwner(userId: string): boolean {
-    return this.ofUser(userId).some(
-      ({ record }) => record.desired === 'connected' || record.revoke !== null || record.owed !== undefined,
-    )
+    const asks = ({ record }: AccountEntry): boolean =>
+      record.desired === 'connected' || record.revoke !== null || record.owed !== undefined
+    return this.isToErase(userId) || this.ofUser(userId).some(asks)
   }
 
   /** How many connected accounts of all users share this mailbox; they share its quota. */
@@ -109,7 +151,29 @@ export class Accounts {
     return this.#byMailbox.get(`${provider}:${mailbox}`) ?? 0
   }
 
-  #index(key: string, entry: Revised<AccountRecord> | null): void {
+  #entryOf(account: AccountRef): AccountEntry | undefined {
+    return this.#byUser.get(account.userId)?.get(keyOf(account))
+  }
+
+  #index(key: string, entry: Revised<AccountRecord | ErasureRecord> | null): void {
+    if (parseUserKey(key)?.of === 'erasure') this.#indexErasure(parseUserKey(key)?.userId ?? '', entry)
+    else this.#indexAccount(key, entry === null || 'erase' in entry.record ? null : { ...entry, record: entry.record })
+  }
+
+  #indexErasure(userId: string, entry: Revised<AccountRecord | ErasureRecord> | null): void {
+    if (entry === null || !('erase' in entry.record)) this.#erasures.delete(userId)
+    else this.#erasures.set(userId, { ...entry, record: entry.record })
+    for (const { account, revision } of this.ofUser(userId))
+      if (this.#isErased(userId, revision)) this.replica.forget(keyOf(account))
+  }
+
+  #isErased(userId: string, revision: number): boolean {
+    const erasure = this.erasureOf(userId)
+    const from = { bucketCreatedMs: this.#bucket().createdMs, revision }
+    return erasure?.erase === 'done' && isFromBefore(erasure, from)
+  }
+
+  #indexAccount(key: string, entry: Revised<AccountRecord> | null): void {
     const parts = parseAccountKey(key)
     if (parts === null) return
     const known = this.#byUser.get(parts.userId)

@@ -10,17 +10,25 @@ import {
   jetstreamManager,
 } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
+import PQueue from 'p-queue'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import { bucketStream, bucketSubject } from '#shared/subjects.ts'
+import { BUCKET_ACCOUNTS, bucketStream, bucketSubject } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
 import { readBucket } from './bucket-reader.ts'
+import { eraseMessage, eraseMessages } from './erase-messages.ts'
 import { GroupCommit, takesBatches } from './group-commit.ts'
 import { ensureReplicas, replicated } from './replication.ts'
 
 const REQUEST_TIMEOUT_MS = 2_000
 /** What a replicated bucket answers while another write of the key is under way. */
 const UNKNOWN_LAST_SEQUENCE = 10164
+/**
+ * Where values name people, what is overwritten is erased by whoever overwrites it: it would stay in the server's files, and
+ * nobody could reach it there. Until then it is kept, so that whoever erases the user finds what a crash has left.
+ */
+const HISTORY: Readonly<Record<string, number>> = { [BUCKET_ACCOUNTS]: 16 }
+const ERASING_MAX = 10_000
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
@@ -40,6 +48,8 @@ export class Bucket {
   /** Creation time of the stream behind the bucket, epoch ms: tells a recreated bucket from the old one. */
   readonly createdMs: number
   #highest: number
+  /** Overwritten revisions that are being erased; null: this bucket's are not. */
+  readonly #overwritten: PQueue | null
 
   private constructor(name: string, { nc, kv, jsm, group }: Ways, createdMs: number, lastRevision: number) {
     this.name = name
@@ -49,6 +59,7 @@ export class Bucket {
     this.#group = group
     this.createdMs = createdMs
     this.#highest = lastRevision
+    this.#overwritten = HISTORY[name] === undefined ? null : new PQueue({ concurrency: 2 })
   }
 
   /**
@@ -61,24 +72,28 @@ export class Bucket {
     const jsm = await jetstreamManager(nc, { timeout: REQUEST_TIMEOUT_MS })
     const kvm = new Kvm(js)
     const stream = bucketStream(name)
-    const options = { history: 1, replicas, timeout: REQUEST_TIMEOUT_MS }
+    const wanted = HISTORY[name] ?? 1
+    const options = { history: wanted, replicas, timeout: REQUEST_TIMEOUT_MS }
     await replicated(stream, replicas, () => kvm.create(name, options))
     await ensureReplicas(jsm, stream, replicas)
-    const info = await jsm.streams.info(stream)
+    let info = await jsm.streams.info(stream)
+    // Made by a version that did not erase.
+    if (info.config.max_msgs_per_subject === 1 && wanted > 1)
+      info = await jsm.streams.update(stream, { max_msgs_per_subject: wanted })
     const { storage, max_age: maxAge, max_msgs_per_subject: history } = info.config
-    for (const [field, found, wanted] of [
+    for (const [field, found, needed] of [
       ['storage', storage, 'file'],
       ['max_age', maxAge, 0],
-      ['history', history, 1],
+      ['history', history, wanted],
       // An evicted lease or account would be lost without a word.
       ['discard', info.config.discard, 'new'],
       ['max_msgs', info.config.max_msgs, -1],
       ['max_bytes', info.config.max_bytes, -1],
     ])
-      if (found !== wanted)
+      if (found !== needed)
         throw new ExitError(
           EXIT_CONFIG,
-          `bucket ${name}: ${field} is ${found}, ${wanted} is needed; delete or mend the bucket`,
+          `bucket ${name}: ${field} is ${found}, ${needed} is needed; delete or mend the bucket`,
         )
     const kv = await kvm.open(name, { timeout: REQUEST_TIMEOUT_MS })
     const group = (await takesBatches(nc, jsm, stream)) ? new GroupCommit(nc, REQUEST_TIMEOUT_MS) : null
@@ -137,13 +152,46 @@ export class Bucket {
         ? this.#kv.create(key, data)
         : this.#kv.update(key, data, revision, timeoutMs ?? REQUEST_TIMEOUT_MS)
     try {
-      if (this.#group === null || timeoutMs !== undefined) return this.#saw(await alone())
       const write = { subject: bucketSubject(this.name, key), data, lastSeq: revision ?? 0 }
-      return this.#saw(await this.#group.write(write, alone))
+      const group = timeoutMs === undefined ? this.#group : null
+      const written = this.#saw(await (group === null ? alone() : group.write(write, alone)))
+      if (revision !== null) this.#erase(revision)
+      return written
     } catch (error) {
       if (isConflict(error)) throw new RevisionConflict(`${this.name}/${key}`, { cause: error })
       throw error
     }
+  }
+
+  /** Beside the work: what fails is left to whoever erases the user. */
+  #erase(revision: number): void {
+    if (this.#overwritten === null || this.#overwritten.size >= ERASING_MAX) return
+    void this.#overwritten.add(() => eraseMessage(this.#jsm, bucketStream(this.name), revision)).catch(() => undefined)
+  }
+
+  /** What the leader has of the keys that match, wildcards allowed: the present value of each. */
+  async find(keys: string): Promise<RawEntry[]> {
+    const found = new Map<string, RawEntry>()
+    const [all, prefix] = [bucketSubject(this.name, keys), bucketSubject(this.name, '')]
+    for (let next = 1; ; ) {
+      const query = { seq: next, next_by_subj: all }
+      const message = await this.#jsm.streams.getMessage(bucketStream(this.name), query)
+      if (message === null) return [...found.values()]
+      const key = message.subject.slice(prefix.length)
+      const value = message.data.length > 0 ? decoder.decode(message.data) : null
+      found.set(key, { key, value, revision: message.seq })
+      next = message.seq + 1
+    }
+  }
+
+  /** Erases all revisions of the keys that match, up to one. No watch tells of it. */
+  async eraseKeys(keys: string, upTo: number, signal: AbortSignal): Promise<number> {
+    return await eraseMessages(this.#jsm, bucketStream(this.name), bucketSubject(this.name, keys), upTo, signal)
+  }
+
+  /** The revision that the leader has given last. */
+  async lookUpEnd(): Promise<number> {
+    return (await this.#jsm.streams.info(bucketStream(this.name))).state.last_seq
   }
 
   /** Deletes the key if it is still at `revision`. @throws RevisionConflict */

@@ -3,6 +3,7 @@
  * before the account's own record. It serialises what two records cannot: a mailbox that two inboxes ask for at once
  * would stand twice on the user's subject.
  */
+import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 import { stateKey } from '#shared/subjects.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
@@ -18,11 +19,18 @@ const PENDING_S = 15
 
 const ClaimsRecord = v.object({
   v: v.literal(1),
-  /** By mailbox; `at` in epoch seconds. */
+  /** By the hash of the mailbox: what is overwritten stays in the files of the server. `at` in epoch seconds. */
   claims: v.record(v.string(), v.object({ inbox: v.string(), at: v.number() })),
 })
 type Claim = v.InferOutput<typeof ClaimsRecord>['claims'][string]
 const parse = parseRecord(ClaimsRecord)
+
+/** SHA-256 of user and mailbox, base64url. */
+const nameOf = ({ userId }: AccountRef, mailbox: string): string =>
+  createHash('sha256')
+    .update(JSON.stringify([userId, mailbox]))
+    .digest('base64url')
+const NAME = /^[\w-]{43}$/
 
 export class Claims {
   readonly #bucket: () => Bucket
@@ -43,15 +51,18 @@ export class Claims {
     const key = `${stateKey(account.userId)}.${account.provider}.claims`
     for (let round = 1; ; round++) {
       const found = await this.#bucket().read(key)
-      const claims = (found === null ? null : parse(found.value))?.claims ?? {}
-      const held = claims[mailbox]
+      const all = (found === null ? null : parse(found.value))?.claims ?? {}
+      // An earlier version has written the mailboxes themselves.
+      const claims = Object.fromEntries(Object.entries(all).filter(([name]) => NAME.test(name)))
+      const name = nameOf(account, mailbox)
+      const held = claims[name]
       if (held !== undefined && held.inbox !== account.inboxId && (await this.#holds(account, mailbox, held)))
         return held.inbox
       const mine = { inbox: account.inboxId, at: toSeconds(this.#clock.wallMs()) }
       try {
         await this.#bucket().write(
           key,
-          JSON.stringify({ v: 1, claims: { ...claims, [mailbox]: mine } }),
+          JSON.stringify({ v: 1, claims: { ...claims, [name]: mine } }),
           found?.revision ?? null,
         )
         return account.inboxId

@@ -67,6 +67,11 @@ export class Replica<T> {
     this.#doubtful.delete(key)
     this.#apply(key, { record, revision })
   }
+  /** The key was erased at the server, which no watch tells. */
+  forget(key: string): void {
+    this.#doubtful.delete(key)
+    this.#apply(key, null)
+  }
   /** Ends the present watch; `run` starts the next one. */
   renew(): void {
     this.#fresh = false

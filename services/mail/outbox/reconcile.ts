@@ -52,7 +52,8 @@ export async function reconcile(
   }
 
   local = commit(metaOf)
-  const end = await subjectLog.end()
+  const newest = await subjectLog.newest()
+  const end = newest?.seq ?? 0
   if (end > local.lastSeq)
     for await (const batch of subjectLog.read(local.lastSeq + 1, end, signal)) {
       const learned = commit((tx) => learn(tx, batch, deps.clock.wallMs()))
@@ -62,8 +63,11 @@ export async function reconcile(
       result.last = learned.last
     }
   else {
-    // Everything aged out or was purged, or nothing is new: the server compares with what stands there now.
-    if (end < local.lastSeq) commit((tx) => setLast(tx, { seq: end, eventId: end === 0 ? null : local.lastEventId }))
+    // The newest aged out or was deleted, or nothing is new: the server compares with what stands there now.
+    if (end < local.lastSeq) {
+      const eventId = newest === null ? null : (ownEvent(userId, newest.data)?.event_id ?? null)
+      commit((tx) => setLast(tx, { seq: end, eventId }))
+    }
     result.last = end
   }
   return result

@@ -7,7 +7,16 @@ import { type JetStreamClient, type JetStreamManager, StorageType } from '@nats-
 import { type ObjectStore, Objm } from '@nats-io/obj'
 import PQueue from 'p-queue'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
-import { BUCKET_SNAPSHOTS, SNAPSHOT_STREAM, snapshotChunkSubject, snapshotRecordSubject } from '#shared/subjects.ts'
+import {
+  BUCKET_SNAPSHOTS,
+  SNAPSHOT_STREAM,
+  snapshotChunkSubject,
+  snapshotOfRecord,
+  snapshotPrefix,
+  snapshotRecordSubject,
+  snapshotRecordSubjects,
+} from '#shared/subjects.ts'
+import { eraseMessages } from '../kv/erase-messages.ts'
 
 /** Snapshots that are on their way at the same time: each is held in memory as a whole. */
 const PARALLEL = 4
@@ -96,6 +105,21 @@ export class Snapshots {
     // The record last: without it nobody would find the chunks.
     await this.#jsm.streams.purge(SNAPSHOT_STREAM, { filter: snapshotChunkSubject(info.nuid) })
     await this.#jsm.streams.purge(SNAPSHOT_STREAM, { filter: snapshotRecordSubject(name) })
+  }
+
+  /**
+   * Erases what there is of a user up to a sequence of the store. All names are looked through: a checkpoint that was lost
+   * took along which ones are the user's.
+   */
+  async eraseAllOf(userId: string, upTo: number, signal: AbortSignal): Promise<void> {
+    const { state } = await this.#jsm.streams.info(SNAPSHOT_STREAM, { subjects_filter: snapshotRecordSubjects() })
+    const names = Object.keys(state.subjects ?? {}).map(snapshotOfRecord)
+    for (const name of names.filter((one) => one.startsWith(snapshotPrefix(userId)))) {
+      const info = await this.#store.info(name)
+      // The record last: without it nobody would find the chunks.
+      const subjects = [...(info === null ? [] : [snapshotChunkSubject(info.nuid)]), snapshotRecordSubject(name)]
+      for (const subject of subjects) await eraseMessages(this.#jsm, SNAPSHOT_STREAM, subject, upTo, signal)
+    }
   }
 }
 

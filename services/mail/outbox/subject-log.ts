@@ -71,10 +71,14 @@ export class SubjectLog {
     return await this.#jsm.streams.getMessage(EVENT_STREAM, { seq })
   }
 
-  /** Sequence of the newest message on the subject; 0 when it is empty. */
+  /** The newest message on the subject; null when it is empty. */
+  async newest(): Promise<LogMessage | null> {
+    return await this.#jsm.streams.getMessage(EVENT_STREAM, { last_by_subj: this.subject })
+  }
+
+  /** Its sequence; 0 when the subject is empty. */
   async end(): Promise<number> {
-    const message = await this.#jsm.streams.getMessage(EVENT_STREAM, { last_by_subj: this.subject })
-    return message?.seq ?? 0
+    return (await this.newest())?.seq ?? 0
   }
 
   /**

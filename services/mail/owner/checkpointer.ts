@@ -152,7 +152,7 @@ export class Checkpointer {
     this.#changedWithin(Math.max(MAIL_EVERY_MS, dueS * 1_000 - clock.wallMs()))
   }
 
-  /** NATS or the disk does not answer: what was captured stays, and is written when they do. Nothing else is passing. */
+  /** NATS or the disk does not answer: what was captured stays, and is written when they do. */
   #unlessPassing(error: unknown): void {
     if (error instanceof StaleEpochError || error instanceof RevisionConflict || error instanceof CorruptError)
       throw error
@@ -224,7 +224,8 @@ export class Checkpointer {
 
   #recordOf(lanes: CheckpointRecord['lanes'], known: Known): CheckpointRecord {
     const nowS = toSeconds(this.#deps.clock.wallMs())
-    const accounts = this.#deps.statuses().map((status) => ({ ...status, live: false }))
+    // What is overwritten stays in the files of the server: it must name nobody. The account's own record has the address.
+    const accounts = this.#deps.statuses().map((status) => ({ ...status, address: null, live: false }))
     return nextRecord(this.#current.record, known, { lanes, lanesEpoch: this.#epoch, accounts, ts: nowS })
   }
 

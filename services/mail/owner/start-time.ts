@@ -15,7 +15,7 @@ const SLACK_MS = 4_000
 
 export type StartTimeDeps = {
   checkpoints: Pick<Checkpoints, 'read'>
-  accounts: Pick<Accounts, 'ofUser'>
+  accounts: Pick<Accounts, 'ofUser' | 'isToErase'>
   clock: Clock
   intervalMs: number
   silenceMs: number
@@ -55,6 +55,7 @@ export type StartTime = { dueMs: number; restMs: number; known: AccountState[] }
 export function toldStartTime(userId: string, end: End, deps: StartTimeDeps): StartTime | null {
   if (end.how !== 'released' || end.polledMs === undefined || end.quietAt === undefined) return null
   const entries = deps.accounts.ofUser(userId)
+  if (deps.accounts.isToErase(userId)) return null
   const isKnown = entries.every(({ record, revision }) => revision <= Number(end.quietAt) && !isAsked(record))
   if (!isKnown || !entries.some(({ revision }) => revision === end.quietAt)) return null
   const connected = entries.filter(({ record }) => record.desired === 'connected')
@@ -65,7 +66,7 @@ export function toldStartTime(userId: string, end: End, deps: StartTimeDeps): St
 export async function startTime(userId: string, end: End, deps: StartTimeDeps): Promise<StartTime> {
   const last = (await deps.checkpoints.read(userId))?.record.accounts ?? []
   const known = last.map(({ state }) => state)
-  const rests = deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
+  const rests = !deps.accounts.isToErase(userId) && deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
   if (rests && end.how !== 'cut off') return { ...nextPoll(userId, end, deps), known }
   return { dueMs: deps.clock.wallMs(), restMs: 0, known }
 }

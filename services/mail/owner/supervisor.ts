@@ -4,7 +4,7 @@
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
-import { parseAccountKey } from '#shared/subjects.ts'
+import { parseUserKey } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
 import { type Clock, pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
@@ -68,7 +68,7 @@ export class Supervisor {
     leases.onLease = (userId) => this.#mark(userId)
     leases.onEra = () => this.#markAll()
     accounts.replica.listen((key) => {
-      const parts = parseAccountKey(key)
+      const parts = parseUserKey(key)
       if (parts === null) return
       this.#tenures.get(parts.userId)?.accountsChanged()
       this.#mark(parts.userId)

@@ -6,14 +6,13 @@
  *                                  ↘ lost (everything is aborted at once; the stores refuse what comes late)
  */
 import type { AccountStatus } from '#shared/contract.ts'
-import type { Log } from '#shared/log.ts'
 import { type AccountRef, accountName, type Epoch } from '../base/model.ts'
 import type { Telemetry } from '../base/telemetry.ts'
-import { type Clock, endsWithin } from '../base/time.ts'
-import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import { endsWithin } from '../base/time.ts'
+import type { AccountEntry } from '../kv/accounts.ts'
 import type { Relay, RelayRun } from '../outbox/relay.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
-import { StaleEpochError, type UserStore } from '../store/user-store.ts'
+import { StaleEpochError } from '../store/user-store.ts'
 import type { AccountState } from '../sync/account-state.ts'
 import type { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
@@ -34,12 +33,8 @@ const RELEASED: unknown = new Error('released')
 export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
 export type TenureDeps = Omit<TakeoverDeps, 'readBack'> &
   SettlementDeps & {
-    accounts: Accounts
     snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
-    store: UserStore
     relay: Relay
-    clock: Clock
-    log: Log
     telemetry: Telemetry
     instance: string
     intervalMs: number
@@ -91,7 +86,9 @@ export class Tenure {
   }
 
   async #start(): Promise<void> {
-    const { relay, earlyCheckpoint } = this.#deps
+    const { relay, earlyCheckpoint, accounts } = this.#deps
+    if (accounts.isToErase(this.userId))
+      return this.#settlements.erase(this.userId, this.epoch, (how) => this.#lost.abort(how))
     const readBack = (): Promise<number | null> => relay.readBack(this.userId, this.epoch, this.#lost.signal)
     const parts = { ...this.#deps, readBack }
     const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#owner, parts)
@@ -119,7 +116,10 @@ export class Tenure {
   /** Starts and stops workers so that they are what the records ask for. */
   accountsChanged(): void {
     this.rest.wake()
-    if (this.#releasing || this.#relay === null || this.#lost.signal.aborted) return
+    if (this.#releasing || this.#relay === null) return
+    // By a term of its own, after which nothing of this one can be written.
+    if (this.#deps.accounts.isToErase(this.userId)) this.#lost.abort(new Error('to be erased'))
+    if (this.#lost.signal.aborted) return
     for (const entry of this.#deps.accounts.ofUser(this.userId)) {
       const { record } = entry
       const wanted = record.desired === 'connected' && record.reauth === null && record.credential !== null

@@ -8,7 +8,7 @@ import { PROVIDER_LOWER, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
 import { and, eq, gt, or, sql } from './drizzle.ts'
 import { refuseStart } from './refuse-start.ts'
-import { oauthTokens } from './schema/auth.ts'
+import { erasedUsers, oauthTokens } from './schema/auth.ts'
 import { type Database, onDisk, openDatabase } from './sqlite.ts'
 
 /** What the row repeats of the account's record, beside the credential. */
@@ -97,6 +97,30 @@ export class AuthStore {
 
   delete(account: AccountRef): void {
     this.#run(() => this.#database.db.delete(oauthTokens).where(isAccount(account)).run())
+  }
+
+  /**
+   * Deletes the rows of an erased user that were made before, and keeps the record that says so. When it returns no byte of
+   * them is in the files.
+   */
+  eraseUser(userId: string, record: string, isFromBefore: (row: RecordBase) => boolean): void {
+    const { db, sqlite } = this.#database
+    const erase = (): void => {
+      const rows = db.select().from(oauthTokens).where(eq(oauthTokens.userId, userId)).all().map(rowOf)
+      for (const row of rows) if (isFromBefore(row)) db.delete(oauthTokens).where(isAccount(row.account)).run()
+      db.insert(erasedUsers)
+        .values({ userId, record })
+        .onConflictDoUpdate({ target: erasedUsers.userId, set: { record } })
+        .run()
+    }
+    this.#run(() => sqlite.transaction(erase).immediate())
+    this.#run(() => sqlite.pragma('wal_checkpoint(TRUNCATE)'))
+  }
+
+  /** Records of the users who were erased, as they were applied here. */
+  erasedUsers(): Map<string, string> {
+    const rows = this.#run(() => this.#database.db.select().from(erasedUsers).all())
+    return new Map(rows.map(({ userId, record }) => [userId, record]))
   }
 
   /** All rows in the order of their key; a page in memory at a time. */

@@ -64,6 +64,8 @@ export function openDatabase(options: {
       sqlite.pragma(`synchronous = ${synchronous}`)
       sqlite.pragma('foreign_keys = ON')
       sqlite.pragma('trusted_schema = OFF')
+      // What is deleted is overwritten. The file of a user is deleted as a whole.
+      if (kind === 'auth') sqlite.pragma('secure_delete = ON')
       const db = drizzle({ client: sqlite })
       migrateOnce(sqlite, db, kind, file)
       return { file, sqlite, db, close: () => sqlite.close() }
@@ -158,6 +160,8 @@ function migrateOnce(sqlite: SqliteDatabase.Database, db: Drizzle, kind: Databas
     )
   migrate(db, { migrationsFolder: join(MIGRATIONS, kind) })
   sqlite.pragma(`user_version = ${wanted}`)
+  // Before the second migration what was deleted stayed in free pages.
+  if (kind === 'auth' && found > 0) sqlite.exec('VACUUM')
 }
 
 const counts = new Map<DatabaseKind, number>()

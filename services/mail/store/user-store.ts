@@ -9,6 +9,7 @@ import type { Log } from '#shared/log.ts'
 import { encodeUser } from '#shared/user-token.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
 import { systemClock } from '../base/time.ts'
+import { eraseDir } from './erase-dir.ts'
 import { beginRepair, readMeta, setEpoch } from './meta.ts'
 import type { UserReader, UserTx } from './prepared.ts'
 import { probeDataDir } from './probe.ts'
@@ -162,6 +163,23 @@ export class UserStore {
         })
         .immediate(),
     )
+  }
+
+  /**
+   * Deletes all that is on this disk of the user, also what was set aside; it is gone when this returns. What a crash has
+   * left of it is deleted by the next call.
+   * @param upTo a database of a later term is left alone: it is of a user who has connected again
+   * @returns false when it was left alone
+   * @throws DiskError
+   */
+  erase(userId: string, upTo: Epoch): boolean {
+    const file = this.fileOf(userId)
+    if (!this.#onDisk(file, () => exists(dirname(file)))) return true
+    const epoch = this.inspect(userId) === 'usable' ? this.read(userId, readMeta)?.epoch : undefined
+    if (epoch !== undefined && compareEpochs(epoch, upTo) > 0) return false
+    this.release(userId)
+    this.#onDisk(file, () => eraseDir(dirname(file)))
+    return true
   }
 
   /** @throws DiskError while nothing can be kept in the data folder, whoever the user is; @param roomBytes to be left. */

@@ -82,6 +82,22 @@ describe('a stream that lost events', { concurrency: 4 }, () => {
     assert.deepEqual(await box.scan(), ids('o', 2))
   })
 
+  test('the newest event that an operator deleted is not published again, nor is anything else', async () => {
+    await using box = await OutboxBox.open()
+    const ops = await box.connect('ops')
+    box.put('m', 5)
+    await box.drain()
+    const newest = await ops.jsm.streams.getMessage(EVENT_STREAM, { last_by_subj: eventSubject(USER) })
+    await ops.jsm.streams.deleteMessage(EVENT_STREAM, newest?.seq ?? 0)
+    for (const more of ['n', 'o']) {
+      const [seen] = await drainSeeing(box)
+      assert.deepEqual([seen?.rolledBack, seen?.republished], [false, 0])
+      box.put(more, 1)
+      await box.drain()
+    }
+    assert.deepEqual(await box.scan(), [...ids('m', 4), 'n0', 'o0'])
+  })
+
   test('a stream that went backwards gets what it lost again, once and in order', async () => {
     await using box = await OutboxBox.open(SHORT_WINDOW)
     await rolledBack(box)

@@ -1,6 +1,8 @@
 /** Ledgers in the object store: whole or not at all. */
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import fc from 'fast-check'
@@ -43,6 +45,28 @@ test('what was put comes back byte by byte, in the place of what had its name; w
   assert.equal((await box.snapshots.get('ada/empty', empty))?.length, 0)
   await box.snapshots.remove('ada/empty')
   assert.equal((await box.jsm.streams.info(SNAPSHOT_STREAM)).state.messages, 0, 'no trace is left')
+})
+
+test("what there is of a user is erased, named by a checkpoint or not; others' and what comes later stay", async () => {
+  await using box = await snapshotBox()
+  const bytes = randomBytes(200_000)
+  for (const name of ['ada/1.2-3', 'ada/1.2-9']) await putAt(box, name, bytes)
+  const others = await putAt(box, 'adam/1.2-3', randomBytes(200_000))
+  const upTo = (await box.jsm.streams.info(SNAPSHOT_STREAM)).state.last_seq
+  const later = await putAt(box, 'ada/4.5-6', randomBytes(24))
+  await box.snapshots.eraseAllOf('ada', upTo, AbortSignal.timeout(20_000))
+  await box.snapshots.eraseAllOf('ada', upTo, AbortSignal.timeout(20_000))
+  const held = [await box.snapshots.get('adam/1.2-3', others), await box.snapshots.get('ada/4.5-6', later)]
+  assert.deepEqual(
+    held.map((object) => object?.length),
+    [200_000, 24],
+  )
+  const digest = createHash('sha256').update(bytes).digest('base64url')
+  assert.equal(await box.snapshots.get('ada/1.2-3', digest), null)
+  const files = readdirSync(box.server.dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const isThere = (part: Buffer): boolean =>
+    files.some((entry) => readFileSync(join(entry.parentPath, entry.name)).includes(part))
+  assert.equal(isThere(Buffer.from(bytes.subarray(1_000, 1_032))), false, 'nor in the files of the server')
 })
 
 test('an object that has lost a chunk, or got another one, is no snapshot, and nobody waits for it', async () => {

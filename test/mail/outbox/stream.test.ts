@@ -30,10 +30,20 @@ test('the stream is made once, its limits follow the configuration, its creation
       max_age: 7 * 86_400e9,
       duplicate_window: 30e9,
       max_bytes: 32 * 1024 ** 2,
-      deny_delete: true,
+      deny_delete: false,
       allow_direct: true,
     },
   )
+})
+
+test('a stream of an earlier version, which denies deletion, is taken as it is', async () => {
+  await using box = await OutboxBox.open()
+  const { jsm } = await box.connect('ops')
+  const { config } = await jsm.streams.info(EVENT_STREAM)
+  await deleteStream(jsm, EVENT_STREAM)
+  await jsm.streams.add({ ...config, deny_delete: true })
+  await ensureEventStream(box.link.jsm, STREAM)
+  assert.equal((await jsm.streams.info(EVENT_STREAM)).config.deny_delete, true)
 })
 
 test('two instances that start at the same time agree on one stream', async () => {
@@ -56,7 +66,6 @@ test('a stream that could lose or change events is refused, naming field, found 
     [{ max_msgs: 10 }, /max_msgs is 10, -1 is needed/],
     [{ max_msgs_per_subject: 10 }, /max_msgs_per_subject is 10, -1 is needed/],
     [{ no_ack: true }, /no_ack is true, false is needed/],
-    [{ deny_delete: false }, /deny_delete is false, true is needed/],
   ]
   const { config } = await jsm.streams.info(EVENT_STREAM)
   for (const [change, pattern] of cases) {

@@ -99,6 +99,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     silenceMs: options.silenceMs ?? SILENCE_MS,
     polled: (_account, lane) => provider.polled(lane),
     revoke: async () => undefined,
+    erase: async () => undefined,
     trail: new Trail({ js, jsm, clock, log }),
     termBegan: () => undefined,
     worker: ({ account, record }, epoch, hooks) => {

@@ -35,3 +35,10 @@ export const oauthTokens = sqliteTable(
     index('oauth_tokens_dirty').on(table.userId).where(sql`dirty = 1`),
   ],
 )
+
+/** Users who were erased, as this instance has applied it: what an old disk or a lost bucket brings back is gone again. */
+export const erasedUsers = sqliteTable('erased_users', {
+  userId: text('user_id').primaryKey(),
+  /** The record of the bucket, JSON. */
+  record: text('record').notNull(),
+})
