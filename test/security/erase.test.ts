@@ -42,6 +42,12 @@ function deliver(box: Sandbox, user: string): void {
 }
 const inboxOf = (provider: 'google' | 'microsoft'): string => (provider === 'google' ? 'primary' : 'work')
 
+/** What others have not as well: addresses end alike, credentials and ids of Outlook begin alike. */
+function ownPart(text: string | null): string {
+  if (text === null) throw new Error('a field is empty')
+  return text.includes('@') ? text.slice(0, text.indexOf('@') + 1) : text.slice(-16)
+}
+
 function canariesOf(words: readonly string[]): Canaries {
   const canaries = new Canaries()
   for (const word of words) canaries.add(word, word)
@@ -100,8 +106,8 @@ async function story(t: TestContext, deaths: readonly string[]): Promise<void> {
   const records = [await recordOf(ops, 'ada', 'google'), await recordOf(ops, 'ada', 'microsoft', 'work')]
   const canaries = canariesOf([
     ...WORDS,
-    ...records.flatMap(({ mailbox, address, credential }) => [mailbox, address, credential].filter((x) => x !== null)),
-    ...events.flatMap(({ event }) => [event.provider_message_id, event.provider_thread_id].filter((x) => x !== null)),
+    ...records.flatMap(({ mailbox, address, credential }) => [ownPart(mailbox), ownPart(address), ownPart(credential)]),
+    ...events.flatMap(({ event }) => [ownPart(event.provider_message_id), ownPart(event.provider_thread_id)]),
   ])
   assert.notDeepEqual([canariesBelow(box.dir, canaries).length, canariesBelow(box.nats.dir, canaries).length], [0, 0])
   const owes = async (): Promise<boolean> => (await recordOf(ops, 'grace', 'google')).owed !== undefined
@@ -121,7 +127,10 @@ async function story(t: TestContext, deaths: readonly string[]): Promise<void> {
   }
   await until('it is done', async () => (await erase(nc)).state === 'done', { timeoutMs: 60_000 })
   assert.equal((await erase(nc)).receipt, receipt, 'asking again answers the same')
-  await until('nothing is left on this disk', () => canariesBelow(join(box.dir, 'now'), canaries).length === 0)
+  await until('nothing is left on this disk', () => {
+    assert.deepEqual(canariesBelow(join(box.dir, 'now'), canaries), [])
+    return true
+  })
   assert.deepEqual(canariesBelow(box.nats.dir, canaries), [])
   assert.deepEqual((await stateOf(box, ops, 'now')).bytes, before.bytes)
   assert.deepEqual(await stateOf(box, ops, 'now'), before, 'others are what they were')
@@ -131,7 +140,10 @@ async function story(t: TestContext, deaths: readonly string[]): Promise<void> {
 
   assert.ok(canariesBelow(join(box.dir, 'old'), canaries).length > 0, 'a disk that is off has everything')
   const again = await box.start('old')
-  await until('nor on one that comes back', () => canariesBelow(join(box.dir, 'old'), canaries).length === 0)
+  await until('nor on one that comes back', () => {
+    assert.deepEqual(canariesBelow(join(box.dir, 'old'), canaries), [])
+    return true
+  })
   await until('an owner is there', async () => (await box.status(nc, 'grace')).accounts.length === 1)
   assert.deepEqual((await box.status(nc, 'ada')).accounts, [], 'nothing was brought back')
   await box.nats.stop()
@@ -156,7 +168,7 @@ if (process.env.FULL)
     test(`a user is erased though the instance is killed at the step ${step}, with all the data there`, (t) =>
       story(t, [step]))
 
-test('control: what is purged, or overwritten, stays in the files of the server; what is erased does not', async () => {
+test('control: what is purged stays in the files of the server; what is erased does not', async () => {
   await using server = await startNatsServer()
   await using box = await sandbox({ nats: server })
   const ops = await box.connection('ops')
@@ -164,6 +176,8 @@ test('control: what is purged, or overwritten, stays in the files of the server;
   await jsm.streams.add({ name: EVENT_STREAM, subjects: ['user.*.email.>'], allow_direct: true })
   const publish = async (user: string) => await js.publish(`user.${user}.email.received`, `{"subject":"${SUBJECT}"}`)
   const canaries = canariesOf([SUBJECT])
+  // A file without any message is deleted.
+  await js.publish('user.joan.email.received', '{}')
   await publish('grace')
   await jsm.streams.purge(EVENT_STREAM, { filter: eventSubjectsOf('grace') })
   await js.publish('user.joan.email.received', '{}')

@@ -37,10 +37,10 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
   const trail = stack.use(new Trail({ ...broker, clock, log }))
   const accounts = new Accounts(() => broker.buckets.get('accounts'), clock, log)
   const leases = new LeaseLog(() => broker.buckets.get('leases'), clock, log)
-  const checkpoints = new Checkpoints(
-    () => broker.buckets.get('state'),
-    controls.compareCheckpoints === undefined ? {} : { compare: false },
-  )
+  const checkpoints = new Checkpoints(() => broker.buckets.get('state'), {
+    keyOf: (userId, name) => accounts.positionsKey(userId, name),
+    ...(controls.compareCheckpoints === undefined ? {} : { compare: false }),
+  })
   const claims = new Claims(() => broker.buckets.get('state'), accounts, clock)
   const store = stack.use(
     new UserStore({

@@ -8,6 +8,7 @@ import type { Clock } from '../base/time.ts'
 import { type AccountRecord, OWED_MAX, owing, RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
+import { newPositionsKey } from '../kv/sealed-lanes.ts'
 import { refuseErasing } from './erase.ts'
 import type { ControlPorts, Identified } from './ports.ts'
 
@@ -100,6 +101,7 @@ function nextRecord(
     mailbox: bound ?? identity?.mailbox ?? null,
     ...(bound !== null && identity === null ? { unverified: true } : {}),
     address: identity?.address ?? current?.address ?? null,
+    positions_key: current?.positions_key ?? newPositionsKey(),
     credential,
     // A grant that is used again must not be revoked.
     revoke: null,

@@ -25,6 +25,8 @@ export const AccountRecord = v.object({
   revoke: v.nullable(v.string()),
   /** Why the user must sign in again; epoch seconds. */
   reauth: v.nullable(v.object({ code: v.string(), at: v.number() })),
+  /** Seals the account's positions in `mail_state`, see sealed-lanes.ts; records of an earlier version have none. */
+  positions_key: v.optional(v.string()),
   /** What the audit trail still has to be told, by the owner of the user, the oldest first. */
   owed: v.optional(v.array(TrailRecord)),
   /** Epoch seconds. */

@@ -4,7 +4,7 @@
  */
 import type { Log } from '#shared/log.ts'
 import { accountKey, accountKeysOf, erasureKey, parseAccountKey, parseUserKey } from '#shared/subjects.ts'
-import type { AccountRef } from '../base/model.ts'
+import { type AccountRef, stateName } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { AccountRecord, type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
@@ -112,6 +112,12 @@ export class Accounts {
   /** What the account is bound to, from the replica. */
   mailboxOf(account: AccountRef): string | null {
     return this.#entryOf(account)?.record.mailbox ?? null
+  }
+
+  /** Key of the account's positions, by `<provider>.<inbox>`, from the replica; null when it has none. */
+  positionsKey(userId: string, name: string): string | null {
+    const entry = this.ofUser(userId).find(({ account }) => stateName(account) === name)
+    return entry?.record.positions_key ?? null
   }
 
   /** The account's old grant waits to be revoked, from the replica. */

@@ -5,10 +5,11 @@
 import * as v from 'valibot'
 import { AccountStatus } from '#shared/contract.ts'
 import { stateKey } from '#shared/subjects.ts'
-import { compareEpochs, type Epoch, isFolderLane } from '../base/model.ts'
+import { compareEpochs, type Epoch, isFolderLane, type LaneState } from '../base/model.ts'
 import { type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
 import { parseRecord } from './parse.ts'
+import { openLanes, sealLanes } from './sealed-lanes.ts'
 
 const MAX_BYTES = 512 * 1024
 
@@ -78,19 +79,28 @@ export const CheckpointRecord = v.object({
 })
 export type CheckpointRecord = v.InferOutput<typeof CheckpointRecord>
 
-const parse = parseRecord(CheckpointRecord)
+/** As it stands in the bucket: the lanes of an account are sealed if it has a key for it. */
+const parse = parseRecord(
+  v.object({ ...CheckpointRecord.entries, lanes: v.record(v.string(), v.union([v.array(Lane), v.string()])) }),
+)
+const parseLanes = parseRecord(v.array(Lane))
+type Stored = LaneState[] | string
+/** Seals with what the account's record has, by `<provider>.<inbox>`; null = it has no key. */
+type KeyOf = (userId: string, account: string) => string | null
 
 export class Checkpoints {
   readonly #bucket: () => Bucket
   readonly #compares: boolean
+  readonly #keyOf: KeyOf
   /** Users whose checkpoint was looked at over the present connection; as many as this instance has had since. */
   #seen = { connection: '', users: new Set<string>() }
   /** Called for each write that is refused because a later term has the checkpoint. */
   onRefused: () => void = () => undefined
 
   /** @param options `compare: false` is a control arm of tests: what a past term writes replaces whatever stands there. */
-  constructor(bucket: () => Bucket, options: { compare?: false } = {}) {
+  constructor(bucket: () => Bucket, options: { compare?: false; keyOf?: KeyOf } = {}) {
     this.#bucket = bucket
+    this.#keyOf = options.keyOf ?? (() => null)
     this.#compares = options.compare !== false
   }
 
@@ -112,7 +122,28 @@ export class Checkpoints {
 
   async #fetch(userId: string): Promise<{ record: CheckpointRecord | null; revision: number | null }> {
     const found = await this.#bucket().read(stateKey(userId))
-    return { record: found === null ? null : parse(found.value), revision: found?.revision ?? null }
+    const stored = found === null ? null : parse(found.value)
+    const record = stored === null ? null : { ...stored, lanes: this.#opened(userId, stored.lanes) }
+    return { record, revision: found?.revision ?? null }
+  }
+
+  /** Lanes that nobody can open are left out: the account is walked from the start, and what is known keeps it silent. */
+  #opened(userId: string, stored: Record<string, Stored>): CheckpointRecord['lanes'] {
+    const opened = Object.entries(stored).map(([account, lanes]): [string, LaneState[] | null] => {
+      if (typeof lanes !== 'string') return [account, lanes]
+      const key = this.#keyOf(userId, account)
+      const text = key === null ? null : openLanes(key, `${userId} ${account}`, lanes)
+      return [account, text === null ? null : parseLanes(text)]
+    })
+    return Object.fromEntries(opened.filter((entry): entry is [string, LaneState[]] => entry[1] !== null))
+  }
+
+  #sealed(userId: string, lanes: CheckpointRecord['lanes']): Record<string, Stored> {
+    const seal = ([account, its]: [string, LaneState[]]): [string, Stored] => {
+      const key = this.#keyOf(userId, account)
+      return [account, key === null ? its : sealLanes(key, `${userId} ${account}`, its)]
+    }
+    return Object.fromEntries(Object.entries(lanes).map(seal))
   }
 
   #note(userId: string, connection: string): void {
@@ -139,7 +170,7 @@ export class Checkpoints {
     try {
       if (this.#compares) await this.#confirm(userId, record, revision)
       const expected = this.#compares ? revision : (await this.#fetch(userId)).revision
-      return await this.#bucket().write(stateKey(userId), fit(record), expected)
+      return await this.#bucket().write(stateKey(userId), this.#fit(userId, record), expected)
     } catch (error) {
       if (error instanceof RevisionConflict && (await this.#isOverBy(userId, record.epoch))) this.onRefused()
       throw error
@@ -151,28 +182,28 @@ export class Checkpoints {
     const found = await this.read(userId).catch(() => null)
     return found !== null && compareEpochs(found.record.epoch, epoch) > 0
   }
-}
 
-/**
- * The lane of a folder that is left out is made again by the lane of the folders, and walked from the start; what is known
- * keeps it silent. No other lane comes again by itself.
- */
-function fit(record: CheckpointRecord): string {
-  let text = JSON.stringify(record)
-  if (Buffer.byteLength(text) <= MAX_BYTES) return text
-  const oldestFirst = Object.values(record.lanes)
-    .flat()
-    .filter(({ lane }) => isFolderLane(lane))
-    .toSorted((a, b) => a.syncedMs - b.syncedMs)
-  for (let drop = 1; Buffer.byteLength(text) > MAX_BYTES && drop < 2 * oldestFirst.length; drop *= 2) {
-    const dropped = new Set(oldestFirst.slice(0, drop))
-    const copy = {
-      ...record,
-      lanes: Object.fromEntries(
-        Object.entries(record.lanes).map(([key, lanes]) => [key, lanes.filter((lane) => !dropped.has(lane))]),
-      ),
+  /**
+   * The lane of a folder that is left out is made again by the lane of the folders, and walked from the start; what is known
+   * keeps it silent. No other lane comes again by itself.
+   */
+  #fit(userId: string, record: CheckpointRecord): string {
+    const textOf = (lanes: CheckpointRecord['lanes']): string =>
+      JSON.stringify({ ...record, lanes: this.#sealed(userId, lanes) })
+    let text = textOf(record.lanes)
+    if (Buffer.byteLength(text) <= MAX_BYTES) return text
+    const oldestFirst = Object.values(record.lanes)
+      .flat()
+      .filter(({ lane }) => isFolderLane(lane))
+      .toSorted((a, b) => a.syncedMs - b.syncedMs)
+    for (let drop = 1; Buffer.byteLength(text) > MAX_BYTES && drop < 2 * oldestFirst.length; drop *= 2) {
+      const dropped = new Set(oldestFirst.slice(0, drop))
+      const kept = Object.entries(record.lanes).map(([key, lanes]): [string, LaneState[]] => [
+        key,
+        lanes.filter((lane) => !dropped.has(lane)),
+      ])
+      text = textOf(Object.fromEntries(kept))
     }
-    text = JSON.stringify(copy)
+    return text
   }
-  return text
 }

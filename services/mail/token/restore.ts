@@ -5,6 +5,7 @@
  */
 import type { AccountRef } from '../base/model.ts'
 import { type AccountRecord, RevisionConflict } from '../kv/account-record.ts'
+import { newPositionsKey } from '../kv/sealed-lanes.ts'
 import type { TokenProvider } from './tokens.ts'
 import type { AccountRecords, Restorable } from './vault.ts'
 
@@ -36,7 +37,8 @@ async function restoreOne(
   row: Restorable,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (await tryWrite(tokens, records, row, null, signal)) return true
+  const anew = { ...row.record, positions_key: newPositionsKey() }
+  if (await tryWrite(tokens, records, { ...row, record: anew }, null, signal)) return true
   const { account } = row
   const theirs = await records.read(account, signal)
   if (theirs === null) return false
@@ -52,7 +54,8 @@ function over(theirs: AccountRecord, ours: AccountRecord): AccountRecord {
   const mailbox = ours.mailbox ?? theirs.mailbox
   const check = mailbox === null ? {} : { unverified: true as const }
   const owed = theirs.owed === undefined ? {} : { owed: theirs.owed }
-  return { ...ours, ...check, ...owed, mailbox, address: ours.address ?? theirs.address }
+  const { positions_key = newPositionsKey() } = theirs
+  return { ...ours, ...check, ...owed, mailbox, positions_key, address: ours.address ?? theirs.address }
 }
 
 /** False when the compare-and-set was lost. */

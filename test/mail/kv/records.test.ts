@@ -8,6 +8,7 @@ import { RevisionConflict } from '../../../services/mail/kv/account-record.ts'
 import { Accounts } from '../../../services/mail/kv/accounts.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { type CheckpointRecord, Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { newPositionsKey } from '../../../services/mail/kv/sealed-lanes.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { until } from '../../support/until.ts'
 import { connected, kvBox, log } from './support.ts'
@@ -142,6 +143,27 @@ test('of a checkpoint that is too large only lanes are left out that come again 
   assert.deepEqual(lanes['google.primary'], gmail)
   const names = lanes['microsoft.primary']?.map(({ lane }) => lane) ?? []
   assert.deepEqual([names.includes('folders'), names.includes('drain'), names.length < 302], [true, true, true])
+})
+
+test('positions stand in the bucket sealed with the key of their account; without it they are left out', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_STATE)
+  const keys = new Map([['google.primary', newPositionsKey()]])
+  const checkpoints = new Checkpoints(() => bucket, { keyOf: (_user, account) => keys.get(account) ?? null })
+  const record = checkpoint([{ ...newLane('folders'), cursor: 'plain-canary' }])
+  const google = [{ ...newLane('history'), cursor: 'sealed-canary' }]
+  const both = { ...record, lanes: { ...record.lanes, 'google.primary': google } }
+  await checkpoints.write('ada', both, null)
+  const raw = (await bucket.read('ada'))?.value ?? ''
+  assert.deepEqual([raw.includes('sealed-canary'), raw.includes('plain-canary')], [false, true])
+  assert.deepEqual((await checkpoints.read('ada'))?.record, both)
+  // As a thief with rights to write would: neither another user nor another account can be given them.
+  await bucket.write('eve', raw, null)
+  assert.deepEqual((await checkpoints.read('eve'))?.record.lanes, record.lanes)
+  for (const key of [newPositionsKey(), 'AA']) {
+    keys.set('google.primary', key)
+    assert.deepEqual((await checkpoints.read('ada'))?.record.lanes, record.lanes)
+  }
 })
 
 test('a checkpoint that cannot be read counts as none and can be replaced', async () => {
