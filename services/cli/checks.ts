@@ -64,7 +64,10 @@ export function checkPermissions(nc: NatsConnection): Finding {
 
 /** The settings that matter, as they must be read back. */
 function expectedStreams(env: Env): { name: string; expected: Partial<StreamConfig> }[] {
-  const bucket = { storage: 'file', max_msgs_per_subject: 1, max_age: 0 } as const
+  const bucket = (name: string, history: number) => ({
+    name: bucketStream(name),
+    expected: { storage: 'file', max_msgs_per_subject: history, max_age: 0 } as const,
+  })
   return [
     {
       name: EVENT_STREAM,
@@ -74,13 +77,13 @@ function expectedStreams(env: Env): { name: string; expected: Partial<StreamConf
         retention: 'limits',
         discard: 'new',
         allow_direct: true,
-        deny_delete: true,
+        deny_delete: false,
         max_age: env.MAIL_EVENT_RETENTION_DAYS * DAY_NS,
         max_bytes: env.MAIL_STREAM_MAX_BYTES,
         duplicate_window: env.MAIL_DEDUPE_WINDOW_MS * 1_000_000,
       },
     },
-    ...[BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE].map((name) => ({ name: bucketStream(name), expected: bucket })),
+    ...[bucket(BUCKET_ACCOUNTS, 16), bucket(BUCKET_LEASES, 1), bucket(BUCKET_STATE, 1)],
   ]
 }
 

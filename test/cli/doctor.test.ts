@@ -20,7 +20,7 @@ const STREAM = {
   storage: StorageType.File,
   discard: DiscardPolicy.New,
   allow_direct: true,
-  deny_delete: true,
+  deny_delete: false,
   max_age: 30 * 86_400_000_000_000,
   max_bytes: 8 * 1024 ** 3,
   duplicate_window: 600_000 * 1_000_000,
@@ -31,7 +31,8 @@ test('with everything in place each check passes, and no secret is shown', async
   await using auth = await startBetterAuth()
   const nc = await box.connect('ops')
   await (await jetstreamManager(nc)).streams.add(STREAM)
-  for (const bucket of [BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE]) await new Kvm(nc).create(bucket)
+  for (const bucket of [BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE])
+    await new Kvm(nc).create(bucket, { history: bucket === BUCKET_ACCOUNTS ? 16 : 1 })
   const ran = await mailctl(['doctor'], box.env('ops', { ...CLIENTS, BETTER_AUTH_JWKS_URL: auth.jwksUrl }))
   assert.equal(ran.code, 0, ran.out + ran.err)
   for (const line of ran.out.trimEnd().split('\n')) assert.match(line, /^✔ /)

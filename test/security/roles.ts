@@ -35,6 +35,10 @@ export const ROLES = {
         ['INFO', 'CREATE', 'UPDATE', 'MSG.GET'].map((verb) => `$JS.API.STREAM.${verb}.${stream}`),
       ),
       '$JS.API.STREAM.PURGE.OBJ_mail_snapshots',
+      // To erase a user.
+      ...[EVENTS, 'KV_mail_accounts', 'KV_mail_state', 'OBJ_mail_snapshots'].map(
+        (stream) => `$JS.API.STREAM.MSG.DELETE.${stream}`,
+      ),
       ...[EVENTS, ...KV].flatMap(readers),
       `$JS.API.CONSUMER.MSG.NEXT.${EVENTS}.*`,
       ...KV.map((stream) => `$JS.FC.${stream}.>`),
@@ -56,7 +60,7 @@ export const ROLES = {
   service: {
     publish: [
       ...OPERATIONS.map((operation) => `mail.${operation}`),
-      ...[...OPERATIONS, ...INSPECTIONS].map((operation) => `mail.as.*.${operation}`),
+      ...[...OPERATIONS, ...INSPECTIONS, 'erase'].map((operation) => `mail.as.*.${operation}`),
       'mail.fleet',
       'mail.rekey',
       '$SRV.>',

@@ -46,7 +46,7 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
     if (client !== undefined)
       await revokeGrant(client, (await openCredential(seal, account, credential)).refreshToken, abort)
   }
-  const erasure = { ...work, revoke, holdings: new Holdings({ ...broker, log: work.log }) }
+  const erasure = { ...work, revoke, holdings: new Holdings(broker) }
   return {
     ...work,
     intervalMs: config.syncIntervalMs,

@@ -3,7 +3,6 @@
  * to an end that was looked up before: what comes later is of a user who has connected again. It decides nothing.
  */
 import type { JetStreamManager } from '@nats-io/jetstream'
-import type { Log } from '#shared/log.ts'
 import { accountKeysOf, EVENT_STREAM, eventSubjectsOf, SNAPSHOT_STREAM, stateKeysOf } from '#shared/subjects.ts'
 import type { Bucket } from '../kv/bucket.ts'
 import { eraseMessages } from '../kv/erase-messages.ts'
@@ -16,7 +15,6 @@ export type HoldingsParts = {
   jsm: JetStreamManager
   snapshots: Pick<Snapshots, 'eraseAllOf'>
   buckets: { get(name: 'state' | 'accounts'): Pick<Bucket, 'eraseKeys' | 'lookUpEnd' | 'createdMs'> }
-  log: Log
 }
 
 export class Holdings {
@@ -38,16 +36,7 @@ export class Holdings {
   }
 
   async eraseEvents(userId: string, { events }: Ends, signal: AbortSignal): Promise<void> {
-    const { jsm, log } = this.#parts
-    const { config } = await jsm.streams.info(EVENT_STREAM)
-    if (!config.deny_delete) {
-      await eraseMessages(jsm, EVENT_STREAM, eventSubjectsOf(userId), events, signal)
-      return
-    }
-    log.warn(
-      'the stream was made by an earlier version: what is purged stays in its files until the server writes them anew',
-    )
-    await jsm.streams.purge(EVENT_STREAM, { filter: eventSubjectsOf(userId), seq: events + 1 })
+    await eraseMessages(this.#parts.jsm, EVENT_STREAM, eventSubjectsOf(userId), events, signal)
   }
 
   async eraseSnapshots(userId: string, { snapshots }: Ends, signal: AbortSignal): Promise<void> {

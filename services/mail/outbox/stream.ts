@@ -43,6 +43,8 @@ const RELIED_ON = {
   max_msg_size: -1,
   no_ack: false,
   sealed: false,
+  // Erasing a user takes their events out one by one.
+  deny_delete: false,
   allow_direct: true,
   allow_rollup_hdrs: false,
 }
@@ -109,16 +111,7 @@ async function create(
   level: number,
 ): Promise<StreamInfo> {
   const atomic = level >= ATOMIC_LEVEL ? { allow_atomic: true } : {}
-  // Erasing a user takes their events out one by one. A stream that denies it, of an earlier version, stays as it is.
-  const deletes = { deny_delete: false }
-  const config = {
-    name: EVENT_STREAM,
-    ...RELIED_ON,
-    ...deletes,
-    subjects: [EVENT_STREAM_SUBJECT],
-    ...limits,
-    ...atomic,
-  }
+  const config = { name: EVENT_STREAM, ...RELIED_ON, subjects: [EVENT_STREAM_SUBJECT], ...limits, ...atomic }
   try {
     return await createStream(jsm, config)
   } catch (error) {

@@ -36,16 +36,6 @@ test('the stream is made once, its limits follow the configuration, its creation
   )
 })
 
-test('a stream of an earlier version, which denies deletion, is taken as it is', async () => {
-  await using box = await OutboxBox.open()
-  const { jsm } = await box.connect('ops')
-  const { config } = await jsm.streams.info(EVENT_STREAM)
-  await deleteStream(jsm, EVENT_STREAM)
-  await jsm.streams.add({ ...config, deny_delete: true })
-  await ensureEventStream(box.link.jsm, STREAM)
-  assert.equal((await jsm.streams.info(EVENT_STREAM)).config.deny_delete, true)
-})
-
 test('two instances that start at the same time agree on one stream', async () => {
   await using box = await OutboxBox.open()
   const ops = await box.connect('ops')
@@ -65,6 +55,7 @@ test('a stream that could lose or change events is refused, naming field, found 
     [{ subjects: ['user.>'] }, /subjects is \["user.>"\], \["user.\*.email.>"\] is needed/],
     [{ max_msgs: 10 }, /max_msgs is 10, -1 is needed/],
     [{ max_msgs_per_subject: 10 }, /max_msgs_per_subject is 10, -1 is needed/],
+    [{ deny_delete: true }, /deny_delete is true, false is needed/],
     [{ no_ack: true }, /no_ack is true, false is needed/],
   ]
   const { config } = await jsm.streams.info(EVENT_STREAM)
