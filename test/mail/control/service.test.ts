@@ -63,6 +63,7 @@ test('ping, info and stats are what the tools of NATS expect, and the figures ar
     'as-audit',
     'as-connect',
     'as-disconnect',
+    'as-erase',
     'as-quarantine',
     'as-status',
     'as-why',
