@@ -1,6 +1,6 @@
 /** What can happen to a machine or to NATS. Each blow ends with everything running again; what must not happen it throws. */
 import { execFileSync } from 'node:child_process'
-import { copyFile, open, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, open, rm, stat, statfs, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
 import type { NatsServer } from '../support/nats-server.ts'
@@ -12,6 +12,7 @@ export type Dice = (low: number, high: number) => number
 type Blow = (machine: Machine, dice: Dice, silenceMs: number) => Promise<void>
 
 const HOUR_MS = 3_600_000
+const FILLER_BYTES = 64 * 1_024 * 1_024
 /** Exit code of a start that only an operator can help. */
 const EXIT_CONFIG = 78
 
@@ -73,7 +74,10 @@ async function clock(machine: Machine, dice: Dice): Promise<void> {
 async function full(machine: Machine, dice: Dice): Promise<void> {
   const filler = join(machine.disk, 'filler')
   const { bavail, bsize } = await statfs(machine.disk)
-  await writeFile(filler, Buffer.alloc(bavail * bsize)).catch(() => undefined)
+  const piece = Buffer.alloc(FILLER_BYTES)
+  // As long as it takes anything; the last piece is cut where the disk ends.
+  for (let left = bavail * bsize; left > 0; left -= piece.length)
+    await appendFile(filler, piece.subarray(0, left)).catch(() => undefined)
   await pass(dice(1_000, 3_000))
   await rm(filler, { force: true })
   await pass(dice(200, 800))

@@ -33,6 +33,8 @@ export type Scale = {
   /** At most so long a machine works between two blows; without, the blows that only wait leave time to work. */
   lifeMs: number
   users: number
+  /** Of each machine's disk: room for all users, and for what was damaged and set aside. */
+  diskMib: number
   /** Of each mailbox at the start. */
   mails: number
   blows: Record<BlowName, number>
@@ -40,8 +42,17 @@ export type Scale = {
   rollBacks: number
 }
 export const SCALES: Record<'short' | 'full', Scale> = {
-  short: { machines: 3, lifeMs: 0, users: 50, mails: 80, blows: SHORT, brokers: 10, rollBacks: 2 },
-  full: { machines: 5, lifeMs: 8_000, users: 200, mails: 450, blows: FULL, brokers: 100, rollBacks: 15 },
+  short: { machines: 3, lifeMs: 0, users: 50, diskMib: 256, mails: 80, blows: SHORT, brokers: 10, rollBacks: 2 },
+  full: {
+    machines: 5,
+    lifeMs: 8_000,
+    users: 200,
+    diskMib: 2_048,
+    mails: 450,
+    blows: FULL,
+    brokers: 100,
+    rollBacks: 15,
+  },
 }
 
 /** For each of `lanes` machines the blows that it gets, one after another. */

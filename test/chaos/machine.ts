@@ -10,8 +10,16 @@ import type { InstanceProcess } from '../support/instance.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import type { Sandbox } from '../support/sandbox.ts'
 
-const DISK_MIB = 256
 const CLOCK = new URL('stepped-clock.ts', import.meta.url).href
+
+export type MachineParts = {
+  box: Sandbox
+  natsPort: number
+  /** Where what the instance says is kept. */
+  logDir: string
+  /** Size of its disk. */
+  diskMib: number
+}
 
 export class Machine implements AsyncDisposable {
   readonly name: string
@@ -28,25 +36,31 @@ export class Machine implements AsyncDisposable {
   /** Ends of the process that nobody wanted. */
   readonly crashes: string[] = []
 
-  private constructor(name: string, box: Sandbox, link: TcpProxy, log: WriteStream, stack: AsyncDisposableStack) {
+  private constructor(
+    name: string,
+    parts: MachineParts,
+    link: TcpProxy,
+    log: WriteStream,
+    stack: AsyncDisposableStack,
+  ) {
+    const { box, diskMib } = parts
     this.name = name
     this.link = link
     this.disk = join(box.dir, `disk-${name}`)
-    const mounted = tinyDisk(this.disk, DISK_MIB)
+    const mounted = tinyDisk(this.disk, diskMib)
     this.hasDisk = mounted !== null
     if (mounted !== null) stack.use(mounted)
     this.#box = box
     this.#log = log
     this.#stack = stack
   }
-  /** @param logDir where what the instance says is kept */
-  static async make(name: string, box: Sandbox, natsPort: number, logDir: string): Promise<Machine> {
+  static async make(name: string, parts: MachineParts): Promise<Machine> {
     const stack = new AsyncDisposableStack()
     try {
-      const link = stack.use(await startProxy(natsPort))
-      const log = createWriteStream(join(logDir, `${name}.log`))
+      const link = stack.use(await startProxy(parts.natsPort))
+      const log = createWriteStream(join(parts.logDir, `${name}.log`))
       stack.defer(() => void log.end())
-      return new Machine(name, box, link, log, stack)
+      return new Machine(name, parts, link, log, stack)
     } catch (error) {
       await stack.disposeAsync()
       throw error

@@ -80,8 +80,9 @@ async function run(scale: Scale, seed: number): Promise<boolean> {
   const env = { MAIL_LEASE_SILENCE_MS: String(SILENCE_MS), MAIL_DEDUPE_WINDOW_MS: '1000' }
   const box = stack.use(await sandbox({ nats, simulator: { seed }, env }))
   const machines: Machine[] = []
+  const parts = { box, natsPort: nats.port, logDir: LOGS, diskMib: scale.diskMib }
   while (machines.length < scale.machines)
-    machines.push(stack.use(await Machine.make(`mail-${machines.length}`, box, nats.port, LOGS)))
+    machines.push(stack.use(await Machine.make(`mail-${machines.length}`, parts)))
   await Promise.all(machines.map((machine) => machine.start()))
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   const diceFor = (what: number): Dice => diceOf(seed * 100 + what)

@@ -27,7 +27,8 @@ const FAULTS: readonly Fault[] = [
 const STEP_MS = 40
 /** With a kill every two seconds it is long before somebody has the time. */
 const CONNECT_MS = 600_000
-const SERVED_MS = 300_000
+/** Of FULL most mail is read after the blows. */
+const SERVED_MS = 900_000
 const ASK_MS = 250
 
 type Mailbox = { user: string; simUser: string; provider: ProviderName; mine: string[] }
