@@ -11,7 +11,7 @@ import { Wake } from '../base/wake.ts'
 import { readAudit } from '../store/audits.ts'
 import { moveTimes } from '../store/clock-set.ts'
 import { DiskError } from '../store/disk-errors.ts'
-import { type QueueDepth, queueDepth } from '../store/fetch-queue.ts'
+import { queueDepth } from '../store/fetch-queue.ts'
 import { putLane, readLanes } from '../store/lanes.ts'
 import { countStored } from '../store/messages.ts'
 import { putSyncState, readSyncState } from '../store/sync-state.ts'
@@ -43,6 +43,8 @@ export class Worker implements LaneHost {
   readonly #clockStep: ClockStep
   #crash: unknown = null
   #bindFailures = 0
+  /** The disk has refused the last status. */
+  #isRefused = false
 
   constructor(account: AccountRef, epoch: Epoch, deps: WorkerDeps) {
     this.account = account
@@ -127,6 +129,8 @@ export class Worker implements LaneHost {
     this.deps.limiter.setSharers(this.deps.sharers())
     if (!this.state.bound && !this.#running.has('')) this.#start('', signal)
     const nowMs = this.nowMs()
+    const { queue } = this.state
+    const isDue = queue.nextAtMs !== null && queue.nextAtMs <= nowMs
     const next = plan({
       lanes: this.state.bound ? [...this.state.lanes.values()] : [],
       running: new Set(this.#running.keys()),
@@ -135,12 +139,7 @@ export class Worker implements LaneHost {
       intervalMs: this.deps.intervalMs,
       slot: this.deps.slot,
       maxParallel: PARALLEL_MAX,
-      queue: {
-        due: dueNow(this.state.queue, nowMs),
-        urgent: this.state.queue.urgent,
-        nextAtMs: this.state.queue.nextAtMs,
-        nextUrgentAtMs: this.state.queue.nextUrgentAtMs,
-      },
+      queue: { ...queue, due: queue.waiting + (isDue ? 1 : 0) },
       polled: (lane) => provider.polled(lane),
       takes: (lane) => provider.takes(lane),
     })
@@ -173,7 +172,9 @@ export class Worker implements LaneHost {
     const before = known ?? { ...newLane(lane), failures: lane === '' ? this.#bindFailures++ : 0 }
     const verdict = judge(error, before, nowMs, this.deps.sharers() > 1, this.deps.random())
     telemetry.syncFailed(this.account.provider, verdict.code)
-    log[verdict.code === 'INTERNAL' ? 'error' : 'warn'](
+    // The 1st, 2nd, 4th … time: a disk may be full for days, and the log lies on one, too.
+    const isTold = (before.failures & (before.failures + 1)) === 0
+    log[verdict.code === 'INTERNAL' ? 'error' : isTold ? 'warn' : 'debug'](
       { err: error, lane, verdict: verdict.do, code: verdict.code },
       'a page failed',
     )
@@ -264,9 +265,11 @@ export class Worker implements LaneHost {
   #commit(write: (tx: UserTx) => void): void {
     try {
       this.deps.store.commit(this.account.userId, this.epoch, write)
+      this.#isRefused = false
     } catch (error) {
       if (!(error instanceof DiskError)) throw error
-      this.deps.log.error({ err: error }, 'the disk refuses the status')
+      if (!this.#isRefused) this.deps.log.error({ err: error }, 'the disk refuses the status')
+      this.#isRefused = true
     }
   }
 
@@ -292,6 +295,3 @@ const pageOf =
   (lane: string) =>
   (host: LaneHost, signal: AbortSignal): Promise<void> =>
     runLane(host, lane, signal)
-
-const dueNow = ({ waiting, nextAtMs }: QueueDepth, nowMs: number): number =>
-  waiting + (nextAtMs !== null && nextAtMs <= nowMs ? 1 : 0)

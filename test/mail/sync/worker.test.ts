@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import SqliteDatabase from 'better-sqlite3'
+import { createLog } from '#shared/log.ts'
 import { type Page, type PageRequest, ProviderError } from '../../../services/mail/provider/provider.ts'
 import { sql } from '../../../services/mail/store/drizzle.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
@@ -245,6 +246,24 @@ test('a disk that refuses is tried again every two seconds, and the worker lives
   room(100_000)
   await box.clock.advance(10_000)
   assert.deepEqual([box.facts().stored, box.facts().events, worker.state.fault], [TOTAL, TOTAL, null])
+  await end()
+})
+
+test('a fault that stays for hours is told less and less often', async () => {
+  await using box = new WorkerBox()
+  box.provider.answer = smallMailbox
+  const told: string[] = []
+  const tell = (_facts: unknown, text: string): void => void told.push(text)
+  const log = Object.assign(createLog('test', 'silent'), { warn: tell, error: tell })
+  const { end } = box.start({ log })
+  box.store.commit(USER, EPOCH, (tx) => void tx.db.get(sql.raw('PRAGMA max_page_count = 1')))
+  const failed = (): number => told.filter((text) => text === 'a page failed').length
+  await box.clock.advance(60_000)
+  assert.ok(failed() > 0)
+  const before = failed()
+  // 1,800 tries of each lane.
+  await box.clock.advance(3_600_000)
+  assert.ok(failed() - before <= 20, `told ${failed()} times`)
   await end()
 })
 
