@@ -71,7 +71,9 @@ async function auditAll(cli: Cli, users: AsyncIterable<string>, parallel: number
     void queue.add(async () => {
       sum.users++
       try {
-        sum.unclean += show(await auditUser(cli, user, timeoutS), cli.out)
+        const reply = await auditUser(cli, user, timeoutS)
+        // Not in one line with the await: the sum would be read before it, and what others found meanwhile lost.
+        sum.unclean += show(reply, cli.out)
       } catch (error) {
         if (cli.signal.aborted) return
         sum.failed++

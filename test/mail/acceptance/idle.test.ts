@@ -7,16 +7,20 @@ import SqliteDatabase from 'better-sqlite3'
 import type { NatsConnection } from '#shared/nats.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE, stateKey } from '#shared/subjects.ts'
 import { encodeUser } from '#shared/user-token.ts'
+import { openLanes } from '../../../services/mail/kv/sealed-lanes.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
-import { eventsStored, lastSeqOfBucket, leaseRevision, requests, SEED } from './support.ts'
+import { eventsStored, lastSeqOfBucket, leaseRevision, recordOf, requests, SEED } from './support.ts'
 
 const POLLS = 6
 const USERS = ['ada', 'grace'] as const
 
-async function checkpointIsDone(ops: NatsConnection, user: string): Promise<boolean> {
+async function checkpointIsDone(ops: NatsConnection, user: (typeof USERS)[number]): Promise<boolean> {
+  const provider = user === 'ada' ? 'google' : 'microsoft'
+  const { positions_key: key = '' } = await recordOf(ops, user, provider)
   const entry = await (await new Kvm(ops).open(BUCKET_STATE)).get(stateKey(user))
-  const lanes = Object.values(entry?.json<{ lanes: Record<string, { done: boolean }[]> }>().lanes ?? {}).flat()
+  const sealed = entry?.json<{ lanes: Record<string, string> }>().lanes[`${provider}.primary`] ?? ''
+  const lanes: { done: boolean }[] = JSON.parse(openLanes(key, `${user} ${provider}.primary`, sealed) ?? '[]')
   return lanes.length > 0 && lanes.every(({ done }) => done)
 }
 
