@@ -16,6 +16,8 @@ export const EVENT_SUBJECT_ALL = 'user.*.email.received'
 export const EVENT_TYPE = 'email.received'
 
 export const BUCKET_ACCOUNTS = 'mail_accounts'
+/** Values of a key that the bucket keeps: those before the present one until they are erased. */
+export const ACCOUNTS_HISTORY = 16
 export const BUCKET_LEASES = 'mail_leases'
 export const BUCKET_STATE = 'mail_state'
 export const BUCKET_SNAPSHOTS = 'mail_snapshots'

@@ -10,6 +10,7 @@ import {
 } from '#shared/nats.ts'
 import { pingInstances } from '#shared/service-view.ts'
 import {
+  ACCOUNTS_HISTORY,
   BUCKET_ACCOUNTS,
   BUCKET_LEASES,
   BUCKET_STATE,
@@ -83,7 +84,7 @@ function expectedStreams(env: Env): { name: string; expected: Partial<StreamConf
         duplicate_window: env.MAIL_DEDUPE_WINDOW_MS * 1_000_000,
       },
     },
-    ...[bucket(BUCKET_ACCOUNTS, 16), bucket(BUCKET_LEASES, 1), bucket(BUCKET_STATE, 1)],
+    ...[bucket(BUCKET_ACCOUNTS, ACCOUNTS_HISTORY), bucket(BUCKET_LEASES, 1), bucket(BUCKET_STATE, 1)],
   ]
 }
 

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DiscardPolicy, jetstreamManager, StorageType, type StreamConfig } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
-import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE, EVENT_STREAM, EVENT_STREAM_SUBJECT } from '#shared/subjects.ts'
+import {
+  ACCOUNTS_HISTORY,
+  BUCKET_ACCOUNTS,
+  BUCKET_LEASES,
+  BUCKET_STATE,
+  EVENT_STREAM,
+  EVENT_STREAM_SUBJECT,
+} from '#shared/subjects.ts'
 import { startBetterAuth } from '../support/better-auth.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import { cliBox } from './cli-box.ts'
@@ -32,7 +39,7 @@ test('with everything in place each check passes, and no secret is shown', async
   const nc = await box.connect('ops')
   await (await jetstreamManager(nc)).streams.add(STREAM)
   for (const bucket of [BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE])
-    await new Kvm(nc).create(bucket, { history: bucket === BUCKET_ACCOUNTS ? 16 : 1 })
+    await new Kvm(nc).create(bucket, { history: bucket === BUCKET_ACCOUNTS ? ACCOUNTS_HISTORY : 1 })
   const ran = await mailctl(['doctor'], box.env('ops', { ...CLIENTS, BETTER_AUTH_JWKS_URL: auth.jwksUrl }))
   assert.equal(ran.code, 0, ran.out + ran.err)
   for (const line of ran.out.trimEnd().split('\n')) assert.match(line, /^✔ /)

@@ -16,13 +16,7 @@ test('a port that was given out is given to nobody else, though nothing listens 
   await once(program.close(), 'close')
 })
 
-test('the system gives out other ports by itself', async () => {
-  const listener = createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const address = listener.address()
-  assert.ok(typeof address === 'object' && address !== null)
-  assert.ok(address.port > 32_767, `port ${address.port}`)
-  await once(listener.close(), 'close')
+test('they lie below those that systems give out by themselves', async () => {
   for (const port of await freePorts(20)) assert.ok(port >= 20_000 && port < 32_768, `port ${port}`)
 })
 

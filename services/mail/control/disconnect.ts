@@ -5,7 +5,7 @@ import type { TrailRecord } from '#shared/trail.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
-import { owing, RevisionConflict } from '../kv/account-record.ts'
+import { owing, RevisionConflict, withoutGrant } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import { refuseUnaccounted } from './connect.ts'
 
@@ -36,15 +36,7 @@ export async function disconnect(
       isOwed = current !== null && current.desired === 'connected'
       if (current === null || !isOwed) return null
       refuseUnaccounted(current)
-      return {
-        ...current,
-        desired: 'disconnected',
-        credential: null,
-        revoke: current.credential ?? current.revoke,
-        reauth: null,
-        ...owing(current, record),
-        updated_at: toSeconds(clock.wallMs()),
-      }
+      return { ...withoutGrant(current, toSeconds(clock.wallMs())), ...owing(current, record) }
     })
   } catch (error) {
     if (error instanceof RevisionConflict) throw new AppError('CONFLICT', {}, { cause: error })

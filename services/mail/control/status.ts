@@ -31,7 +31,7 @@ export async function status(userId: string, deps: StatusDeps): Promise<StatusRe
   const connected = deps.accounts.ofUser(userId).filter(isConnected)
   const known = connected.length === 0 ? [] : await statuses(userId, deps)
   const accounts = connected.map((entry) =>
-    withReauth(entry, known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry)),
+    withRecord(entry, known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry)),
   )
   return {
     user_id: userId,
@@ -80,7 +80,7 @@ const isOf = (status: AccountStatus, account: AccountRef): boolean =>
   status.provider === account.provider && status.inbox_id === account.inboxId
 
 /** The record knows before any checkpoint does that the user must sign in again; and a checkpoint has no address. */
-const withReauth = ({ record }: AccountEntry, status: AccountStatus): AccountStatus => ({
+const withRecord = ({ record }: AccountEntry, status: AccountStatus): AccountStatus => ({
   ...status,
   address: status.address ?? record.address,
   ...(record.reauth === null ? {} : { state: 'needs_reauth' as const }),

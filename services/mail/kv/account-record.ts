@@ -54,6 +54,16 @@ export const withSealedAnew = (record: ConnectedRecord, credential: string): Con
   resealed: { from: credentialId(record), to: hashOf(credential) },
 })
 
+/** The record of an account that is disconnected from now on (epoch seconds); its grant is to be revoked. */
+export const withoutGrant = (current: AccountRecord, atS: number): AccountRecord => ({
+  ...current,
+  desired: 'disconnected',
+  credential: null,
+  revoke: current.credential ?? current.revoke,
+  reauth: null,
+  updated_at: atS,
+})
+
 /** What is owed once this is done too. */
 export const owing = (current: AccountRecord | null, record: TrailRecord): Required<Pick<AccountRecord, 'owed'>> => ({
   owed: [...(current?.owed ?? []), record],

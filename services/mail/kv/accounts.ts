@@ -162,7 +162,8 @@ export class Accounts {
   }
 
   #index(key: string, entry: Revised<AccountRecord | ErasureRecord> | null): void {
-    if (parseUserKey(key)?.of === 'erasure') this.#indexErasure(parseUserKey(key)?.userId ?? '', entry)
+    const about = parseUserKey(key)
+    if (about?.of === 'erasure') this.#indexErasure(about.userId, entry)
     else this.#indexAccount(key, entry === null || 'erase' in entry.record ? null : { ...entry, record: entry.record })
   }
 

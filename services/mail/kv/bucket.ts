@@ -13,10 +13,10 @@ import { type KV, Kvm } from '@nats-io/kv'
 import PQueue from 'p-queue'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import { BUCKET_ACCOUNTS, bucketStream, bucketSubject } from '#shared/subjects.ts'
+import { ACCOUNTS_HISTORY, BUCKET_ACCOUNTS, bucketStream, bucketSubject } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
 import { readBucket } from './bucket-reader.ts'
-import { eraseMessage, eraseMessages } from './erase-messages.ts'
+import { eraseMessages, eraseOverwritten } from './erase-messages.ts'
 import { GroupCommit, takesBatches } from './group-commit.ts'
 import { ensureReplicas, replicated } from './replication.ts'
 
@@ -27,7 +27,7 @@ const UNKNOWN_LAST_SEQUENCE = 10164
  * Where values name people, what is overwritten is erased by whoever overwrites it: it would stay in the server's files, and
  * nobody could reach it there. Until then it is kept, so that whoever erases the user finds what a crash has left.
  */
-const HISTORY: Readonly<Record<string, number>> = { [BUCKET_ACCOUNTS]: 16 }
+const HISTORY: Readonly<Record<string, number>> = { [BUCKET_ACCOUNTS]: ACCOUNTS_HISTORY }
 const ERASING_MAX = 10_000
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
@@ -155,7 +155,7 @@ export class Bucket {
       const write = { subject: bucketSubject(this.name, key), data, lastSeq: revision ?? 0 }
       const group = timeoutMs === undefined ? this.#group : null
       const written = this.#saw(await (group === null ? alone() : group.write(write, alone)))
-      if (revision !== null) this.#erase(revision)
+      if (revision !== null) this.#erase(key, revision)
       return written
     } catch (error) {
       if (isConflict(error)) throw new RevisionConflict(`${this.name}/${key}`, { cause: error })
@@ -163,10 +163,12 @@ export class Bucket {
     }
   }
 
-  /** Beside the work: what fails is left to whoever erases the user. */
-  #erase(revision: number): void {
+  /** Beside the work: what fails, or finds no room in the queue, is left to whoever erases the user. */
+  #erase(key: string, revision: number): void {
     if (this.#overwritten === null || this.#overwritten.size >= ERASING_MAX) return
-    void this.#overwritten.add(() => eraseMessage(this.#jsm, bucketStream(this.name), revision)).catch(() => undefined)
+    const overwritten = { subject: bucketSubject(this.name, key), seq: revision }
+    const erase = () => eraseOverwritten(this.#jsm, bucketStream(this.name), overwritten, () => this.connection)
+    void this.#overwritten.add(erase).catch(() => undefined)
   }
 
   /** What the leader has of the keys that match, wildcards allowed: the present value of each. */

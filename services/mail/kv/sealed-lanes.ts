@@ -2,6 +2,9 @@
  * Positions of an account as they stand in `mail_state`: sealed with a key that stands in the account's record only. The
  * bucket is written often, and what is overwritten stays in the files of the server, with names of folders and ids of mail
  * in it. With the record its key is erased, and nobody can read any of that.
+ *
+ * By node's own cipher, not by jose as tokens are: checkpoints that are written in one turn go to the server as one batch, and
+ * a cipher that answers later would take them apart. It takes a third of the time, too.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import type { LaneState } from '../base/model.ts'

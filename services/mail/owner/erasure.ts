@@ -9,7 +9,7 @@
 import type { Log } from '#shared/log.ts'
 import { type Epoch, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
-import { RevisionConflict } from '../kv/account-record.ts'
+import { RevisionConflict, withoutGrant } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Holdings } from '../outbox/holdings.ts'
 import type { UserStore } from '../store/user-store.ts'
@@ -92,14 +92,7 @@ async function settle({ account }: AccountEntry, deps: ErasureDeps, signal: Abor
   const now = await accounts.change(account, (current) =>
     current === null || (current.desired === 'disconnected' && current.credential === null)
       ? null
-      : {
-          ...current,
-          desired: 'disconnected',
-          credential: null,
-          revoke: current.credential ?? current.revoke,
-          reauth: null,
-          updated_at: toSeconds(clock.wallMs()),
-        },
+      : withoutGrant(current, toSeconds(clock.wallMs())),
   )
   if (now === null) return
   if (now.record.revoke !== null) await revokeGrantOf(account, now.record.revoke, deps, signal)
