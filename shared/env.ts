@@ -129,7 +129,13 @@ export const ENV = {
   BETTER_AUTH_AUDIENCE: text('Audience that user tokens must carry; default: origin of the JWKS URL', ['mail', 'http']),
   MAIL_DATA_DIR: text('Folder of the databases; one process per folder', ['mail'], 'data'),
   MAIL_INSTANCE_NAME: text('Stable name of this instance; default: host name and id of the data folder', ['mail']),
-  MAIL_SYNC_INTERVAL_MS: whole(30_000, 100, 86_400_000, 'Time between two polls of a mailbox'),
+  MAIL_SYNC_INTERVAL_MS: whole(30_000, 100, 86_400_000, 'Time between two polls of a mailbox in which mail comes'),
+  MAIL_SYNC_INTERVAL_MAX_MS: whole(
+    undefined,
+    100,
+    86_400_000,
+    'Longest time between two polls of a mailbox that is quiet; default 8 times MAIL_SYNC_INTERVAL_MS',
+  ),
   MAIL_LEASE_SILENCE_MS: whole(
     6_000,
     1_000,
@@ -238,6 +244,7 @@ type OptionalName =
   | 'BETTER_AUTH_ISSUER'
   | 'BETTER_AUTH_AUDIENCE'
   | 'MAIL_INSTANCE_NAME'
+  | 'MAIL_SYNC_INTERVAL_MAX_MS'
   | 'MAIL_METRICS_PORT'
   | 'MAIL_COMMIT'
   | 'MAIL_TOKEN_KEYS'

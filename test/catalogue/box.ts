@@ -22,6 +22,7 @@ import { loadKeys } from '../../services/mail/token/keys.ts'
 import { createSeal } from '../../services/mail/token/seal.ts'
 import { TokenProvider } from '../../services/mail/token/tokens.ts'
 import { storeBox } from '../mail/store/support.ts'
+import { steady } from '../mail/sync/plain-worker.ts'
 import { type Simulator, type SimulatorOptions, startSimulator } from '../simulator/simulator.ts'
 import type { Fault, MailboxSpec, Mutation, Overrides, ProviderName, Rule } from '../simulator/types.ts'
 import { OneRecord } from './one-record.ts'
@@ -117,9 +118,8 @@ export class Box implements AsyncDisposable {
     const auth = stack.use(new AuthStore(join(store.dataDir, 'auth.db')))
     const records = new OneRecord({ userId: USER, provider, inboxId: 'primary' }, seal, net.clock)
     await records.connect(sim.addMailbox({ user: USER, provider, n, mix, ...(folders && { folders }) }))
-    const { clock } = net
     const bucketCreatedMs = (): number => 1
-    const { clients } = providers
+    const [{ clock }, { clients }] = [net, providers]
     const tokens = stack.use(new TokenProvider({ auth, records, seal, clock, log, bucketCreatedMs, clients }))
     const parts = { net, sim, store: store.store, providers, tokens, records }
     const box = new Box(provider, parts, stack.move(), intervalMs)
@@ -142,7 +142,7 @@ export class Box implements AsyncDisposable {
       clock: net.clock,
       log,
       telemetry: createTelemetry(log, () => ({ accounts: {}, outboxPending: 0, users: 0 })),
-      intervalMs: this.#intervalMs,
+      pace: steady(this.#intervalMs),
       slot: SLOT,
       owns: () => true,
       sharers: () => 1,
@@ -236,7 +236,7 @@ export class Box implements AsyncDisposable {
       outbox: { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null },
       polled,
       nowMs: this.net.clock.wallMs(),
-      intervalMs: this.#intervalMs,
+      pace: steady(this.#intervalMs),
       slot: SLOT,
       instance: 'a',
     })

@@ -95,6 +95,7 @@ function startInstance(ground: Ground, name: string): Promise<Running<true>> {
     MAIL_DATA_DIR: diskOf(ground, name),
     MAIL_INSTANCE_NAME: name,
     MAIL_SYNC_INTERVAL_MS: String(SYNC_INTERVAL_MS),
+    MAIL_SYNC_INTERVAL_MAX_MS: String(SYNC_INTERVAL_MS),
     // The quota of the simulator, a hundred times what Google grants: hours become seconds.
     MAIL_GMAIL_UNITS_PER_MIN: '600000',
     MAIL_GMAIL_PROJECT_UNITS_PER_MIN: '6000000',

@@ -13,7 +13,7 @@ import { Relay } from '../../services/mail/outbox/relay.ts'
 import { leaseTimes } from '../../services/mail/owner/lease-times.ts'
 import { Supervisor, type SupervisorDeps } from '../../services/mail/owner/supervisor.ts'
 import { Worker } from '../../services/mail/sync/worker.ts'
-import { plainWorker } from '../mail/sync/plain-worker.ts'
+import { plainWorker, steady } from '../mail/sync/plain-worker.ts'
 import type { Broker } from './broker.ts'
 import type { Chance } from './chance.ts'
 import { type DiskWatcher, SimStore } from './disk.ts'
@@ -144,7 +144,7 @@ export class SimProcess {
       log,
       telemetry,
       instance: this.name,
-      intervalMs: INTERVAL_MS,
+      pace: steady(INTERVAL_MS),
       silenceMs,
       retentionMs: RETENTION_MS,
       refillLanes: () => ['refill'],
@@ -162,7 +162,7 @@ export class SimProcess {
           clock,
           log,
           telemetry,
-          intervalMs: INTERVAL_MS,
+          pace: steady(INTERVAL_MS),
           bound: { mailbox: 'ada@x', address: 'ada@x' },
           random: () => chance.unit(),
           ...(mutant === 'cursor' && { cursorFirst: true as const }),

@@ -49,7 +49,7 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
   const erasure = { ...work, revoke, holdings: new Holdings(broker) }
   return {
     ...work,
-    intervalMs: config.syncIntervalMs,
+    pace: config.pace,
     silenceMs: config.silenceMs,
     snapshots: broker.snapshots,
     streamFacts: broker.streamFacts,

@@ -45,7 +45,7 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
           return { reply: await connect(userId, request, deps, background.signal, record), isOwed: true }
         }),
       status: (userId) =>
-        status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.syncIntervalMs }),
+        status(userId, { nc: broker.nc, accounts, ports, log, clock, intervalMs: config.pace.intervalMs }),
       disconnect: async (userId, request, caller) => {
         const { provider, inbox_id: inboxId } = request
         if (request.erase) return { message: STOPPED, erasure: await eraseAll(userId, caller, { provider, inboxId }) }

@@ -54,7 +54,7 @@ export function createWorker(
     clock,
     log: parts.log,
     telemetry: parts.telemetry,
-    intervalMs: config.syncIntervalMs,
+    pace: config.pace,
     slot: slotOf(account.userId),
     ...hooks,
     sharers: () => sharersOf(accounts, account),

@@ -5,6 +5,9 @@ import { type Env, readEnv } from '#shared/env.ts'
 import { natsLogin } from '#shared/nats-login.ts'
 import type { Secret } from '#shared/secret.ts'
 
+/** So much longer than usual may the time between two polls of a quiet mailbox become, unless that is configured. */
+const QUIET_FACTOR = 8
+
 export type OAuthClient = {
   clientId: string
   clientSecret: Secret | undefined
@@ -44,7 +47,10 @@ function configOf(env: Env) {
     authDbPath: env.AUTH_DB_PATH ?? join(env.MAIL_DATA_DIR, 'auth.db'),
     /** Stable name of the instance; without one: host name and id of the data folder. */
     instanceName: (directoryId: string): string => env.MAIL_INSTANCE_NAME ?? `${hostname()}-${directoryId.slice(0, 8)}`,
-    syncIntervalMs: env.MAIL_SYNC_INTERVAL_MS,
+    pace: {
+      intervalMs: env.MAIL_SYNC_INTERVAL_MS,
+      intervalMaxMs: env.MAIL_SYNC_INTERVAL_MAX_MS ?? QUIET_FACTOR * env.MAIL_SYNC_INTERVAL_MS,
+    },
     silenceMs: env.MAIL_LEASE_SILENCE_MS,
     stream: {
       retentionDays: env.MAIL_EVENT_RETENTION_DAYS,

@@ -1,17 +1,52 @@
 /**
- * When mailboxes are polled. Each user has a moment of its own in every interval, the same whoever owns the user: polls
- * are spread evenly, and a new owner goes on at the moment at which the old one would have. Pure.
+ * When mailboxes are polled. Each user has moments of its own, the same whoever owns the user: polls are spread evenly,
+ * and a new owner goes on at the moment at which the old one would have. The longer a mailbox has been quiet, the more of
+ * them are left out, by a rule that every owner can follow from the time of the last news alone. Pure.
  */
 import { hash } from 'node:crypto'
 
 const HEX_DIGITS = 8
+/** Mail waits at most for this part of the time for which there was none before it. */
+const QUIET_SHARE = 1 / 10
+
+/** The bounds that are configured; at most the least one = the interval never grows. */
+export type Pace = { intervalMs: number; intervalMaxMs: number }
+export type Schedule = {
+  pace: Pace
+  /** The user's part of each interval, see `slotOf`. */
+  slot: number
+  /** Since when the mailbox is quiet, epoch ms; 0 = for ever. */
+  newsMs: number
+}
 
 /** The user's part of the interval, 0 ≤ slot < 1. */
 export const slotOf = (userId: string): number =>
   Number.parseInt(hash('sha256', userId, 'hex').slice(0, HEX_DIGITS), 16) / 16 ** HEX_DIGITS
 
-/** The first moment of the slot after the given one, epoch ms; at most one interval later. */
-export function nextSlotMs(afterMs: number, intervalMs: number, slot: number): number {
-  const offsetMs = Math.floor(slot * intervalMs)
-  return (Math.floor((afterMs - offsetMs) / intervalMs) + 1) * intervalMs + offsetMs
+/** The interval in force after so much quiet: the least one, doubled as often as quiet and bound allow. */
+export function intervalAt(quietMs: number, { intervalMs, intervalMaxMs }: Pace): number {
+  const mostMs = Math.min(intervalMaxMs, quietMs * QUIET_SHARE)
+  let ms = intervalMs
+  while (2 * ms <= mostMs) ms *= 2
+  return ms
 }
+
+export const longestInterval = (pace: Pace): number => intervalAt(Number.POSITIVE_INFINITY, pace)
+
+/**
+ * The first moment after the given one at which the mailbox is polled, epoch ms. A moment is one of the user's, and counts
+ * if it is one of the interval that is in force then: so it does not matter from where one asks.
+ */
+export function nextPollMs(afterMs: number, { pace, slot, newsMs }: Schedule): number {
+  // Those of a longer interval are among those of the shorter ones.
+  const offsetMs = Math.floor(slot * longestInterval(pace))
+  for (let intervalMs = intervalAt(afterMs - newsMs, pace); ; ) {
+    const atMs = momentAfter(afterMs, intervalMs, offsetMs)
+    const inForceMs = intervalAt(atMs - newsMs, pace)
+    if (inForceMs === intervalMs) return atMs
+    intervalMs = inForceMs
+  }
+}
+
+const momentAfter = (afterMs: number, everyMs: number, offsetMs: number): number =>
+  (Math.floor((afterMs - offsetMs) / everyMs) + 1) * everyMs + offsetMs

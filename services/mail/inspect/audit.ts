@@ -63,12 +63,12 @@ function stateOf(worker: Worker | undefined): AccountAudit['state'] {
 /** Nobody polls a mailbox that cannot be asked. */
 function isLate(worker: Worker | undefined): boolean {
   if (worker === undefined || worker.state.ended !== null) return true
-  const { clock, intervalMs, provider } = worker.deps
+  const { clock, pace, provider } = worker.deps
   return isStale({
     state: worker.state,
     polled: (lane) => provider.polled(lane),
     nowMs: clock.wallMs(),
-    intervalMs,
+    pace,
   })
 }
 

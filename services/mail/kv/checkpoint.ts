@@ -69,6 +69,8 @@ export const CheckpointRecord = v.object({
   unsavedSince: v.optional(v.nullable(v.number()), null),
   /** Epoch seconds by `<provider>.<inbox>` before which mail that a walk finds is not published: see ADR 0014. */
   gaps: v.optional(v.record(v.string(), v.number()), {}),
+  /** Epoch ms by `<provider>.<inbox>` since when the mailbox is quiet; what is absent is so for ever. */
+  newsMs: v.optional(v.record(v.string(), v.number())),
   /** Epoch seconds when the user had their first owner; null = not known. */
   bornS: v.optional(v.nullable(v.number()), null),
   /** Creation time of the stream that the user's first checkpoint speaks of, epoch ms; null = not known. */

@@ -34,8 +34,8 @@ export const LeaseRecord = v.object({
   name: v.optional(v.string()),
   /** sid of the owner before, when it has handed the user over to this one. */
   from: v.optional(v.string()),
-  /** When it last polled all of the user's mailboxes, epoch ms; absent when that is not known. */
-  polled_ms: v.optional(v.number()),
+  /** When it would have polled the user next, epoch ms; absent when that is not known. */
+  due_ms: v.optional(v.number()),
   /** Nothing was left to do for the user but polls; revision of the newest account record for which that was so. */
   quiet_at: v.optional(v.number()),
 })

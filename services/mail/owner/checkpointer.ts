@@ -50,6 +50,8 @@ export type CheckpointerDeps = {
   owns(): boolean
   accounts(): AccountRef[]
   statuses(): AccountStatus[]
+  /** See `CheckpointRecord.newsMs`. */
+  newsMs(): Record<string, number>
   /** Lanes by account as the workers left them, if the database would say nothing else; null = ask it. */
   lanes(): Record<string, LaneState[]> | null
   /** Test-only control arm: write lanes before their mail is published. */
@@ -78,12 +80,9 @@ export class Checkpointer {
     this.#deps = deps
   }
 
-  /** How many mails the account was last said to have, by this owner or the one before; null = unknown. */
-  lastEstimate({ provider, inboxId }: AccountRef): number | null {
-    const status = this.#current.record.accounts.find(
-      (account) => account.provider === provider && account.inbox_id === inboxId,
-    )
-    return status?.progress.total_estimate ?? null
+  /** What was last said, by this owner or the one before. */
+  get last(): CheckpointRecord {
+    return this.#current.record
   }
 
   /** Something changed that the next owner should know. */
@@ -226,7 +225,8 @@ export class Checkpointer {
     const nowS = toSeconds(this.#deps.clock.wallMs())
     // What is overwritten stays in the files of the server: it must name nobody. The account's own record has the address.
     const accounts = this.#deps.statuses().map((status) => ({ ...status, address: null, live: false }))
-    return nextRecord(this.#current.record, known, { lanes, lanesEpoch: this.#epoch, accounts, ts: nowS })
+    const news = { lanes, lanesEpoch: this.#epoch, newsMs: this.#deps.newsMs(), accounts, ts: nowS }
+    return nextRecord(this.#current.record, known, news)
   }
 
   /** False when another write was there first; then it is made again. */

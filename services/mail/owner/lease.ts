@@ -32,12 +32,12 @@ export async function winLease(userId: string, { sid, name }: Holder, leases: Le
 
 /** What the next owner is told of the user. */
 export type Last = {
-  /** When the user was last polled, epoch ms; null = not known. */
-  polledMs: number | null
+  /** When the user is to be polled next, epoch ms; null = not known. */
+  dueMs: number | null
   /** Revision of the newest account record for which nothing was left to do but polls; null = there may be more to do. */
   quietAt: number | null
 }
-export const NOTHING_KNOWN: Last = { polledMs: null, quietAt: null }
+export const NOTHING_KNOWN: Last = { dueMs: null, quietAt: null }
 
 export type Return = Last & {
   /** null = nobody. */
@@ -48,9 +48,9 @@ export type Return = Last & {
 /** To the one given, or to nobody; whoever holds a later lease keeps it. */
 export async function returnLease(userId: string, epoch: Epoch, back: Return, leases: LeaseLog): Promise<void> {
   if (leases.era !== epoch.era) return
-  const { to, from, polledMs, quietAt } = back
+  const { to, from, dueMs, quietAt } = back
   const handed = to === null ? { owner: null } : { owner: to.sid, name: to.name, from }
-  const last = { ...(polledMs !== null && { polled_ms: polledMs }), ...(quietAt !== null && { quiet_at: quietAt }) }
+  const last = { ...(dueMs !== null && { due_ms: dueMs }), ...(quietAt !== null && { quiet_at: quietAt }) }
   try {
     await leases.writeLease(userId, { v: 1, kind: 'lease', ...handed, ...last }, epoch.rev)
   } catch (error) {

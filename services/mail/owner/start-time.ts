@@ -3,12 +3,13 @@
  * next poll: nobody notices, and those who notice are not kept waiting by the others when many users move at once.
  */
 import type { AccountState, AccountStatus } from '#shared/contract.ts'
-import { nextSlotMs, slotOf } from '../base/slot.ts'
+import { longestInterval, nextPollMs, type Pace, slotOf } from '../base/slot.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountRecord } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
-import type { Checkpoints } from '../kv/checkpoint.ts'
+import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
+import { lastNewsMs } from './checkpoint-record.ts'
 
 /** From the last poll to the end of a release at most, or to the last sign of life of an owner that dies. */
 const SLACK_MS = 4_000
@@ -17,16 +18,16 @@ export type StartTimeDeps = {
   checkpoints: Pick<Checkpoints, 'read'>
   accounts: Pick<Accounts, 'ofUser' | 'isToErase'>
   clock: Clock
-  intervalMs: number
+  pace: Pace
   silenceMs: number
 }
 
 /**
  * How the term before has ended. `cut off` = on this very disk, or in a way that nobody has seen.
- * `silenceMs`: what who died was given; `polledMs` and `quietAt`: what who released has said, see `Last`.
+ * `silenceMs`: what who died was given; `dueMs` and `quietAt`: what who released has said, see `Last`.
  */
 export type End =
-  | { how: 'released'; seenMonoMs: number; polledMs?: number | undefined; quietAt?: number | undefined }
+  | { how: 'released'; seenMonoMs: number; dueMs?: number | undefined; quietAt?: number | undefined }
   | { how: 'died'; seenMonoMs: number; silenceMs?: number | undefined }
   | { how: 'cut off' }
 
@@ -34,8 +35,8 @@ export type End =
 export function endBefore(userId: string, { sid, name }: { sid: string; name: string }, leases: LeaseLog): End {
   const lease = leases.leases.get(userId)
   if (lease === undefined) return { how: 'cut off' }
-  const { owner, polled_ms: polledMs, quiet_at: quietAt } = lease.record
-  if (owner === null || owner === sid) return { how: 'released', seenMonoMs: lease.seenMonoMs, polledMs, quietAt }
+  const { owner, due_ms: dueMs, quiet_at: quietAt } = lease.record
+  if (owner === null || owner === sid) return { how: 'released', seenMonoMs: lease.seenMonoMs, dueMs, quietAt }
   const session = leases.sessions.get(owner)
   // A process that ended on this disk in the middle of its work may have left events in it.
   if (session === undefined || lease.record.name === name) return { how: 'cut off' }
@@ -53,45 +54,51 @@ export type StartTime = { dueMs: number; restMs: number; known: AccountState[] }
  * must be what is known of them here.
  */
 export function toldStartTime(userId: string, end: End, deps: StartTimeDeps): StartTime | null {
-  if (end.how !== 'released' || end.polledMs === undefined || end.quietAt === undefined) return null
+  if (end.how !== 'released' || end.dueMs === undefined || end.quietAt === undefined) return null
   const entries = deps.accounts.ofUser(userId)
   if (deps.accounts.isToErase(userId)) return null
   const isKnown = entries.every(({ record, revision }) => revision <= Number(end.quietAt) && !isAsked(record))
   if (!isKnown || !entries.some(({ revision }) => revision === end.quietAt)) return null
   const connected = entries.filter(({ record }) => record.desired === 'connected')
-  return { ...nextPoll(userId, end, deps), known: connected.map(() => 'live') }
+  return { ...startAt(end.dueMs, deps), known: connected.map(() => 'live') }
 }
 
 /** After a look at what the owner before has written last. */
 export async function startTime(userId: string, end: End, deps: StartTimeDeps): Promise<StartTime> {
-  const last = (await deps.checkpoints.read(userId))?.record.accounts ?? []
+  const record = (await deps.checkpoints.read(userId))?.record
+  const last = record?.accounts ?? []
   const known = last.map(({ state }) => state)
   const rests = !deps.accounts.isToErase(userId) && deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
-  if (rests && end.how !== 'cut off') return { ...nextPoll(userId, end, deps), known }
+  if (rests && end.how !== 'cut off') return { ...startAt(nextDueMs(userId, end, record, deps), deps), known }
   return { dueMs: deps.clock.wallMs(), restMs: 0, known }
 }
 
-/** One that came due while nobody worked for the user is made up for at once. */
-function nextPoll(
-  userId: string,
-  end: Exclude<End, { how: 'cut off' }>,
-  deps: StartTimeDeps,
-): Omit<StartTime, 'known'> {
+/**
+ * A poll that came due while nobody worked for the user is made up for at once. What another clock has said is not waited for
+ * longer than any mailbox is.
+ */
+function startAt(saidMs: number, deps: StartTimeDeps): Omit<StartTime, 'known'> {
   const nowMs = deps.clock.wallMs()
-  const polledMs = Math.min(nowMs, lastPollMs(end, nowMs, deps))
-  const dueMs = nextSlotMs(polledMs, deps.intervalMs, slotOf(userId))
+  const dueMs = Math.min(saidMs, nowMs + longestInterval(deps.pace))
   return { dueMs, restMs: Math.max(0, dueMs - nowMs) }
 }
 
+type Seen = Exclude<End, { how: 'cut off' }>
+
+/** When the owner before would have polled the first of the user's mailboxes. */
+function nextDueMs(userId: string, end: Seen, record: CheckpointRecord | undefined, deps: StartTimeDeps): number {
+  if (end.how === 'released' && end.dueMs !== undefined) return end.dueMs
+  const [polledMs, slot] = [lastPollMs(end, deps), slotOf(userId)]
+  const due = deps.accounts
+    .ofUser(userId)
+    .map(({ account }) => nextPollMs(polledMs, { pace: deps.pace, slot, newsMs: lastNewsMs(record, account) }))
+  return Math.min(...due)
+}
+
 /** Since when at the latest nobody has polled the user, epoch ms. */
-function lastPollMs(
-  end: Exclude<End, { how: 'cut off' }>,
-  nowMs: number,
-  { clock, silenceMs }: Pick<StartTimeDeps, 'clock' | 'silenceMs'>,
-): number {
-  const seenMs = nowMs - (clock.monoMs() - end.seenMonoMs)
-  if (end.how === 'died') return seenMs - (end.silenceMs ?? silenceMs) - SLACK_MS
-  return end.polledMs ?? seenMs - SLACK_MS
+function lastPollMs(end: Seen, { clock, silenceMs }: Pick<StartTimeDeps, 'clock' | 'silenceMs'>): number {
+  const seenMs = clock.wallMs() - (clock.monoMs() - end.seenMonoMs)
+  return seenMs - (end.how === 'died' ? (end.silenceMs ?? silenceMs) : 0) - SLACK_MS
 }
 
 /** Nothing to do for the account but to poll it, as far as its last owner has said. */

@@ -1,7 +1,7 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
 import { type AccountRef, isRewalk, type LaneState, stateName } from '../base/model.ts'
-import { slotOf } from '../base/slot.ts'
+import { nextPollMs, type Pace, slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
 import { AccountState } from '../sync/account-state.ts'
@@ -11,27 +11,39 @@ export type StatusContext = Omit<StatusInput, 'provider' | 'inboxId' | 'state' |
   outbox: RelayStatus
 }
 
-/** When all of the user's mailboxes had been polled, epoch ms; null when one of them was not yet. */
-export function lastPollMs(
+type StateOf = (account: AccountRef) => AccountState | undefined
+
+/** When the first of the user's mailboxes is to be polled again, epoch ms; null when one of them was not polled yet. */
+export function nextDueMs(
   entries: readonly AccountEntry[],
-  stateOf: (account: AccountRef) => AccountState | undefined,
+  stateOf: StateOf,
   polled: (account: AccountRef, lane: string) => boolean,
+  pace: Pace,
 ): number | null {
-  const polls = entries.flatMap(({ account }) => {
+  const due = entries.flatMap(({ account }) => {
     const state = stateOf(account)
-    return state === undefined ? [] : [state.oldestPollMs((lane) => polled(account, lane))]
+    if (state === undefined) return []
+    const polledMs = state.oldestPollMs((lane) => polled(account, lane))
+    const schedule = { pace, slot: slotOf(account.userId), newsMs: state.newsMs }
+    return [polledMs === null ? null : nextPollMs(polledMs, schedule)]
   })
-  return polls.length === 0 || polls.includes(null) ? null : Math.min(...polls.map(Number))
+  return due.length === 0 || due.includes(null) ? null : Math.min(...due.map(Number))
 }
+
+/** For the checkpoint, see `CheckpointRecord.newsMs`. Accounts without a worker are left out. */
+export const newsOf = (entries: readonly AccountEntry[], stateOf: StateOf): Record<string, number> =>
+  Object.fromEntries(
+    entries.flatMap(({ account }) => {
+      const state = stateOf(account)
+      return state === undefined ? [] : [[stateName(account), state.newsMs]]
+    }),
+  )
 
 /**
  * The lanes of the accounts by name, if they are as the database has them and nothing waits to be fetched: what a disk has
  * refused stands in memory alone. Accounts without a worker are left out. Null when that is not certain.
  */
-export function lanesOf(
-  entries: readonly AccountEntry[],
-  stateOf: (account: AccountRef) => AccountState | undefined,
-): Record<string, LaneState[]> | null {
+export function lanesOf(entries: readonly AccountEntry[], stateOf: StateOf): Record<string, LaneState[]> | null {
   const found: Record<string, LaneState[]> = {}
   for (const { account } of entries) {
     const state = stateOf(account)

@@ -7,6 +7,7 @@
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import { type AccountRef, accountName, type Epoch } from '../base/model.ts'
+import type { Pace } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import { endsWithin } from '../base/time.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
@@ -16,13 +17,14 @@ import { StaleEpochError } from '../store/user-store.ts'
 import type { AccountState } from '../sync/account-state.ts'
 import type { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
+import { remember } from './checkpoint-record.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
 import { isOutdated, type Running } from './running.ts'
 import { type SettlementDeps, Settlements } from './settlements.ts'
 import { type Base, type TakeoverDeps, takeOver } from './takeover.ts'
-import { isQuietAccount, lanesOf, lastPollMs, type StatusContext, statusOf } from './tenure-status.ts'
+import { isQuietAccount, lanesOf, newsOf, nextDueMs, type StatusContext, statusOf } from './tenure-status.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -37,7 +39,7 @@ export type TenureDeps = Omit<TakeoverDeps, 'readBack'> &
     relay: Relay
     telemetry: Telemetry
     instance: string
-    intervalMs: number
+    pace: Pace
     polled(account: AccountRef, lane: string): boolean
     /** Builds the worker of a connected account. */
     worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
@@ -101,7 +103,8 @@ export class Tenure {
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.statuses() ?? [],
-      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), (account) => this.#stateOf(account)),
+      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
+      newsMs: () => newsOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     if (isNews) this.#checkpointer.changed(false)
@@ -150,17 +153,15 @@ export class Tenure {
 
   /** For whoever owns the user next. */
   get last(): Last {
-    const { accounts, polled, intervalMs } = this.#deps
+    const { accounts, polled, pace } = this.#deps
     const [entries, relay, { dueMs, isQuiet: isAtRest }] = [accounts.ofUser(this.userId), this.#relay, this.rest]
     const quietAt = entries.length === 0 ? null : Math.max(...entries.map(({ revision }) => revision))
-    const restedMs = dueMs === null ? null : dueMs - intervalMs
-    if (relay === null) return { polledMs: restedMs, quietAt: isAtRest ? quietAt : null }
-    const polledMs = lastPollMs(entries, (account) => this.#stateOf(account), polled)
+    if (relay === null) return { dueMs, quietAt: isAtRest ? quietAt : null }
     const isLeft = (entry: AccountEntry): boolean =>
       !isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay))
     // After a fault the database is closed, and may be damaged: it is not asked.
     const isQuiet = !this.#lost.signal.aborted && !entries.some(isLeft)
-    return { polledMs, quietAt: isQuiet ? quietAt : null }
+    return { dueMs: nextDueMs(entries, this.#stateOf, polled, pace), quietAt: isQuiet ? quietAt : null }
   }
 
   /** The worker of an account that is connected and need not sign in again. */
@@ -168,9 +169,8 @@ export class Tenure {
     return this.#workers.get(accountName(account))?.worker
   }
 
-  #stateOf(account: AccountRef): AccountState | undefined {
-    return this.workerOf(account)?.state ?? this.#lastStates.get(accountName(account))
-  }
+  #stateOf = (account: AccountRef): AccountState | undefined =>
+    this.workerOf(account)?.state ?? this.#lastStates.get(accountName(account))
 
   /** Status of every connected account of the user; null until the take-over is done: the last checkpoint says more. */
   statuses(): AccountStatus[] | null {
@@ -183,9 +183,9 @@ export class Tenure {
   }
 
   #contextOf({ account }: AccountEntry, relay: RelayRun): StatusContext {
-    const { clock, instance, intervalMs, polled } = this.#deps
+    const { clock, instance, pace, polled } = this.#deps
     const outbox = relay.status()
-    return { outbox, polled: (lane) => polled(account, lane), nowMs: clock.wallMs(), intervalMs, instance }
+    return { outbox, polled: (lane) => polled(account, lane), nowMs: clock.wallMs(), pace, instance }
   }
 
   /** Everything stops at once; what is still under way is refused by the stores. */
@@ -256,7 +256,7 @@ export class Tenure {
         this.#checkpointer?.changed(cursorOnly)
       },
     })
-    worker.state.estimate = this.#checkpointer?.lastEstimate(entry.account) ?? null
+    if (this.#checkpointer !== null) remember(worker.state, this.#checkpointer.last, entry.account)
     const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
       () => {
         // That it was stopped for the next owner is nothing to be written down.

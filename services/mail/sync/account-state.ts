@@ -26,6 +26,11 @@ export class AccountState {
   bound = false
   /** Wall clock in ms since when this worker could have polled. */
   sinceMs = 0
+  /**
+   * Wall clock in ms since when the mailbox is quiet: it was connected, mail was listed or stored, or a walk went on; 0 = for
+   * ever.
+   */
+  newsMs = 0
   address: string | null = null
   stored = 0
   /** As the provider estimates; null = unknown. */
@@ -104,6 +109,7 @@ export class AccountState {
       ]),
     )
     this.sinceMs = moved(this.sinceMs)
+    this.newsMs = moved(this.newsMs)
     this.throttledUntilMs = moved(this.throttledUntilMs)
     const due = (ms: number | null): number | null => (ms === null ? null : moved(ms))
     const { nextAtMs, nextUrgentAtMs } = this.queue

@@ -2,7 +2,8 @@
  * What a mailbox does next: a pure function of its lanes, its fetch queue and the time.
  *
  *   lane not done            → walk it, one page after another (backfill, or a poll that has more)
- *   polled lane done         → ask it again at the user's next moment, one in each interval, at once while it has more
+ *   polled lane done         → ask it again at the user's next moment, more seldom the longer the mailbox is quiet; at once
+ *                              while it has more
  *   lane that takes, ids due → fetch them; while ids are still being listed only for the urgent ones, first try or not,
  *                              because what is fetched and is no event would be listed, and fetched, in every pass
  *   lane with notBefore      → not before
@@ -12,21 +13,18 @@
  * Polls go before backfill, so that new mail does not wait for old mail.
  */
 import { isAudit, isRefill, isRewalk, type LaneState } from '../base/model.ts'
-import { nextSlotMs } from '../base/slot.ts'
+import { intervalAt, nextPollMs, type Schedule } from '../base/slot.ts'
 
 /** Up to this many polled lanes are all asked at each interval; beyond it all but the first take turns. */
 const POLLED_EACH_TIME = 100
 
-export type PlanInput = {
+export type PlanInput = Schedule & {
   lanes: readonly LaneState[]
   /** Lanes with a page in flight. */
   running: ReadonlySet<string>
   /** Done lanes whose last page said that there is more right now. */
   more: ReadonlySet<string>
   nowMs: number
-  intervalMs: number
-  /** The user's part of each interval, see `slotOf`. */
-  slot: number
   maxParallel: number
   /** Entries that are due, urgent ones never tried, and when the next failed one is due, of all and of the urgent ones. */
   queue: { due: number; urgent: number; nextAtMs: number | null; nextUrgentAtMs: number | null }
@@ -60,16 +58,13 @@ function dueOf(lane: LaneState, input: PlanInput, turns: number): Due | null {
   if (isRewalk(lane.lane)) return rewalking(lane, input)
   if (!lane.done) return { lane: lane.lane, atMs: lane.notBeforeMs, rank: 2 }
   if (!input.polled(lane.lane)) return null
-  const nextMs = input.more.has(lane.lane) ? input.nowMs : nextPollMs(lane.syncedMs, turns, input)
+  const nextMs = input.more.has(lane.lane) ? input.nowMs : nextTurnMs(lane.syncedMs, turns, input)
   return { lane: lane.lane, atMs: Math.max(lane.notBeforeMs, nextMs), rank: 0 }
 }
 
 /** When a lane is polled next that was last polled then; of many lanes each has its turn at every `turns`th interval. */
-export const nextPollMs = (
-  syncedMs: number,
-  turns: number,
-  { intervalMs, slot }: Pick<PlanInput, 'intervalMs' | 'slot'>,
-): number => nextSlotMs(syncedMs + (turns - 1) * intervalMs, intervalMs, slot)
+const nextTurnMs = (syncedMs: number, turns: number, schedule: Schedule): number =>
+  nextPollMs(syncedMs + (turns - 1) * intervalAt(syncedMs - schedule.newsMs, schedule.pace), schedule)
 
 /** What ends the wait is a page of another lane, and after a page everything is planned anew. */
 function rewalking(lane: LaneState, { lanes, queue }: PlanInput): Due | null {

@@ -94,6 +94,8 @@ export async function bindMailbox(worker: LaneHost, signal: AbortSignal): Promis
     throw new ProviderError('auth', { operation: 'identify', code: 'WRONG_MAILBOX' })
   }
   state.bound = true
+  // Whoever has just connected waits for what comes.
+  state.newsMs = worker.nowMs()
   state.address = identity.address
   state.estimate = identity.totalEstimate
 }
@@ -164,6 +166,7 @@ function settle(worker: LaneHost, { lane, page, taken, cost }: Came): void {
     })
   const step = { page, asked: before, epoch: worker.epoch, taken, lanes, isWalk }
   const committed = commit(worker, step, cost, nowMs)
+  if (committed.stored + committed.enqueued > 0 || isUnderWay(worker, before)) state.newsMs = nowMs
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
   if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
   if (committed.doubtful > 0) deps.telemetry.gapMails(account.provider, committed.doubtful)
@@ -171,6 +174,10 @@ function settle(worker: LaneHost, { lane, page, taken, cost }: Came): void {
   deps.committed(committed.stored === 0)
   if (page.throttled !== undefined) throw new ProviderError('throttled', page.throttled)
 }
+
+/** A walk through the mailbox that has not come to its end. Those that go over it once more are none. */
+const isUnderWay = ({ deps }: LaneHost, { lane, done }: LaneState): boolean =>
+  !done && !isRewalk(lane) && deps.provider.takes(lane) === 0
 
 /**
  * New mail was just listed, so the provider is there: a lane that fetches waits no longer for the one message that made

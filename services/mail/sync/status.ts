@@ -3,9 +3,9 @@
 import type { AccountStatus, AccountState as State } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode, ERRORS } from '#shared/errors.ts'
 import { isAudit, isRefill, isRewalk, type ProviderName, toSeconds } from '../base/model.ts'
+import { intervalAt, nextPollMs, type Pace } from '../base/slot.ts'
 import type { AccountState, Fault } from './account-state.ts'
 import { isComplete, isWalked } from './audit.ts'
-import { nextPollMs } from './plan.ts'
 
 export type OutboxStatus = {
   pending: number
@@ -21,7 +21,7 @@ export type StatusInput = {
   outbox: OutboxStatus
   polled(lane: string): boolean
   nowMs: number
-  intervalMs: number
+  pace: Pace
   /** The user's part of each interval. */
   slot: number
   instance: string
@@ -54,6 +54,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
   const fault = currentFault(input)
   const polls = [...state.lanes.values()].filter((lane) => input.polled(lane.lane)).map((lane) => lane.syncedMs)
   const lastMs = state.lastSyncedMs()
+  const schedule = { ...input, newsMs: state.newsMs }
   return {
     provider: input.provider,
     inbox_id: input.inboxId,
@@ -61,7 +62,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
     state: stateOf(input, fault),
     progress: progressOf(input),
     last_synced_at: lastMs === 0 ? null : toSeconds(lastMs),
-    next_sync_at: polls.length === 0 ? null : toSeconds(Math.max(nowMs, nextPollMs(Math.min(...polls), 1, input))),
+    next_sync_at: polls.length === 0 ? null : toSeconds(Math.max(nowMs, nextPollMs(Math.min(...polls), schedule))),
     outbox: {
       pending: outbox.pending,
       oldest_age_s: outbox.oldestTsMs === null ? null : Math.max(0, toSeconds(nowMs - outbox.oldestTsMs)),
@@ -90,14 +91,15 @@ export function isQuiet(input: StatusInput): boolean {
 }
 
 /** The account's own fault first, then what keeps its mail from the stream, then what is set aside, then silence. */
-function currentFault({ state, outbox, nowMs, polled, intervalMs }: StatusInput): Fault | null {
+function currentFault(input: StatusInput): Fault | null {
+  const { state, outbox, nowMs } = input
   const now = { atMs: nowMs, retryAtMs: null, count: 1 }
   if (state.fault !== null) return state.fault
   if (outbox.error !== null) return { code: outbox.error, ...now }
   if (outbox.oldestTsMs !== null && nowMs - outbox.oldestTsMs > OUTBOX_AGE_MAX_MS)
     return { code: 'NATS_UNAVAILABLE', ...now }
   if (state.queue.setAside > 0) return { code: 'MESSAGE_SET_ASIDE', ...now, count: state.queue.setAside }
-  return isStale({ state, polled, nowMs, intervalMs }) ? { code: 'PROVIDER_DOWN', ...now } : null
+  return isStale(input) ? { code: 'PROVIDER_DOWN', ...now } : null
 }
 
 /** Three polls in a row have not come: the positions are older than they should be. */
@@ -105,10 +107,10 @@ export function isStale({
   state,
   polled,
   nowMs,
-  intervalMs,
-}: Pick<StatusInput, 'state' | 'polled' | 'nowMs' | 'intervalMs'>): boolean {
+  pace,
+}: Pick<StatusInput, 'state' | 'polled' | 'nowMs' | 'pace'>): boolean {
   const oldest = state.oldestPollMs(polled)
-  const turnMs = intervalMs * turnsOf(state, polled)
+  const turnMs = intervalAt(nowMs - state.newsMs, pace) * turnsOf(state, polled)
   return oldest !== null && nowMs - Math.max(oldest, state.sinceMs) > POLLS_MISSED_MAX * turnMs
 }
 

@@ -3,6 +3,7 @@ import type { AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import type { Secret } from '#shared/secret.ts'
 import type { AccountRef, Epoch } from '../base/model.ts'
+import type { Pace } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import type { MailProvider } from '../provider/provider.ts'
@@ -20,7 +21,7 @@ export type WorkerDeps = {
   clock: Clock
   log: Log
   telemetry: Telemetry
-  intervalMs: number
+  pace: Pace
   /** The user's part of each interval, see `slotOf`. */
   slot: number
   /** Asked before every effect; politeness, not safety. */

@@ -102,6 +102,7 @@ export class Worker implements LaneHost {
     this.state.sinceMs = nowMs
     const aheadMs = Math.max(writtenMs, this.state.lastSyncedMs()) - nowMs
     if (aheadMs > STEP_MIN_MS) this.#clockSet(-aheadMs)
+    this.state.newsMs = Math.min(this.state.newsMs, nowMs)
     if (this.state.throttledUntilMs > nowMs) this.deps.limiter.throttled(this.state.throttledUntilMs - nowMs)
     this.state.bound = this.deps.bound.mailbox !== null
     this.state.address = this.deps.bound.address
@@ -136,7 +137,8 @@ export class Worker implements LaneHost {
       running: new Set(this.#running.keys()),
       more: this.state.more,
       nowMs,
-      intervalMs: this.deps.intervalMs,
+      pace: this.deps.pace,
+      newsMs: this.state.newsMs,
       slot: this.deps.slot,
       maxParallel: PARALLEL_MAX,
       queue: { ...queue, due: queue.waiting + (isDue ? 1 : 0) },

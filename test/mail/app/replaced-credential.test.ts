@@ -5,6 +5,7 @@ import { createWorker, type WorkerParts } from '../../../services/mail/app/worke
 import type { AccountRef } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import type { TokenProvider } from '../../../services/mail/token/tokens.ts'
+import { steady } from '../sync/plain-worker.ts'
 import { refusal } from '../token/token-server.ts'
 import { Broker, nowS, tokensOf, World } from '../token/world.ts'
 
@@ -20,7 +21,7 @@ async function depsOf(world: World, tokens: TokenProvider) {
   const found = await world.records.read(world.account)
   assert.ok(found !== null)
   const parts: Partial<Record<keyof WorkerParts, unknown>> = {
-    config: { syncIntervalMs: 1 },
+    config: { pace: steady(1) },
     controls: {},
     providers: { byName: {}, limiter: () => null },
     accounts: world.records,

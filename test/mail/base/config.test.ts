@@ -14,7 +14,7 @@ test('one required name is enough; everything else has the documented default', 
     audience: 'https://app.example.com',
   })
   assert.equal(config.authDbPath, join('data', 'auth.db'))
-  assert.deepEqual([config.syncIntervalMs, config.silenceMs, config.outbox.keepMs], [30_000, 6_000, 86_400_000])
+  assert.deepEqual([config.pace.intervalMs, config.silenceMs, config.outbox.keepMs], [30_000, 6_000, 86_400_000])
   assert.deepEqual(config.stream, {
     retentionDays: 30,
     dedupeWindowMs: 600_000,
@@ -31,9 +31,16 @@ test('auth.db follows the data folder unless it is named', () => {
   assert.equal(of({ MAIL_DATA_DIR: '/srv/mail', AUTH_DB_PATH: '/keys/auth.db' }), '/keys/auth.db')
 })
 
+test('a quiet mailbox waits eight times as long as another one, unless its longest wait is named', () => {
+  const of = (more: NodeJS.ProcessEnv) => readConfig({ BETTER_AUTH_JWKS_URL: JWKS, ...more }).pace
+  assert.deepEqual(of({}), { intervalMs: 30_000, intervalMaxMs: 240_000 })
+  assert.deepEqual(of({ MAIL_SYNC_INTERVAL_MS: '5000' }), { intervalMs: 5_000, intervalMaxMs: 40_000 })
+  assert.deepEqual(of({ MAIL_SYNC_INTERVAL_MAX_MS: '60000' }), { intervalMs: 30_000, intervalMaxMs: 60_000 })
+})
+
 test('an empty value counts as unset', () => {
   const config = readConfig({ BETTER_AUTH_JWKS_URL: JWKS, MAIL_SYNC_INTERVAL_MS: '', MAIL_INSTANCE_NAME: '' })
-  assert.equal(config.syncIntervalMs, 30_000)
+  assert.equal(config.pace.intervalMs, 30_000)
   assert.match(config.instanceName('0123456789abcdef'), /-01234567$/)
 })
 

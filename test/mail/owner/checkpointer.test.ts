@@ -8,6 +8,7 @@ import type { LaneState } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { remember } from '../../../services/mail/owner/checkpoint-record.ts'
 import { Checkpointer } from '../../../services/mail/owner/checkpointer.ts'
 import { takeOver } from '../../../services/mail/owner/takeover.ts'
 import { enqueue, finish, take } from '../../../services/mail/store/fetch-queue.ts'
@@ -15,6 +16,7 @@ import { putLane } from '../../../services/mail/store/lanes.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
 import { dueRows, markPublished } from '../../../services/mail/store/outbox-rows.ts'
 import { StaleEpochError } from '../../../services/mail/store/user-store.ts'
+import { AccountState } from '../../../services/mail/sync/account-state.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { startProxy } from '../../support/proxy.ts'
 import { until } from '../../support/until.ts'
@@ -30,6 +32,7 @@ async function checkpointBox(
   options: {
     early?: boolean
     statuses?: AccountStatus[]
+    newsMs?: Record<string, number>
     port?: (port: number) => Promise<number>
     lanes?: () => Record<string, LaneState[]>
   } = {},
@@ -50,6 +53,7 @@ async function checkpointBox(
     accounts: () => [ACCOUNT],
     statuses: () => options.statuses ?? [],
     lanes: () => options.lanes?.() ?? null,
+    newsMs: () => options.newsMs ?? {},
     ...(options.early === true ? { early: true } : {}),
   })
   const stop = new AbortController()
@@ -183,16 +187,26 @@ describe('checkpoints', { concurrency: 3 }, () => {
     assert.equal(box.checkpointer.halt(), false)
   })
 
-  test('how many mails an account has is told by the last checkpoint, also to the next owner', async () => {
+  test('how many mails an account has, and since when it is quiet, is told by the last checkpoint, also to the next owner', async () => {
     const { reply } = CONTRACT.status.example as { reply: StatusReply }
-    await using box = await checkpointBox({ statuses: reply.accounts })
-    assert.equal(box.checkpointer.lastEstimate(ACCOUNT), null)
+    await using box = await checkpointBox({ statuses: reply.accounts, newsMs: { 'google.primary': 700 } })
+    const told = (inboxId: string) => {
+      const state = new AccountState()
+      remember(state, box.checkpointer.last, { ...ACCOUNT, inboxId })
+      return [state.estimate, state.newsMs]
+    }
+    assert.deepEqual(told('primary'), [null, 0])
     box.lane('h1')
     await box.flush()
-    assert.equal(box.checkpointer.lastEstimate(ACCOUNT), 5_200)
-    const found = await box.seen.read(USER)
-    assert.equal(found?.record.accounts[0]?.progress.total_estimate, 5_200)
-    assert.equal(box.checkpointer.lastEstimate({ ...ACCOUNT, inboxId: 'other' }), null)
+    assert.deepEqual(
+      [told('primary'), told('other')],
+      [
+        [5_200, 700],
+        [null, 0],
+      ],
+    )
+    const { accounts, newsMs } = (await box.seen.read(USER))?.record ?? assert.fail('no checkpoint')
+    assert.deepEqual([accounts[0]?.progress.total_estimate, newsMs], [5_200, { 'google.primary': 700 }])
   })
 
   test('the control: written early, positions are ahead of mail that only this disk has', async () => {

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { leaseKey, sessionKey } from '#shared/subjects.ts'
-import { slotOf } from '../../../services/mail/base/slot.ts'
+import { nextPollMs, slotOf } from '../../../services/mail/base/slot.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { endBefore, startTime, toldStartTime } from '../../../services/mail/owner/start-time.ts'
 import { until } from '../../support/until.ts'
+import { steady } from '../sync/plain-worker.ts'
 import { type Node, type OwnerBox, ownerBox } from './support.ts'
 
 const USER = 'ada'
@@ -19,12 +20,12 @@ const owns = (node: Node) => until(`${node.name} owns the user`, () => node.supe
 
 /** The user was worked for by `a`, which has ended; `b` owns it now. */
 async function movedTo(box: OwnerBox, intervalMs: number): Promise<Node> {
-  const a = await box.node('a', { tenure: { intervalMs } })
+  const a = await box.node('a', { tenure: { pace: steady(intervalMs) } })
   a.run()
   await box.put(a, USER)
   await isLive(a)
   await a.end()
-  const b = await box.node('b', { tenure: { intervalMs } })
+  const b = await box.node('b', { tenure: { pace: steady(intervalMs) } })
   b.run()
   await owns(b)
   return b
@@ -46,7 +47,7 @@ test('it is started when its next poll is due, and at once when one came due whi
   // Midway between two polls of the user.
   const wallMs = (): number => 1_700_000_040_000 + Math.floor(slotOf(USER) * MINUTE_MS) + 30_000
   const clock = { ...systemClock, wallMs, monoMs: () => 100_000 }
-  const deps = { ...b.tenure, clock, intervalMs: MINUTE_MS, silenceMs: 6_000 }
+  const deps = { ...b.tenure, clock, pace: steady(MINUTE_MS), silenceMs: 6_000 }
   const restMs = async (how: 'released' | 'died', agoMs: number) =>
     (await startTime(USER, { how, seenMonoMs: 100_000 - agoMs }, deps)).restMs
   assert.deepEqual([await restMs('released', 0), await restMs('died', 0)], [30_000, 30_000])
@@ -55,10 +56,36 @@ test('it is started when its next poll is due, and at once when one came due whi
   const { dueMs } = await startTime(USER, { how: 'died', seenMonoMs: 100_000 - 81_000 }, deps)
   assert.equal(wallMs() - dueMs, 90_000, 'by how much it is late counts where many are')
   assert.equal((await startTime(USER, { how: 'cut off' }, deps)).restMs, 0)
-  // Who has said when it polled last is believed, also when it was late: a slot that it has missed is made up for.
-  const polled = async (agoMs: number) =>
-    (await startTime(USER, { how: 'released', seenMonoMs: 100_000, polledMs: wallMs() - agoMs }, deps)).restMs
-  assert.deepEqual([await polled(29_000), await polled(31_000), await polled(-5_000)], [30_000, 0, 30_000])
+  // Who has said when the next one is due is believed, but for a clock that is wrong.
+  const said = async (inMs: number) =>
+    (await startTime(USER, { how: 'released', seenMonoMs: 100_000, dueMs: wallMs() + inMs }, deps)).restMs
+  assert.deepEqual([await said(29_000), await said(-1_000), await said(86_400_000)], [29_000, 0, MINUTE_MS])
+})
+
+test('a quiet mailbox is polled by the next owner at the very moment at which the one before would have done it', async () => {
+  await using box = await ownerBox()
+  const b = await movedTo(box, LONG_MS)
+  const newsMs = (await b.checkpoints.read(USER))?.record.newsMs?.['google.primary'] ?? assert.fail('no news')
+  assert.ok(Math.abs(newsMs - Date.now()) < MINUTE_MS, 'mail came when it was connected')
+  const pace = { intervalMs: MINUTE_MS, intervalMaxMs: 8 * MINUTE_MS }
+  let atMs = newsMs
+  const clock = { ...systemClock, wallMs: () => atMs, monoMs: () => atMs }
+  const deps = { ...b.tenure, clock, pace, silenceMs: 6_000 }
+  const gapsMs = new Set<number>()
+  const schedule = { pace, slot: slotOf(USER), newsMs }
+  for (let moment = nextPollMs(newsMs, schedule); moment < newsMs + 3 * 3_600_000; ) {
+    const nextMs = nextPollMs(moment, schedule)
+    gapsMs.add(nextMs - moment)
+    // The owner dies after its poll, or releases the user without having said when the next one is due.
+    atMs = moment + 30_000
+    for (const how of ['died', 'released'] as const)
+      assert.equal((await startTime(USER, { how, seenMonoMs: moment + 10_500 }, deps)).dueMs, nextMs)
+    moment = nextMs
+  }
+  assert.deepEqual(
+    [...gapsMs],
+    [1, 2, 4, 8].map((n) => n * MINUTE_MS),
+  )
 })
 
 test('who was told that only polls are left looks nothing up, unless a record is another one than was known', async () => {
@@ -66,11 +93,11 @@ test('who was told that only polls are left looks nothing up, unless a record is
   const b = await movedTo(box, LONG_MS)
   const { revision = 0 } = b.accounts.ofUser(USER)[0] ?? {}
   const nowMs = b.tenure.clock.wallMs()
-  const told = (quietAt?: number, polledMs?: number) =>
-    toldStartTime(USER, { how: 'released', seenMonoMs: 0, polledMs, quietAt }, b.tenure)
+  const told = (quietAt?: number, dueMs?: number) =>
+    toldStartTime(USER, { how: 'released', seenMonoMs: 0, dueMs, quietAt }, b.tenure)
   assert.deepEqual(told(revision, nowMs)?.known, ['live'])
-  assert.ok((told(revision, nowMs)?.restMs ?? 0) > 0)
-  assert.equal(told(revision, nowMs - 2 * LONG_MS)?.restMs, 0, 'it should have been polled meanwhile')
+  assert.ok((told(revision, nowMs + MINUTE_MS)?.restMs ?? 0) > 0)
+  assert.equal(told(revision, nowMs)?.restMs, 0, 'it should have been polled meanwhile')
   assert.deepEqual([told(revision - 1, nowMs), told(revision + 1, nowMs)], [null, null])
   assert.deepEqual([told(undefined, nowMs), told(revision)], [null, null])
   assert.equal(toldStartTime(USER, { how: 'cut off' }, b.tenure), null)
@@ -95,7 +122,7 @@ test('a release tells that only polls are left, and tells it not while mail is s
   const { revision } = a.accounts.ofUser(USER)[0] ?? {}
   await until('all is on the stream', () => a.supervisor.tenures.get(USER)?.last.quietAt === revision)
   await a.end()
-  const b = await box.node('b', { tenure: { intervalMs: LONG_MS } })
+  const b = await box.node('b', { tenure: { pace: steady(LONG_MS) } })
   await until('b has seen it', () => b.leases.leases.get(USER)?.record.quiet_at === revision)
 })
 
@@ -111,7 +138,7 @@ test('it is handed on without having been started', async () => {
   await using box = await ownerBox()
   const b = await movedTo(box, LONG_MS)
   await b.end()
-  const c = await box.node('c', { tenure: { intervalMs: 200 } })
+  const c = await box.node('c', { tenure: { pace: steady(200) } })
   c.run()
   await owns(c)
   await until('it is polled', () => c.provider.asked.length > 2)
@@ -127,7 +154,7 @@ test('a mailbox that is not live is started at once', async () => {
   await box.put(a, USER)
   await until('it is walked', () => a.provider.asked.length > 0)
   await a.end()
-  const b = await box.node('b', { tenure: { intervalMs: LONG_MS } })
+  const b = await box.node('b', { tenure: { pace: steady(LONG_MS) } })
   b.run()
   await isLive(b)
 })

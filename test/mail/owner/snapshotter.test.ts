@@ -56,6 +56,7 @@ async function snapshotterBox(failures: number, failsStored = false) {
       accounts: () => [ACCOUNT],
       statuses: () => [],
       lanes: () => null,
+      newsMs: () => ({}),
     }
     return new Checkpointer(USER, epoch, checkpoint, parts)
   }

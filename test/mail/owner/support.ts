@@ -27,7 +27,7 @@ import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { Worker } from '../../../services/mail/sync/worker.ts'
 import { connected, type KvBox, kvBox, log } from '../kv/support.ts'
 import { mail, storeBox } from '../store/support.ts'
-import { plainWorker } from '../sync/plain-worker.ts'
+import { plainWorker, steady } from '../sync/plain-worker.ts'
 import { ScriptedProvider } from '../sync/worker-box.ts'
 import { takeoverParts } from './takeover-parts.ts'
 
@@ -95,7 +95,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     log,
     telemetry,
     instance: name,
-    intervalMs: 200,
+    pace: steady(200),
     silenceMs: options.silenceMs ?? SILENCE_MS,
     polled: (_account, lane) => provider.polled(lane),
     revoke: async () => undefined,
@@ -110,7 +110,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
         clock,
         log,
         telemetry,
-        intervalMs: 200,
+        pace: steady(200),
         bound: { mailbox: record.mailbox, address: record.address },
         random: Math.random,
         ...hooks,

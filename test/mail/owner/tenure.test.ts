@@ -157,7 +157,7 @@ test('a user at rest is released without being ended, and from then on nothing b
   await until('nothing is under way', () => worker?.isIdle === true)
   await tenure.release()
   const asked = node.provider.asked.length
-  await setTimeout(5 * node.tenure.intervalMs)
+  await setTimeout(5 * node.tenure.pace.intervalMs)
   assert.equal(node.provider.asked.length, asked)
   assert.equal(tenure.lost.aborted, false)
   await tenure.close()
@@ -174,7 +174,7 @@ test('a page under way is ended before the user is released', async () => {
   const releasing = tenure.release().then(() => {
     released = true
   })
-  await setTimeout(node.tenure.intervalMs)
+  await setTimeout(node.tenure.pace.intervalMs)
   assert.equal(released, false)
   answer.resolve({})
   await releasing

@@ -1,9 +1,13 @@
 /** What a worker needs beside provider, store and clock, when nobody else shares its mailbox and nothing goes wrong. */
 import { Secret } from '#shared/secret.ts'
+import type { Pace } from '../../../services/mail/base/slot.ts'
 import type { Clock } from '../../../services/mail/base/time.ts'
 import { type Audit, NO_AUDIT } from '../../../services/mail/store/audits.ts'
 import { MailboxLimiter, TokenBucket } from '../../../services/mail/sync/limiter.ts'
 import type { WorkerDeps } from '../../../services/mail/sync/worker-deps.ts'
+
+/** The same interval, however quiet the mailbox is. */
+export const steady = (intervalMs: number): Pace => ({ intervalMs, intervalMaxMs: intervalMs })
 
 /** Walked to its end once: nothing has to be proven. */
 export const PROVEN: Audit = { ...NO_AUDIT, provenMs: 1 }

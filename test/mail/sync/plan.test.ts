@@ -17,8 +17,9 @@ const gmail = (lanes: LaneState[], more: Partial<PlanInput> = {}): PlanInput => 
   running: new Set(),
   more: new Set(),
   nowMs: NOW,
-  intervalMs: EVERY,
-  slot: (NOW % EVERY) / EVERY,
+  pace: { intervalMs: EVERY, intervalMaxMs: 8 * EVERY },
+  newsMs: NOW,
+  slot: (NOW % (8 * EVERY)) / (8 * EVERY),
   maxParallel: 3,
   queue: { due: 0, urgent: 0, nextAtMs: null, nextUrgentAtMs: null },
   polled: (name) => name === 'history' || name.startsWith('folder'),
@@ -150,6 +151,23 @@ test('of two hundred polled folders the first is asked each interval, the others
   assert.deepEqual(plan(gmail(lanes, { maxParallel: 500 })).start, ['folder:0'])
   const later = plan(gmail(lanes, { maxParallel: 500, nowMs: NOW + EVERY }))
   assert.equal(later.start.length, 200)
+})
+
+test('of two hundred folders of a quiet mailbox the same, at the interval in force', () => {
+  const lanes = Array.from({ length: 200 }, (_, i) => done(`folder:${i}`, NOW))
+  const quiet = { maxParallel: 500, newsMs: NOW - 86_400_000 }
+  const first = plan(gmail(lanes, quiet)).waitUntilMs ?? 0
+  assert.equal(first, NOW + 8 * EVERY)
+  assert.deepEqual(plan(gmail(lanes, { ...quiet, nowMs: first - 1 })).start, [])
+  assert.deepEqual(plan(gmail(lanes, { ...quiet, nowMs: first })).start, ['folder:0'])
+  assert.equal(plan(gmail(lanes, { ...quiet, nowMs: first + 8 * EVERY })).start.length, 200)
+})
+
+test('mail in one folder makes all folders due as often as ever', () => {
+  const nowMs = NOW + 4 * EVERY
+  const lanes = [done('folder:a', nowMs), done('folder:b', NOW)]
+  assert.deepEqual(plan(gmail(lanes, { nowMs, newsMs: NOW - 86_400_000 })).start, [])
+  assert.deepEqual(plan(gmail(lanes, { nowMs, newsMs: nowMs })).start, ['folder:b'])
 })
 
 test('the longest unasked folder goes first', () => {

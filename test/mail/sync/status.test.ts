@@ -7,7 +7,7 @@ import { AccountState } from '../../../services/mail/sync/account-state.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { accountStatus, isQuiet, type StatusInput } from '../../../services/mail/sync/status.ts'
 import { syncRow } from '../../../services/mail/sync/sync-row.ts'
-import { PROVEN } from './plain-worker.ts'
+import { PROVEN, steady } from './plain-worker.ts'
 
 const NOW = 1_700_000_000_000
 const done = (name: string, more: Partial<LaneState> = {}): LaneState => ({
@@ -39,7 +39,7 @@ const inputOf = (state: AccountState): StatusInput => ({
   outbox: QUIET,
   polled: (lane) => lane === 'history',
   nowMs: NOW,
-  intervalMs: 30_000,
+  pace: steady(30_000),
   slot: ((NOW - 1_000) % 30_000) / 30_000,
   instance: 'a',
 })

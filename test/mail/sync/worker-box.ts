@@ -25,7 +25,7 @@ import { Worker } from '../../../services/mail/sync/worker.ts'
 import type { WorkerDeps } from '../../../services/mail/sync/worker-deps.ts'
 import { ManualClock } from '../base/manual-clock.ts'
 import { ACCOUNT, EPOCH, type StoreBox, storeBox } from '../store/support.ts'
-import { plainWorker } from './plain-worker.ts'
+import { plainWorker, steady } from './plain-worker.ts'
 
 const log = createLog('test', process.env.TEST_LOG ?? 'silent')
 const USER = ACCOUNT.userId
@@ -130,7 +130,7 @@ export class WorkerBox {
       clock: this.clock,
       log,
       telemetry: createTelemetry(log, () => ({ accounts: {}, outboxPending: 0, users: 0 })),
-      intervalMs: 30_000,
+      pace: steady(30_000),
       slot: (this.clock.wallMs() % 30_000) / 30_000,
       owns: () => this.owns,
       bound: { mailbox: 'ada@x', address: 'ada@x' },

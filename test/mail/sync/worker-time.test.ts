@@ -10,7 +10,7 @@ import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { accountStatus } from '../../../services/mail/sync/status.ts'
 import type { Worker } from '../../../services/mail/sync/worker.ts'
 import { ACCOUNT, EPOCH, mail } from '../store/support.ts'
-import { PROVEN } from './plain-worker.ts'
+import { PROVEN, steady } from './plain-worker.ts'
 import { WorkerBox } from './worker-box.ts'
 
 const HOUR_MS = 3_600_000
@@ -36,7 +36,7 @@ const stateOf = (box: WorkerBox, worker: Worker): string =>
     outbox: { pending: 0, oldestTsMs: null, error: null, streamReset: false, gapBefore: null },
     polled: (lane) => box.provider.polled(lane),
     nowMs: box.clock.wallMs(),
-    intervalMs: 30_000,
+    pace: steady(30_000),
     slot: 0,
     instance: 'a',
   }).state
