@@ -2,24 +2,27 @@
 
 export type Figure = {
   /** The number of the target, 1 to 10. */
-  target: number;
-  name: string;
-  value: number;
-  unit: string;
+  target: number
+  name: string
+  value: number
+  unit: string
   /** The target is met when min <= value <= max. */
-  min?: number;
-  max?: number;
-  note?: string;
-  /** What the figure was made of, for the pictures and the JSON file. */
-  samples?: number[];
-};
+  min?: number
+  max?: number
+  note?: string
+  /** What the figure was made of, for the JSON file and the histogram of latencies. */
+  samples?: number[]
+  /** Where it stands in a picture: mails of the mailbox, or users; and on which line. */
+  at?: number
+  series?: string
+}
 
-export type Verdict = "met" | "missed" | "shown";
+export type Verdict = 'met' | 'missed' | 'shown'
 
 /** A value that is no number (a median of nothing) never meets a target. */
 export function verdictOf(figure: Figure): Verdict {
-  const { value, min, max } = figure;
-  if (min === undefined && max === undefined) return "shown";
-  const met = value >= (min ?? Number.NEGATIVE_INFINITY) && value <= (max ?? Number.POSITIVE_INFINITY);
-  return met ? "met" : "missed";
+  const { value, min, max } = figure
+  if (min === undefined && max === undefined) return 'shown'
+  const met = value >= (min ?? Number.NEGATIVE_INFINITY) && value <= (max ?? Number.POSITIVE_INFINITY)
+  return met ? 'met' : 'missed'
 }
