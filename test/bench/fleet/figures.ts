@@ -1,12 +1,7 @@
-/** Figures of a benchmark with their targets: percentiles, one line each, and the verdict. Pure. */
+/** Figures of a benchmark with their targets: one line each, and the verdict. Pure. */
+import { percentile } from '../kit/statistics.ts'
 
 export type Figure = { name: string; value: string; target: string; met: boolean }
-
-/** The smallest value that is not below `part` of all. */
-export function percentile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(sorted.length * part) - 1))] ?? Number.NaN
-}
 
 export const seconds = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`
 export const percent = (part: number): string => `${(part * 100).toFixed(1)} %`

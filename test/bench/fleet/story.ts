@@ -7,7 +7,8 @@ import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.t
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
 import { lastSeqOfBucket } from '../../mail/acceptance/support.ts'
 import { until } from '../../support/until.ts'
-import { type Figure, percent, percentile, seconds, spread } from './figures.ts'
+import { percentile } from '../kit/statistics.ts'
+import { type Figure, percent, seconds, spread } from './figures.ts'
 import { type Fleet, SILENCE_MS } from './fleet.ts'
 import { lateness, pollsAround, type UserPolls } from './polls.ts'
 

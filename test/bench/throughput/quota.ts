@@ -1,0 +1,71 @@
+/**
+ * Target 7: what the quota of a whole Google project allows, 200 users at five mails a second each, at a steady rate. The
+ * limits of the service set the pace; the provider would give more.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import PQueue from 'p-queue'
+import type { Figure } from '../kit/figure.ts'
+import type { BenchOptions } from '../kit/options.ts'
+import { median } from '../kit/statistics.ts'
+import { type Usage, usageOf } from '../kit/usage.ts'
+import { Stage } from './stage.ts'
+
+const USERS = 200
+const RATE = 1_000
+const CORE_MAX = 25
+const RATE_MIN = 0.95 * RATE
+const CONNECTS_AT_ONCE = 8
+/** The service uses four fifths of what it is told; a get costs 20 units. */
+const UNITS_PER_MIN = (5 * 20 * 60) / 0.8
+const LIMITS = {
+  MAIL_GMAIL_GET_UNITS: '20',
+  MAIL_GMAIL_UNITS_PER_MIN: String(UNITS_PER_MIN),
+  MAIL_GMAIL_PROJECT_UNITS_PER_MIN: String(UNITS_PER_MIN * USERS),
+}
+
+/** Windows of so many seconds, and when the first begins after the last user was connected. */
+type Plan = { windows: number; windowMs: number; settleMs: number }
+const FULL: Plan = { windows: 7, windowMs: 5_000, settleMs: 10_000 }
+const QUICK: Plan = { windows: 3, windowMs: 4_000, settleMs: 3_000 }
+/** More than any of them gets to. */
+const MAILS = 1_000
+
+type Window = Usage<'service' | 'broker' | 'provider'> & { mails: number }
+
+export async function measure(options: BenchOptions): Promise<Figure[]> {
+  const { windows, windowMs, settleMs } = options.quick ? QUICK : FULL
+  options.say(`quota of a project: ${USERS} users, ${windows} windows of ${windowMs / 1_000} s`)
+  await using stage = await Stage.start(options)
+  const { pid } = await stage.instance('bench', LIMITS)
+  const queue = new PQueue({ concurrency: CONNECTS_AT_ONCE })
+  await queue.addAll(Array.from({ length: USERS }, (_, i) => () => stage.connectMailbox(`user${i}`, 'google', MAILS)))
+  await sleep(settleMs, undefined, { signal: options.signal })
+  const found: Window[] = []
+  for (let i = 0; i < windows; i++) {
+    const before = await stage.events()
+    const used = usageOf({ service: pid, broker: stage.nats.pid, provider: stage.provider.pid })
+    await sleep(windowMs, undefined, { signal: options.signal })
+    found.push({ ...used(), mails: (await stage.events()) - before })
+  }
+  return figuresOf(found)
+}
+
+function figuresOf(windows: readonly Window[]): Figure[] {
+  const share = (of: keyof Window['cpuMs']): number[] => windows.map(({ cpuMs, wallMs }) => (100 * cpuMs[of]) / wallMs)
+  const rates = windows.map(({ mails, wallMs }) => mails / (wallMs / 1_000))
+  const [broker, provider] = [median(share('broker')).toFixed(1), median(share('provider')).toFixed(1)]
+  const of = { target: 7, at: USERS }
+  return [
+    {
+      ...of,
+      name: `quota of a project: CPU of the service`,
+      value: median(share('service')),
+      unit: '% of a core',
+      max: CORE_MAX,
+      samples: share('service'),
+      series: '1,000 mails/s',
+      note: `broker ${broker} %, provider ${provider} %`,
+    },
+    { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', min: RATE_MIN, samples: rates },
+  ]
+}
