@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Node keeps what it compiled, so that the many processes of demo and tests start in half the time.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-security test-system sim chaos bench-fleet nats dev clean lockcheck add audit sbom
+.PHONY: help setup demo check test test-security test-system sim chaos bench bench-fleet nats dev clean lockcheck add audit sbom
 
 ONCE ?=
 INSTANCES ?= 1
@@ -52,6 +52,9 @@ sim: setup ## The service's own code in virtual time under seeded faults: 1,000 
 
 chaos: setup ## Machines, disks, links and NATS are struck while mail arrives; then the books are read (SEED; FULL=1: 1,000 kills)
 	@SEED='$(SEED)' FULL='$(FULL)' node test/chaos/main.ts
+
+bench: setup ## Throughput, CPU and latency with their targets (QUICK=1: three minutes; ONLY=one part; WRITE=1: into docs/)
+	@QUICK='$(QUICK)' ONLY='$(ONLY)' WRITE='$(WRITE)' node test/bench/main.ts
 
 bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, INTERVAL)
 	@INSTANCES='$(if $(filter file,$(origin INSTANCES)),,$(INSTANCES))' node test/bench/fleet/main.ts

@@ -19,7 +19,7 @@ type Module = { measure(options: BenchOptions): Promise<Figure[]> }
 const MODULES: Record<string, () => Promise<Module>> = {
   backfill: () => import('./throughput/backfill.ts'),
   growth: () => import('./throughput/growth.ts'),
-  quota: () => import('./throughput/quota.ts'),
+  'project-quota': () => import('./throughput/project-quota.ts'),
   outbox: () => import('./throughput/outbox.ts'),
 }
 
@@ -72,9 +72,12 @@ async function measureAll(): Promise<{ figures: Figure[]; failed: string[] }> {
 
 function write(report: Report): void {
   const document = join(DOCS, 'performance.md')
-  writeFileSync(document, withTables(readFileSync(document, 'utf8'), markdownOf(report)))
+  const pictures = picturesOf(report.figures)
+  const shown = pictures.map(({ file, title }) => `![${title}](${file})`)
+  const tables = [markdownOf(report), ...shown].join('\n\n')
+  writeFileSync(document, withTables(readFileSync(document, 'utf8'), tables))
   writeFileSync(join(DOCS, 'bench.json'), jsonOf(report))
-  for (const { file, svg } of picturesOf(report.figures)) writeFileSync(join(DOCS, file), svg)
+  for (const { file, svg } of pictures) writeFileSync(join(DOCS, file), svg)
 }
 
 try {

@@ -2,7 +2,7 @@
 import { histogram, lineChart, type Series } from './chart.ts'
 import type { Figure } from './figure.ts'
 
-export type Picture = { file: string; svg: string }
+export type Picture = { file: string; title: string; svg: string }
 
 /** The figures that have a place on the x axis, one line for each series. */
 function seriesOf(figures: readonly Figure[]): Series[] {
@@ -19,25 +19,29 @@ function seriesOf(figures: readonly Figure[]): Series[] {
 
 export function picturesOf(figures: readonly Figure[]): Picture[] {
   const pictures: Picture[] = []
-  const growth = seriesOf(figures.filter(({ target, unit }) => target === 5 && unit === 'mails/s'))
-  if (growth.length > 0) {
-    const x = { label: 'mails in the mailbox', log: true }
-    const chart = { title: 'Backfill: throughput against the size of the mailbox', x, y: { label: 'mails/s' } }
-    pictures.push({ file: 'bench-throughput.svg', svg: lineChart({ ...chart, series: growth }) })
+  const lines = (file: string, title: string, axes: { x: string; y: string }, chosen: readonly Figure[]): void => {
+    const series = seriesOf(chosen)
+    if (series.length === 0) return
+    const x = { label: axes.x, log: true }
+    pictures.push({ file, title, svg: lineChart({ title, x, y: { label: axes.y }, series }) })
   }
-  const users = seriesOf(figures.filter(({ unit }) => unit === '% of a core'))
-  if (users.length > 0) {
-    const x = { label: 'users', log: true }
-    const chart = { title: 'CPU of one instance against its users', x, y: { label: '% of a core' } }
-    pictures.push({ file: 'bench-users.svg', svg: lineChart({ ...chart, series: users }) })
-  }
+  lines(
+    'bench-throughput.svg',
+    'Backfill: throughput against the size of the mailbox',
+    { x: 'mails in the mailbox', y: 'mails/s' },
+    figures.filter(({ target, unit }) => target === 5 && unit === 'mails/s'),
+  )
+  lines(
+    'bench-users.svg',
+    'CPU of one instance against its users',
+    { x: 'users', y: '% of a core' },
+    figures.filter(({ unit }) => unit === '% of a core'),
+  )
   const latencies = figures.filter(({ target, samples }) => target === 3 && samples !== undefined)
   if (latencies.length > 0) {
     const series = latencies.map(({ name, samples = [] }) => ({ name, values: samples }))
-    pictures.push({
-      file: 'bench-latency.svg',
-      svg: histogram({ title: 'Latency of a single mail', label: 'ms', series }),
-    })
+    const title = 'Latency of a single mail'
+    pictures.push({ file: 'bench-latency.svg', title, svg: histogram({ title, label: 'ms', series }) })
   }
   return pictures
 }

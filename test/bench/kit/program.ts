@@ -23,7 +23,12 @@ export class Program implements AsyncDisposable {
   readonly #exited: Promise<unknown[]>
 
   constructor(file: string, env: NodeJS.ProcessEnv) {
-    this.#child = fork(file, [], { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#child = fork(file, [], {
+      env: { ...process.env, ...env },
+      // Not those of a test runner.
+      execArgv: [],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
     killWithUs(this.#child)
     this.#exited = once(this.#child, 'exit')
   }

@@ -3,17 +3,16 @@
  * to do by messages and answers when it is done; who measures looks at it from outside.
  */
 import { createLog } from '#shared/log.ts'
-import { connectNats } from '#shared/nats.ts'
+import { atLeast, connectNats } from '#shared/nats.ts'
 import { EVENT_STREAM, eventSubject, inboxPrefix } from '#shared/subjects.ts'
-import { takesBatches } from '../../../services/mail/kv/group-commit.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { answerRequests } from '../kit/program.ts'
 import { eventOf, type Ground, type Job } from './job.ts'
 import { memoryMail } from './memory.ts'
-import { type Outgoing, publishAll } from './publish.ts'
+import { type Outgoing, publishAll, TOGETHER } from './publish.ts'
 
-/** Events of one batch when all of them are there already. */
-const BATCH = 500
+/** Servers before know no batches, or none with message ids. */
+const BATCHES_SINCE = '2.12.1'
 
 export type PipelineRequest =
   | { what: 'open'; nats: { url: string; user: string; password: string }; url: string; dir: string }
@@ -29,7 +28,9 @@ async function open({ nats, url, dir }: Extract<PipelineRequest, { what: 'open' 
   const login = { ...nats, name: 'bench pipeline', inboxPrefix: inboxPrefix(nats.user) }
   const nc = await connectNats(login, createLog('bench', 'silent'), AbortSignal.timeout(20_000))
   const { js, jsm } = await openJetStream(nc)
-  ground = { nc, js, atomic: await takesBatches(nc, jsm, EVENT_STREAM), url, dir }
+  const { config } = await jsm.streams.info(EVENT_STREAM)
+  const atomic = config.allow_atomic === true && atLeast(nc.info?.version ?? '0', BATCHES_SINCE)
+  ground = { nc, js, atomic, url, dir }
 }
 
 function make(user: string, mails: number): void {
@@ -42,8 +43,8 @@ function make(user: string, mails: number): void {
 
 async function publishMade(on: Ground, user: string): Promise<number> {
   let last = 0
-  for (let at = 0; at < made.length; at += BATCH)
-    last = (await publishAll(on, eventSubject(user), made.slice(at, at + BATCH), last)).at(-1) ?? last
+  for (let at = 0; at < made.length; at += TOGETHER)
+    last = (await publishAll(on, eventSubject(user), made.slice(at, at + TOGETHER), last)).at(-1) ?? last
   return made.length
 }
 

@@ -53,13 +53,17 @@ async function* graphMails(url: string, token: string): AsyncGenerator<MessageMe
   }
 }
 
+/** The mails of a mailbox, newest first. */
+export const naiveMails = ({ provider, token }: Job, url: string): AsyncGenerator<MessageMeta> =>
+  provider === 'google' ? gmailMails(url, token) : graphMails(url, token)
+
 /** Fetches the whole mailbox. @returns how many mails it has stored and published */
 export async function syncNaive({ js, url, dir }: Ground, job: Job): Promise<number> {
   const sqlite = openTables(join(dir, `${job.user}.db`))
   const db = drizzle({ client: sqlite })
   const subject = eventSubject(job.user)
   let count = 0
-  for await (const mail of job.provider === 'google' ? gmailMails(url, job.token) : graphMails(url, job.token)) {
+  for await (const mail of naiveMails(job, url)) {
     const ts = Math.floor(Date.now() / 1_000)
     const event = eventOf(job, mail, ts)
     const payload = Buffer.from(JSON.stringify(event))

@@ -7,6 +7,8 @@ import type { Ground } from './job.ts'
 
 export type Outgoing = { msgId: string; payload: Uint8Array }
 
+/** Mails of one transaction, and of one batch that is published: as many as the service takes. */
+export const TOGETHER = 100
 const TIMEOUT_MS = 10_000
 let batches = 0
 

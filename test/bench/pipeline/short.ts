@@ -8,12 +8,9 @@ import type SqliteDatabase from 'better-sqlite3'
 import { EVENT_TYPE, eventSubject } from '#shared/subjects.ts'
 import type { MessageMeta } from '../../../services/mail/base/model.ts'
 import { eventOf, type Ground, type Job } from './job.ts'
-import { type Outgoing, publishAll } from './publish.ts'
+import { type Outgoing, publishAll, TOGETHER } from './publish.ts'
 import { portionsOf } from './sources.ts'
 import { openTables } from './tables.ts'
-
-/** Mails of one transaction, and of one batch that is published. */
-const TOGETHER = 100
 
 type Stored = Outgoing & { id: number }
 

@@ -10,19 +10,20 @@ import { median, quotients } from '../kit/statistics.ts'
 import { type Backfill, backfill, type Contender, costOf, rateOf, thePipeline, theService } from './backfill-run.ts'
 import { Stage } from './stage.ts'
 
-export type Size = { rounds: number; mails: number; naive: number; warmUp: number }
+type Size = { rounds: number; mails: number; naive: number; warmUp: number; providers: readonly ProviderName[] }
+const BOTH = ['google', 'microsoft'] as const
 /** A naive backfill of as many mails would take minutes; rates are compared. */
-const FULL: Size = { rounds: 7, mails: 20_000, naive: 1_000, warmUp: 5_000 }
-const QUICK: Size = { rounds: 3, mails: 2_000, naive: 200, warmUp: 500 }
+const FULL: Size = { rounds: 7, mails: 20_000, naive: 1_000, warmUp: 5_000, providers: BOTH }
+const QUICK: Size = { rounds: 3, mails: 2_000, naive: 200, warmUp: 500, providers: BOTH }
 
 export const LABEL: Record<ProviderName, string> = { google: 'Gmail', microsoft: 'Outlook' }
 const RATE_MIN = 0.8
 const CPU_MAX = 1.25
 const NAIVE_MIN = 10
 
-export async function measure(options: BenchOptions, size = options.quick ? QUICK : FULL): Promise<Figure[]> {
+export async function measure(options: BenchOptions, size: Size = options.quick ? QUICK : FULL): Promise<Figure[]> {
   const figures: Figure[] = []
-  for (const provider of ['google', 'microsoft'] as const) {
+  for (const provider of size.providers) {
     options.say(`backfill of ${LABEL[provider]}: ${size.rounds} rounds of ${size.mails} mails`)
     figures.push(...figuresOf(LABEL[provider], await runs(options, provider, size)))
   }

@@ -49,7 +49,10 @@ function figuresOf(label: string, runs: ReadonlyMap<number, readonly Run[]>): Fi
   for (const [mails, found] of runs) {
     const of = (value: (run: Run) => number): number => median(found.map(value))
     const name = `${label}, ${mails.toLocaleString('en')} mails`
-    const note = `${(of(({ wallMs }) => wallMs) / 1_000).toFixed(1)} s; peak ${(of(({ peak }) => peak) / 2 ** 20).toFixed(0)} MB`
+    const times = found.map(({ wallMs }) => wallMs / 1_000)
+    const noise = found.length === 1 ? '' : ` (${Math.min(...times).toFixed(2)} to ${Math.max(...times).toFixed(2)})`
+    const peak = (of((run) => run.peak) / 2 ** 20).toFixed(0)
+    const note = `${median(times).toFixed(2)} s${noise} in ${found.length} runs; peak ${peak} MB`
     const rate = of((run) => run.rate)
     figures.push({ target: 5, name, value: rate, unit: 'mails/s', at: mails, series: label, note })
     if (before !== null) figures.push(...growth(name, found, before))

@@ -1,0 +1,161 @@
+/** What the benchmark makes of its numbers. Nothing here is timed but the time of the processor, which only has to grow. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { Worker } from 'node:worker_threads'
+import { until } from '../../support/until.ts'
+import { histogram, lineChart, niceAbove } from './chart.ts'
+import { type Figure, verdictOf } from './figure.ts'
+import { picturesOf } from './pictures.ts'
+import { boundOf, lineOf, markdownOf, summaryOf, withTables } from './report.ts'
+import { interleave } from './rounds.ts'
+import { median, percentile, quotients } from './statistics.ts'
+import { cpuMs, cpuMsOf, forgetPeak, peakBytes, refuseOtherSystems, usageOf } from './usage.ts'
+
+const NEVER = new AbortController().signal
+
+test('the median is the value in the middle, or the mean of the two in the middle', () => {
+  assert.equal(median([3, 1, 2]), 2)
+  assert.equal(median([4, 1, 3, 2]), 2.5)
+  assert.ok(Number.isNaN(median([])))
+})
+
+test('a percentile is the smallest value that is not below that part of all', () => {
+  const hundred = Array.from({ length: 100 }, (_, i) => 100 - i)
+  assert.deepEqual(
+    [0.5, 0.99, 1].map((part) => percentile(hundred, part)),
+    [50, 99, 100],
+  )
+  assert.ok(Number.isNaN(percentile([], 0.5)))
+})
+
+test('numbers are divided round by round, and never those of one round by those of another', () => {
+  // The machine was half as fast in the second round: the ratio is the same.
+  assert.deepEqual(quotients([80, 40, 81], [100, 50, 100]), [0.8, 0.8, 0.81])
+  assert.throws(() => quotients([1, 2], [1]), /2 rounds against 1/)
+})
+
+test('the same cell twice gives a ratio of one, whatever the machine does from round to round', () => {
+  const drifting = [100, 90, 40, 120, 60, 75, 130]
+  assert.equal(median(quotients(drifting, drifting)), 1)
+})
+
+test('cells are interleaved, and every other round goes the other way round', async () => {
+  const order: string[] = []
+  const cell = (name: string) => ({
+    name,
+    run: async (round: number) => {
+      order.push(`${name}${round}`)
+      return round
+    },
+  })
+  const found = await interleave([cell('a'), cell('b'), cell('c')], 3, NEVER)
+  assert.deepEqual(order, ['a0', 'b0', 'c0', 'c1', 'b1', 'a1', 'a2', 'b2', 'c2'])
+  assert.deepEqual(found.get('b'), [0, 1, 2])
+})
+
+test('an aborted run measures nothing more', async () => {
+  const stop = new AbortController()
+  const cell = { name: 'a', run: async () => stop.abort(new Error('stopped')) }
+  await assert.rejects(interleave([cell], 5, stop.signal), /stopped/)
+})
+
+test('a target is met within its bounds, ends included; a value that is no number never meets one', () => {
+  const figure = (value: number, bounds: Pick<Figure, 'min' | 'max'>): Figure => ({
+    ...{ target: 1, name: 'rate', value, unit: 'times' },
+    ...bounds,
+  })
+  assert.equal(verdictOf(figure(0.8, { min: 0.8 })), 'met')
+  assert.equal(verdictOf(figure(0.79, { min: 0.8 })), 'missed')
+  assert.equal(verdictOf(figure(1.26, { max: 1.25 })), 'missed')
+  assert.equal(verdictOf(figure(Number.NaN, { max: 1.25 })), 'missed')
+  assert.equal(verdictOf(figure(7, {})), 'shown')
+  assert.equal(boundOf(figure(1, { min: 0.8, max: 1.25 })), '≥ 0.80 and ≤ 1.25')
+})
+
+const FIGURES: Figure[] = [
+  { target: 1, name: 'rate', value: 0.853, unit: 'times', min: 0.8, samples: [0.84, 0.85, 0.86] },
+  { target: 5, name: 'Gmail, 5,000 mails', value: 9_800, unit: 'mails/s', at: 5_000, series: 'Gmail' },
+  { target: 5, name: 'Gmail, 50,000 mails', value: 9_100, unit: 'mails/s', at: 50_000, series: 'Gmail' },
+  { target: 5, name: 'time | of a tenth', value: 13, unit: 'times', max: 12 },
+  { target: 3, name: 'stored <→> answered', value: 0.6, unit: 'ms', max: 1, samples: [0.5, 0.6, 0.6, 2] },
+]
+const MACHINE = { commit: 'abc1234', node: '24', server: '2.15', cpu: 'EPYC', cores: 2, memoryGb: 8, system: 'Linux 6' }
+
+test('a report says verdict, value and bound of each figure, and how many targets are met', () => {
+  assert.match(lineOf(FIGURES[0] as Figure), /^met +1 {2}rate +0\.85 times +≥ 0\.80$/)
+  assert.match(lineOf(FIGURES[3] as Figure), /^missed +5 .* 13\.0 times +≤ 12\.0$/)
+  assert.equal(summaryOf(FIGURES), 'targets measured: 3, met: 2, missed: 5')
+  const text = markdownOf({ machine: MACHINE, quick: true, seconds: 60, figures: FIGURES })
+  assert.match(text, /Commit abc1234, short form .* nats-server 2\.15/)
+  assert.match(text, /^\| time \\\| of a tenth \| 13\.0 times \| ≤ 12\.0 \| \*\*missed\*\* \| {2}\|$/m)
+})
+
+test('tables replace those of the run before and nothing else', () => {
+  const before = 'text\n<!-- bench: begin -->\n\nold\n\n<!-- bench: end -->\nmore\n'
+  const after = withTables(before, 'new')
+  assert.equal(after, before.replace('old', 'new'))
+  assert.equal(withTables(after, 'new'), after)
+  assert.throws(() => withTables('text', 'new'), /lacks/)
+})
+
+/** Every element is closed in order, and no text holds a bare bracket: more is not needed to be well-formed here. */
+function assertWellFormed(svg: string): void {
+  const open: string[] = []
+  for (const [, close, name = '', rest = ''] of svg.matchAll(/<(\/?)([a-zA-Z]+)((?:\s+[\w:-]+="[^"<]*")*\s*\/?)>/g)) {
+    if (close === '/') assert.equal(open.pop(), name, svg)
+    else if (!rest.endsWith('/')) open.push(name)
+  }
+  assert.deepEqual(open, [])
+  const texts = svg.replace(/<(\/?)([a-zA-Z]+)((?:\s+[\w:-]+="[^"<]*")*\s*\/?)>/g, '')
+  assert.doesNotMatch(texts, /<|&(?!amp;|lt;|gt;|quot;)/)
+  assert.doesNotMatch(svg, /NaN|Infinity|undefined/)
+}
+
+test('pictures are drawn of what was measured, well-formed, for light and dark pages', () => {
+  const pictures = picturesOf(FIGURES)
+  assert.deepEqual(
+    pictures.map(({ file }) => file),
+    ['bench-throughput.svg', 'bench-latency.svg'],
+  )
+  for (const { svg } of pictures) {
+    assertWellFormed(svg)
+    assert.match(svg, /prefers-color-scheme: dark/)
+  }
+  assert.equal(pictures[0]?.svg.match(/<circle /g)?.length, 2)
+  assert.match(pictures[1]?.svg ?? '', /stored &lt;→&gt; answered/)
+  assert.deepEqual(picturesOf([]), [])
+})
+
+test('a chart of a single point, and of values that are all zero, is well-formed', () => {
+  const axis = { label: 'users' }
+  assertWellFormed(lineChart({ title: 'one', x: axis, y: axis, series: [{ name: 'a', points: [{ x: 10, y: 0 }] }] }))
+  assertWellFormed(histogram({ title: 'zero', label: 'ms', series: [{ name: 'a', values: [0, 0] }] }))
+  assert.deepEqual([0.7, 1, 13, 999, 0].map(niceAbove), [1, 1, 20, 1_000, 1])
+})
+
+test('the time of the processor is read behind a name with brackets', () => {
+  const rest = Array.from({ length: 50 }, (_, i) => String(i + 4)).join(' ')
+  assert.equal(cpuMsOf(`7 (a) b) S ${rest}`), (14 + 15) * 10)
+})
+
+test('the time of all threads of a process is counted, and grows with its work', async () => {
+  const used = usageOf({ own: process.pid })
+  const busy = new Worker('for (;;);', { eval: true })
+  await until('a thread has worked for 50 ms', () => used().cpuMs.own >= 50)
+  await busy.terminate()
+  assert.throws(() => cpuMs(2 ** 30), /ENOENT/)
+})
+
+test('the peak of memory is counted anew after it was forgotten', async () => {
+  const large = new Worker('new Uint8Array(96 * 2 ** 20).fill(1)', { eval: true })
+  await once(large, 'exit')
+  const before = peakBytes(process.pid)
+  forgetPeak(process.pid)
+  assert.ok(peakBytes(process.pid) < before - 48 * 2 ** 20, `${peakBytes(process.pid)} after ${before}`)
+})
+
+test('other systems than Linux are refused', () => {
+  refuseOtherSystems('linux')
+  assert.throws(() => refuseOtherSystems('darwin'), /needs Linux/)
+})
