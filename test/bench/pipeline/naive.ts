@@ -49,7 +49,8 @@ async function* graphMails(url: string, token: string): AsyncGenerator<MessageMe
     const page: { value: { id: string }[]; '@odata.nextLink'?: string } = await client.api(link).get()
     for (const { id } of page.value)
       yield graphMeta(await client.api(`/me/messages/${encodeURIComponent(id)}`).get(), 'INBOX')
-    link = page['@odata.nextLink']
+    // The client takes no link for one that is not https.
+    link = page['@odata.nextLink']?.slice(`${url}/v1.0`.length)
   }
 }
 
