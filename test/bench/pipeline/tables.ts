@@ -35,11 +35,6 @@ export const outbox = sqliteTable('outbox', {
   streamSeq: integer('stream_seq'),
 })
 
-export const state = sqliteTable('provider_sync_state', {
-  provider: text('provider').primaryKey(),
-  cursor: text('cursor'),
-})
-
 const DDL = `
   CREATE TABLE email_received_events (
     event_id TEXT PRIMARY KEY, ts INTEGER NOT NULL, msg_date INTEGER, provider TEXT NOT NULL, inbox_id TEXT NOT NULL,
