@@ -8,6 +8,7 @@ import { serveMetrics } from '#shared/metrics.ts'
 import { whyClosed } from '#shared/nats.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import { openCredentials } from './app/credentials.ts'
+import { countDatabaseWork } from './app/database-work.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
 import { createSupervisor, levelsOf, type Work } from './app/ownership.ts'
 import { patiently } from './app/patiently.ts'
@@ -74,6 +75,7 @@ async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortC
     clock,
   )
   countRefusals({ ...ground, telemetry })
+  countDatabaseWork(ground.store, telemetry)
   const credentials = await openCredentials(ground, telemetry, stack, stop)
   const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()
   const relay = createRelay({ ...ground, telemetry, learned })

@@ -70,6 +70,8 @@ const COUNTERS = {
     help: 'Events read back from the stream',
     from: each('as', READ_BACK),
   },
+  opened: { name: 'database_opens_total', help: 'User databases opened', from: [] },
+  committed: { name: 'database_commits_total', help: 'Transactions that wrote to a user database', from: [] },
 } as const satisfies Record<string, CounterSpec>
 
 function countersOf(registry: Registry): Record<keyof typeof COUNTERS, Counter> {
@@ -202,6 +204,8 @@ export function createTelemetry(
     reconciled: (as: (typeof READ_BACK)[number], events: number): void => {
       if (events > 0) count.reconciled.inc({ as }, events)
     },
+    databaseOpened: (): void => count.opened.inc(),
+    databaseCommitted: (): void => count.committed.inc(),
     /** What a look at the fleet shows of them. */
     figures: async () => ({
       rates: { mails_stored_per_s: tenths(stored.perSecond()), events_published_per_s: tenths(published.perSecond()) },

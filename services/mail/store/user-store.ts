@@ -48,6 +48,9 @@ export class UserStore {
   readonly #compares: boolean
   /** Called for each write that is refused because a later term has the database. */
   onRefused: () => void = () => undefined
+  /** Called for each database that is opened, and for each transaction that has written to one. */
+  onOpened: () => void = () => undefined
+  onCommitted: () => void = () => undefined
   /** Called for each fault of the disk that a user meets, besides being thrown. */
   onDiskFault: (fault: DiskError) => void = () => undefined
 
@@ -129,7 +132,7 @@ export class UserStore {
     repairing = false,
   ): { previous: Epoch | null; fresh: boolean } {
     const { tx, database } = this.#open(userId, 'create')
-    return this.#onDisk(database.file, () =>
+    const adopted = this.#onDisk(database.file, () =>
       database.sqlite
         .transaction(() => {
           const previous = this.#metaOf(tx)?.epoch ?? null
@@ -140,6 +143,8 @@ export class UserStore {
         })
         .immediate(),
     )
+    this.onCommitted()
+    return adopted
   }
 
   /** Runs `fn` on one snapshot of the user's database. @throws CorruptError, DiskError. */
@@ -154,7 +159,7 @@ export class UserStore {
    */
   commit<T>(userId: string, epoch: Epoch, fn: (tx: UserTx) => T): T {
     const { tx, database } = this.#open(userId)
-    return this.#onDisk(database.file, () =>
+    const answer = this.#onDisk(database.file, () =>
       database.sqlite
         .transaction(() => {
           const found = this.#metaOf(tx)?.epoch ?? null
@@ -163,6 +168,8 @@ export class UserStore {
         })
         .immediate(),
     )
+    this.onCommitted()
+    return answer
   }
 
   /**
@@ -231,6 +238,7 @@ export class UserStore {
       throw error
     }
     this.#handles.set(userId, handle)
+    this.onOpened()
     return handle
   }
 

@@ -62,6 +62,24 @@ test('a transaction that throws leaves nothing behind', async () => {
   )
 })
 
+test('each opening of a database and each transaction that wrote is told, and nothing else', async () => {
+  await using box = storeBox()
+  const { store } = box
+  const told = { opened: 0, committed: 0 }
+  store.onOpened = () => told.opened++
+  store.onCommitted = () => told.committed++
+  store.adopt('ada', EPOCH)
+  assert.deepEqual(told, { opened: 1, committed: 1 })
+  store.commit('ada', EPOCH, (tx) => storeNew(tx, ACCOUNT, mails('m', 1), 5_000))
+  assert.deepEqual(told, { opened: 1, committed: 2 })
+  store.read('ada', (db) => countStored(db, ACCOUNT))
+  assert.throws(() => store.commit('ada', NEWER, () => 1), StaleEpochError)
+  assert.deepEqual(told, { opened: 1, committed: 2 }, 'neither a look nor a refused write')
+  store.release('ada')
+  store.read('ada', (db) => countStored(db, ACCOUNT))
+  assert.deepEqual(told, { opened: 2, committed: 2 })
+})
+
 test('looking at a user without a file makes none', async () => {
   await using box = storeBox()
   assert.equal(box.store.inspect('ada'), 'absent')
