@@ -120,6 +120,19 @@ describe('HTTP to the providers', () => {
     await using http = createHttp()
     await assert.rejects(http.fetch(new URL(`http://127.0.0.1:${port}/`), { signal: NEVER }), failsAs('NETWORK'))
     await assert.rejects(http.fetch(peer.url, { signal: NEVER }), failsAs('NETWORK'))
+    await using unpackable = await serve((_, response) =>
+      response.writeHead(200, { 'content-encoding': 'gzip' }).end('{}'),
+    )
+    await assert.rejects(http.fetch(unpackable.url, { signal: NEVER }), failsAs('NETWORK'))
+  })
+
+  it('asks for packed answers', async () => {
+    await using peer = await serve((request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' })
+      response.end(gzipSync(String(request.headers['accept-encoding'])))
+    })
+    await using http = createHttp()
+    assert.equal(await (await http.fetch(peer.url, { signal: NEVER })).text(), 'gzip')
   })
 
   it('opens no more connections than allowed; the rest waits its turn', async () => {
