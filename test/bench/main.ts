@@ -21,6 +21,12 @@ const MODULES: Record<string, () => Promise<Module>> = {
   growth: () => import('./throughput/growth.ts'),
   'project-quota': () => import('./throughput/project-quota.ts'),
   outbox: () => import('./throughput/outbox.ts'),
+  idle: () => import('./scale/idle.ts'),
+  latency: () => import('./scale/latency.ts'),
+  status: () => import('./scale/status.ts'),
+  budget: () => import('./scale/budget.ts'),
+  fairness: () => import('./scale/fairness.ts'),
+  start: () => import('./scale/start.ts'),
 }
 
 const DOCS = join(import.meta.dirname, '../../docs')

@@ -1,0 +1,91 @@
+/** Target 8: what many small mailboxes feel of a large one that is backfilled beside them by the same instance. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EVENT_SUBJECT_ALL, eventSubject } from '#shared/subjects.ts'
+import { until } from '../../support/until.ts'
+import type { Figure } from '../kit/figure.ts'
+import type { BenchOptions } from '../kit/options.ts'
+import { interleave } from '../kit/rounds.ts'
+import { median, quotients } from '../kit/statistics.ts'
+import { BenchProvider } from '../provider/provider.ts'
+import { type Connected, credentialsOf, writeAccounts } from './accounts.ts'
+import { NO_QUOTA, World } from './world.ts'
+
+const FULL = { users: 99, mails: 1_000, large: 1_000_000, rounds: 3 }
+const QUICK = { users: 9, mails: 100, large: 10_000, rounds: 3 }
+const DEADLINE_MS = 1_800_000
+/** What is left of a round has ended before the next begins. */
+const PAUSE_MS = 500
+
+export async function measure(options: BenchOptions): Promise<Figure[]> {
+  const { quick, signal, say } = options
+  const { users, mails, large, rounds } = quick ? QUICK : FULL
+  await using provider = await BenchProvider.start(signal)
+  const small = Array.from({ length: users }, (_, i): Connected => mailbox(`small${i}`, mails))
+  const arm = (name: string, others: readonly Connected[]) => ({
+    name,
+    run: async (round: number): Promise<number> => {
+      const tookMs = await smallOnesDone(provider, [...others, ...small], small, mails, signal)
+      say(`fairness: round ${round + 1}, ${name}: ${(tookMs / 1_000).toFixed(1)} s`)
+      await sleep(PAUSE_MS, undefined, { signal })
+      return tookMs
+    },
+  })
+  const arms = [arm('alone', []), arm('beside a large one', [mailbox('large', large)])]
+  const took = await interleave(arms, rounds, signal)
+  const [alone = [], beside = []] = took.values()
+  const ratios = quotients(beside, alone)
+  const note = `${users} of ${mails} mails beside one of ${large}; medians ${(median(beside) / 1_000).toFixed(1)} s and alone ${(median(alone) / 1_000).toFixed(1)} s`
+  return [
+    {
+      target: 8,
+      name: 'small ones beside a large one',
+      value: median(ratios),
+      unit: 'of alone',
+      max: 1.2,
+      note,
+      samples: ratios,
+    },
+  ]
+}
+
+const mailbox = (userId: string, mails: number): Connected => ({
+  userId,
+  provider: 'google',
+  credentials: credentialsOf(userId, mails),
+})
+
+/** From the start of an instance until all mail of the small ones is on the stream, ms. */
+async function smallOnesDone(
+  provider: BenchProvider,
+  users: readonly Connected[],
+  small: readonly Connected[],
+  mails: number,
+  signal: AbortSignal,
+): Promise<number> {
+  await using world = await World.start({ env: { ...NO_QUOTA, ...provider.env } })
+  await writeAccounts(world.box, world.nc, users)
+  const left = new Map(small.map(({ userId }) => [eventSubject(userId), mails]))
+  const done = Promise.withResolvers<number>()
+  const subscription = world.nc.subscribe(EVENT_SUBJECT_ALL, {
+    callback: (_error, { subject }) => {
+      const count = left.get(subject)
+      if (count === undefined) return
+      if (count > 1) left.set(subject, count - 1)
+      else left.delete(subject)
+      if (left.size === 0) done.resolve(performance.now())
+    },
+  })
+  await world.spawn('a')
+  const from = performance.now()
+  let doneAt: number | null = null
+  done.promise.then((at) => {
+    doneAt = at
+  }, undefined)
+  await until('all mail of the small ones is there', () => doneAt !== null, {
+    timeoutMs: DEADLINE_MS,
+    everyMs: 50,
+    signal,
+  })
+  subscription.unsubscribe()
+  return (doneAt ?? Number.NaN) - from
+}
