@@ -55,7 +55,7 @@ async function rescanned(mails: number, { say, signal, quick }: BenchOptions): P
   const { box, nc } = world
   const instance = await world.spawn('a')
   await box.connect(nc, 'ada', 'google', { n: mails, folders: [], mix: ALL_EVENTS })
-  say(`quota: ${mails} mails are fetched once`)
+  say(`budget: ${mails} mails are fetched once`)
   await box.allLive(nc, ['ada'], DEADLINE_MS)
   const usedMs = cpuMs(instance.pid)
   const fromMs = Date.now()
