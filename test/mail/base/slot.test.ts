@@ -63,6 +63,13 @@ test('a longest interval that is not above the other one changes nothing', () =>
 })
 
 test('from whenever one asks, the next poll is the same one: a new owner goes on where the old one would have', () => {
+  // Every longer interval begins within the hour: asked just before that or just after it, the answer is the same.
+  for (const slot of [0, 0.37, 0.999])
+    for (let quietMs = 0; quietMs < 3_600_000; quietMs += 1_117) {
+      const schedule = { pace: PACE, slot, newsMs: NEWS }
+      const nextMs = nextPollMs(NEWS + quietMs, schedule)
+      assert.equal(nextPollMs(nextMs - 1, schedule), nextMs)
+    }
   fc.assert(
     fc.property(
       paces,
