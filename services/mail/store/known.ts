@@ -22,6 +22,14 @@ const upsertKnown = prepareWrite((db) =>
     .onConflictDoUpdate({ target: known.eventId, set: { seq: sql`excluded.seq` } })
     .prepare(),
 )
+/** One statement for all of a batch: `places` is a list of [id, sequence], as JSON. WHERE tells SQLite that no ON of a join follows. */
+const upsertMany = prepareWrite((db) =>
+  db
+    .insert(known)
+    .select(sql`SELECT unhex(value ->> 0, '-'), value ->> 1 FROM json_each(${placeholder('places')}) WHERE true`)
+    .onConflictDoUpdate({ target: known.eventId, set: { seq: sql`excluded.seq` } })
+    .prepare(),
+)
 const selectSeq = prepareRead((db) =>
   db
     .select({ seq: known.seq })
@@ -66,6 +74,11 @@ export const addKnown = (tx: UserTx, eventId: string): boolean =>
 /** Notes where on the stream the event stands. */
 export function setKnownSeq(tx: UserTx, eventId: string, seq: number): void {
   upsertKnown(tx).run({ id: bytesOf(eventId), seq })
+}
+
+/** The same for many. */
+export function setKnownSeqs(tx: UserTx, places: readonly { msgId: string; seq: number }[]): void {
+  upsertMany(tx).run({ places: JSON.stringify(places.map(({ msgId, seq }) => [msgId, seq])) })
 }
 
 /** Takes an id out of the ledger: its event is nowhere, and may be published like a new one. */

@@ -2,12 +2,12 @@
  * `outbox`: events that wait for the stream, and for a while those that are on it. Order is id order.
  * It publishes nothing; it never skips or drops a row that was not published.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { EmailReceived } from '#shared/event.ts'
 import { EVENT_TYPE, eventSubject } from '#shared/subjects.ts'
 import { toSeconds } from '../base/model.ts'
 import { and, asc, count, eq, isNotNull, isNull, lt, lte, max, min, sql } from './drizzle.ts'
-import { setKnownSeq } from './known.ts'
+import { setKnownSeqs } from './known.ts'
 import { setLast } from './meta.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { outbox as o } from './schema/user.ts'
@@ -53,13 +53,30 @@ const insertRow = prepareWrite((db) =>
     .prepare(),
 )
 const selectDue = prepareRead((db) =>
-  db.select().from(o).where(unpublished).orderBy(asc(o.id)).limit(placeholder('limit')).prepare(),
+  db
+    .select({
+      id: o.id,
+      msgId: o.msgId,
+      subject: o.subject,
+      payload: o.payload,
+      sha256: o.sha256,
+      retries: o.retries,
+      nextAttemptMs: o.nextAttemptMs,
+      tsMs: o.tsMs,
+    })
+    .from(o)
+    .where(unpublished)
+    .orderBy(asc(o.id))
+    .limit(placeholder('limit'))
+    .prepare(),
 )
+/** One statement for all rows of a batch: `marks` is a list of [row, sequence], as JSON. */
 const updatePublished = prepareWrite((db) =>
   db
     .update(o)
-    .set({ publishedAt: sql`${placeholder('at')}`, streamSeq: sql`${placeholder('seq')}` })
-    .where(eq(o.id, placeholder('id')))
+    .set({ publishedAt: sql`${placeholder('at')}`, streamSeq: sql`mark.seq` })
+    .from(sql`(SELECT value ->> 0 AS id, value ->> 1 AS seq FROM json_each(${placeholder('marks')})) AS mark`)
+    .where(sql`${o.id} = mark.id`)
     .prepare(),
 )
 const selectPendingId = prepareRead((db) =>
@@ -111,7 +128,7 @@ const moveRow = prepareWrite((db) =>
     .prepare(),
 )
 
-const sha256 = (payload: Uint8Array): Buffer => createHash('sha256').update(payload).digest()
+const sha256 = (payload: Uint8Array): Buffer => hash('sha256', payload, 'buffer')
 
 /** Appends the row of a new event. */
 export const appendOutbox = (tx: UserTx, event: EmailReceived, nowMs: number): void => insert(tx, event, nowMs, null)
@@ -174,10 +191,8 @@ export function markPublished(
   last: { seq: number; eventId: string | null },
   nowMs: number,
 ): void {
-  for (const { id, msgId, seq } of rows) {
-    updatePublished(tx).run({ id, seq, at: toSeconds(nowMs) })
-    setKnownSeq(tx, msgId, seq)
-  }
+  updatePublished(tx).run({ marks: JSON.stringify(rows.map(({ id, seq }) => [id, seq])), at: toSeconds(nowMs) })
+  setKnownSeqs(tx, rows)
   setLast(tx, last)
 }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import * as v from 'valibot'
 import { EmailReceived, eventId } from '#shared/event.ts'
 import { EVENT_MAX_BYTES } from '../../../services/mail/store/event-size.ts'
-import { knownSeq } from '../../../services/mail/store/known.ts'
+import { forgetKnown, knownSeq } from '../../../services/mail/store/known.ts'
 import { countStored, eventOf, insertFromEvent, knownIds, storeNew } from '../../../services/mail/store/messages.ts'
 import { readMeta } from '../../../services/mail/store/meta.ts'
 import {
@@ -129,6 +129,33 @@ test('marking moves the outbox, the ledger and the last sequence together', asyn
     assert.deepEqual(
       [1, 2, 3].map((id) => allPublishedUpTo(db, id)),
       [true, true, false],
+    )
+  })
+})
+
+test('of many rows that are marked at once each gets its own sequence, in the outbox and in the ledger', async () => {
+  await using box = adopted()
+  commit(box, (tx) => storeNew(tx, ACCOUNT, mails('m', 4), 4_000))
+  // One of them is not in the ledger, as after a loss of the stream.
+  commit(box, (tx) => forgetKnown(tx, idOf('m0002')))
+  const [first, , third, fourth] = box.store.read('ada', (db) => dueRows(db, 4))
+  assert.ok(first && third && fourth)
+  const marks = [
+    { ...third, seq: 2 ** 40 },
+    { ...first, seq: 7 },
+    { ...fourth, seq: 9 },
+  ]
+  commit(box, (tx) => {
+    markPublished(tx, marks, { seq: 9, eventId: fourth.msgId }, 9_500)
+    assert.deepEqual(tx.db.values('SELECT stream_seq, published_at FROM outbox ORDER BY id'), [
+      [7, 9],
+      [null, null],
+      [2 ** 40, 9],
+      [9, 9],
+    ])
+    assert.deepEqual(
+      ['m0000', 'm0001', 'm0002', 'm0003'].map((id) => knownSeq(tx, idOf(id))),
+      [7, 0, 2 ** 40, 9],
     )
   })
 })
