@@ -1,12 +1,22 @@
 /** The JetStream clients of one process on the simulated broker: the calls that outbox/ and owner/ make, and no others. */
-import type { Consumer, JetStreamClient, JetStreamManager, JsMsg } from '@nats-io/jetstream'
+import {
+  type Consumer,
+  JetStreamApiError,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+} from '@nats-io/jetstream'
 import { EVENT_STREAM, SNAPSHOT_STREAM } from '#shared/subjects.ts'
+import type { BatchLink } from '../../services/mail/kv/atomic-batch.ts'
+import type { Batches } from '../../services/mail/outbox/publish-batch.ts'
 import type { Snapshots } from '../../services/mail/outbox/snapshots.ts'
-import type { Broker, Stored } from './broker.ts'
+import type { BatchAck, Broker, Stored } from './broker.ts'
 import type { Link } from './link.ts'
 
 type Query = { seq?: number; last_by_subj?: string; next_by_subj?: string }
 type Reader = { name: string; subject: string; next: number; delivered: number; falls: number }
+
+const encoder = new TextEncoder()
 
 /** A whole client would be thousands of lines; a call that is not here fails the run. */
 const only = <T>(part: object): T => part as T
@@ -82,6 +92,45 @@ export function jetstreamOf(broker: Broker, link: Link, disk: string): { js: Jet
     },
   }
   return { js: only(js), jsm: only(jsm) }
+}
+
+/** What batches of events are sent with: what the service puts on the wire is read as a server reads it. */
+export function batchesOf(broker: Broker, link: Link, disk: string, areTaken: boolean): Batches {
+  const stream = broker.stream(EVENT_STREAM)
+  const take = (...[subject, data, options]: Parameters<BatchLink['publish']>): string => {
+    const header = (name: string): string => options?.headers?.get(name) ?? ''
+    const [msgId, expected] = [header('Nats-Msg-Id'), header('Nats-Expected-Last-Subject-Sequence')]
+    const part = {
+      id: header('Nats-Batch-Id'),
+      place: Number(header('Nats-Batch-Sequence')),
+      isLast: header('Nats-Batch-Commit') === '1',
+      ...(msgId !== '' && { msgId }),
+      ...(expected !== '' && { expectLast: Number(expected) }),
+    }
+    return answerOf(() => stream.takePart({ ...part, subject, data: Buffer.from(data ?? ''), by: disk }))
+  }
+  return {
+    areTaken: () => areTaken,
+    fewest: 2,
+    link: {
+      publish: (...sent) => link.send(() => void take(...sent)),
+      request: async (subject, data, options) => {
+        const text = await link.request(() => take(subject, data, options), options?.timeout)
+        return only({ data: encoder.encode(text), json: () => JSON.parse(text) })
+      },
+    },
+  }
+}
+
+/** The answer to a message of a batch as the server writes it. */
+function answerOf(take: () => BatchAck | null): string {
+  try {
+    const ack = take()
+    return ack === null ? '' : JSON.stringify({ stream: EVENT_STREAM, ...ack })
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError)) throw error
+    return JSON.stringify({ error: { err_code: error.code, description: error.message } })
+  }
 }
 
 /** The object store: each object comes whole or not at all. */

@@ -113,6 +113,12 @@ export class Link {
     })
   }
 
+  /** As `request`, for what nobody answers. */
+  send(work: () => void): void {
+    if (!this.#life.passes() || this.#isCut || this.#chance.is(this.loss)) return
+    this.#deliver('there', work)
+  }
+
   /** What the broker sends by itself. False when it cannot now: it is told again when the link is open. */
   push(receive: () => void): boolean {
     if (this.#state === 'deaf' || this.#isCut) return false

@@ -14,7 +14,15 @@ const CHUNK = 100
 const CHUNKS_OF_A_WORKER = 10
 const TOLD_EVERY = 5_000
 type Chunk = { from: number; count: number }
-type Report = { seed: number | null; played: number; events: number; crashes: number; disks: number; taken: number }
+type Report = {
+  seed: number | null
+  played: number
+  events: number
+  batched: number
+  crashes: number
+  disks: number
+  taken: number
+}
 
 function whole(name: string, fallback: number): number {
   const value = Number(process.env[name] || fallback)
@@ -32,11 +40,11 @@ const mutant = mutantOf(process.env.MUTANT)
 
 /** Plays a chunk; the report names the first seed that fails. */
 async function playChunk({ from, count }: Chunk): Promise<Report> {
-  const report: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0, taken: 0 }
+  const report: Report = { seed: null, played: 0, events: 0, batched: 0, crashes: 0, disks: 0, taken: 0 }
   for (let seed = from; seed < from + count; seed++) {
     const { faults, tally } = await play(seed, plotOf(seed), mutant)
     report.played += 1
-    for (const key of ['events', 'crashes', 'disks', 'taken'] as const) report[key] += tally[key]
+    for (const key of ['events', 'batched', 'crashes', 'disks', 'taken'] as const) report[key] += tally[key]
     if (faults.length === 0) continue
     report.seed = seed
     break
@@ -61,7 +69,7 @@ async function explain(seed: number): Promise<void> {
 
 /** All seeds, on all cores, until one fails. */
 async function playAll(from: number, seeds: number): Promise<Report> {
-  const sum: Report = { seed: null, played: 0, events: 0, crashes: 0, disks: 0, taken: 0 }
+  const sum: Report = { seed: null, played: 0, events: 0, batched: 0, crashes: 0, disks: 0, taken: 0 }
   let next = from
   const take = (): Chunk | null => {
     const count = Math.min(CHUNK, from + seeds - next)
@@ -71,7 +79,7 @@ async function playAll(from: number, seeds: number): Promise<Report> {
   }
   const add = (report: Report): void => {
     const before = sum.played
-    for (const key of ['played', 'events', 'crashes', 'disks', 'taken'] as const) sum[key] += report[key]
+    for (const key of ['played', 'events', 'batched', 'crashes', 'disks', 'taken'] as const) sum[key] += report[key]
     if (report.seed !== null) sum.seed = Math.min(sum.seed ?? Number.POSITIVE_INFINITY, report.seed)
     if (Math.floor(sum.played / TOLD_EVERY) > Math.floor(before / TOLD_EVERY) && sum.played < seeds)
       process.stderr.write(`${sum.played} of ${seeds} seeds\n`)
@@ -112,10 +120,10 @@ async function main(): Promise<void> {
     only === null ? await playAll(whole('FROM', 1), whole('SEEDS', 1_000)) : await playChunk({ from: only, count: 1 })
   if (sum.seed !== null) await explain(sum.seed)
   const took = ((performance.now() - started) / 1_000).toFixed(0)
-  const { played, events, crashes, disks, taken } = sum
+  const { played, events, batched, crashes, disks, taken } = sum
   const off = mutant === null ? '' : ` · without ${mutant}`
   process.stdout.write(
-    `sim: ${played} seeds · ${events} events · ${crashes} crashes (${disks} disks) · ${taken} events taken back · ${sum.seed === null ? '0 bad' : `seed ${sum.seed} is bad`}${off} · ${took} s\n`,
+    `sim: ${played} seeds · ${events} events (${batched} in batches) · ${crashes} crashes (${disks} disks) · ${taken} events taken back · ${sum.seed === null ? '0 bad' : `seed ${sum.seed} is bad`}${off} · ${took} s\n`,
   )
   process.exitCode = sum.seed === null ? 0 : 1
 }

@@ -10,18 +10,18 @@ import { Buckets } from '../../services/mail/kv/buckets.ts'
 import { streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
 import type { Broker as SimBroker } from './broker.ts'
 import { bucketOf, type SimBucket } from './bucket.ts'
-import { jetstreamOf, snapshotsOf } from './jetstream.ts'
+import { batchesOf, jetstreamOf, snapshotsOf } from './jetstream.ts'
 import type { Link } from './link.ts'
 import type { Mutant } from './mutants.ts'
 
-type Nats = Pick<Broker, 'js' | 'jsm' | 'buckets' | 'streamFacts' | 'streamHolds' | 'watch'> & {
+type Nats = Pick<Broker, 'js' | 'jsm' | 'batches' | 'buckets' | 'streamFacts' | 'streamHolds' | 'watch'> & {
   snapshots: ReturnType<typeof snapshotsOf>
 }
 type Own = { link: Link; clock: Clock; log: Log; disk: string; isGone(): boolean }
 
 /** @param own what the process has for itself */
 export async function natsOf(
-  { broker, mutant }: { broker: SimBroker; mutant: Mutant | null },
+  { broker, mutant, takesBatches }: { broker: SimBroker; mutant: Mutant | null; takesBatches: boolean },
   { link, clock, log, disk, isGone }: Own,
 ): Promise<Nats> {
   const open = (name: string): SimBucket => bucketOf(broker, name, link, name !== BUCKET_STATE || mutant !== 'cas')
@@ -31,6 +31,7 @@ export async function natsOf(
   return {
     js,
     jsm,
+    batches: batchesOf(broker, link, disk, takesBatches),
     buckets,
     snapshots: snapshotsOf(broker, link),
     streamFacts: streamFacts(jsm, clock),

@@ -18,7 +18,7 @@ const AFTERMATH_MS = 8_000
 export type Outcome = { faults: string[]; tally: World['tally']; trace: string }
 
 export async function play(seed: number, plot: Plot, mutant: Mutant | null): Promise<Outcome> {
-  using world = new World(seed, mutant)
+  using world = new World(seed, mutant, plot.takesBatches)
   for (const { user, mails } of plot.users) world.connect(user, mails)
   for (const name of plot.processes) world.start(name)
   for (const act of plot.acts) world.timeline.after(act.atMs, () => perform(world, act))

@@ -20,12 +20,20 @@ export type Deed =
   /** A second process on the folder of the first, which stands still meanwhile, goes on, and ends. */
   | { do: 'twin'; name: string; pausedMs: number; overlapMs: number }
 export type Act = { atMs: number } & Deed
-export type Plot = { processes: string[]; users: { user: string; mails: number }[]; acts: Act[] }
+export type Plot = {
+  processes: string[]
+  users: { user: string; mails: number }[]
+  acts: Act[]
+  /** The server knows atomic batches; false when absent. */
+  takesBatches?: boolean
+}
 
 /** Everything happens within this time; then all is healed. */
 export const TROUBLE_MS = 15_000
 const SILENCE_MS = 6_000
 const LOST_MAX_MS = 6_000
+/** Part of the servers that know atomic batches. */
+const WITH_BATCHES = 0.8
 
 export function plotOf(seed: number): Plot {
   const chance = new Chance(seed ^ 0x5eed)
@@ -36,7 +44,8 @@ export function plotOf(seed: number): Plot {
     atMs: Math.round(chance.unit() * TROUBLE_MS),
     ...deed(chance, processes, names),
   }))
-  return { processes, users, acts: acts.toSorted((a, b) => a.atMs - b.atMs) }
+  const takesBatches = new Chance(seed ^ 0xba7c4).is(WITH_BATCHES)
+  return { processes, users, acts: acts.toSorted((a, b) => a.atMs - b.atMs), takesBatches }
 }
 
 function deed(chance: Chance, processes: readonly string[], users: readonly string[]): Deed {

@@ -35,6 +35,8 @@ export type Surroundings = DiskWatcher & {
   readonly chance: Chance
   readonly broker: Broker
   readonly mutant: Mutant | null
+  /** Whether the stream takes atomic batches. */
+  readonly takesBatches: boolean
   readonly dir: string
   readonly silenceMs: number
   /** How long published rows are kept. */
@@ -109,11 +111,12 @@ export class SimProcess {
     life.die()
   }
 
-  #relay({ js, jsm }: Nats, learned: (userId: string) => void): Relay {
+  #relay({ js, jsm, batches }: Nats, learned: (userId: string) => void): Relay {
     const { mutant, keepMs, chance } = this.#world
     return new Relay({
       js,
       jsm,
+      batches,
       store: this.#store,
       clock: this.#clock,
       log,
@@ -126,6 +129,7 @@ export class SimProcess {
       random: () => chance.unit(),
       controls: {
         ...(mutant === 'expect' && { expectSequence: false as const }),
+        ...(mutant === 'batch' && { expectOfBatch: false as const }),
         ...(mutant === 'readback' && { readBack: false as const }),
       },
     })

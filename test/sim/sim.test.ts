@@ -17,7 +17,15 @@ import { World } from './world.ts'
 
 const SEEDS = 40
 /** Seeds that failed when this was written, so that none has to be looked for; others will do. */
-const HINTS: Record<Mutant, number> = { expect: 307, readback: 1, early: 28, cursor: 1, compare: 791, cas: 165 }
+const HINTS: Record<Mutant, number> = {
+  expect: 307,
+  batch: 1,
+  readback: 1,
+  early: 28,
+  cursor: 1,
+  compare: 791,
+  cas: 165,
+}
 const CAUGHT_WITHIN = 500
 
 async function firstBad(
@@ -41,6 +49,12 @@ describe('the simulation', () => {
 
   test(`${SEEDS} seeds: nothing is lost, twice or stuck, and no position passes unfinished work`, async () => {
     assert.equal(await firstBad(null, 1, SEEDS), null)
+  })
+
+  test('events go in batches where the server knows them, and none where it does not', async () => {
+    const { tally } = await play(7, { ...plotOf(7), takesBatches: true }, null)
+    assert.ok(tally.batched > 0)
+    assert.equal((await play(7, { ...plotOf(7), takesBatches: false }, null)).tally.batched, 0)
   })
 
   test('a seed is the same run each time', async () => {

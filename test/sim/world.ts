@@ -50,6 +50,7 @@ export class World implements Surroundings, Disposable {
   readonly silenceMs = 6_000
   readonly keepMs: number
   readonly mutant: Mutant | null
+  readonly takesBatches: boolean
   readonly dir = mkdtempSync(join(FOLDER, 'mail-sim-'))
   readonly mailboxes = new Map<string, Mailbox>()
   readonly processes: SimProcess[] = []
@@ -62,11 +63,12 @@ export class World implements Surroundings, Disposable {
   readonly #lost = new Map<string, number>()
   #isDown = false
   /** What has happened. */
-  readonly tally = { events: 0, crashes: 0, disks: 0, taken: 0 }
+  readonly tally = { events: 0, batched: 0, crashes: 0, disks: 0, taken: 0 }
 
-  constructor(seed: number, mutant: Mutant | null) {
+  constructor(seed: number, mutant: Mutant | null, takesBatches = false) {
     this.chance = new Chance(seed)
     this.mutant = mutant
+    this.takesBatches = takesBatches
     this.keepMs = this.chance.pick(KEPT_MS)
     this.broker = new Broker(() => this.timeline.nowMs, WINDOW_MS)
     this.books = new Books(this.broker)
@@ -125,7 +127,8 @@ export class World implements Surroundings, Disposable {
     this.broker.falls += 1
     for (const { link } of this.processes) link.drop()
     for (const [key, name] of Object.entries(STREAMS)) {
-      const lost = this.broker.stream(name).goBack(Math.max(0, this.timeline.nowMs - lostMs[key as keyof Losses]))
+      const sinceMs = Math.max(0, this.timeline.nowMs - lostMs[key as keyof Losses])
+      const lost = this.broker.stream(name).goBack(sinceMs, this.takesBatches ? this.chance.unit() : 0)
       if (name === STREAMS.events) this.books.takeBack(lost)
       if (name === STREAMS.events) this.tally.taken += lost.length
     }
@@ -155,6 +158,7 @@ export class World implements Surroundings, Disposable {
 
   /** Lost, twice, or out of order. */
   audit(): void {
+    this.tally.batched = this.broker.stream(STREAMS.events).batched
     for (const [user, { ids }] of this.mailboxes) {
       const published = this.books.published(user)
       this.tally.events += published.size

@@ -49,11 +49,13 @@ export class Wire {
     const batch = message.headers?.get('Nats-Batch-Id') ?? ''
     const parts = batch === '' ? [message] : [...(this.#batches.get(batch) ?? []), message]
     const { reply = '' } = message
-    // The client makes an empty one of none.
-    if (reply === '') {
-      if (batch !== '') this.#batches.set(batch, parts)
+    // The answer to the last of a batch is that of all; one that is answered before is only held.
+    if (batch !== '' && message.headers?.get('Nats-Batch-Commit') !== '1') {
+      this.#batches.set(batch, parts)
       return
     }
+    // The client makes an empty one of none.
+    if (reply === '') return
     this.#batches.delete(batch)
     const writer = reply.split('.').slice(0, -1).join('.')
     this.#open.set(

@@ -17,9 +17,11 @@ import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
+import { knowsBatches } from '../kv/atomic-batch.ts'
 import { Bucket } from '../kv/bucket.ts'
 import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
+import { type Batches, FEWEST_ROWS } from '../outbox/publish-batch.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
@@ -35,6 +37,8 @@ export type Broker = AsyncDisposable & {
   nc: NatsConnection
   js: Awaited<ReturnType<typeof openJetStream>>['js']
   jsm: Awaited<ReturnType<typeof openJetStream>>['jsm']
+  /** Batches of events; whether they are taken was last looked up when the stream was. */
+  batches: Batches
   buckets: Buckets
   snapshots: Snapshots
   streamFacts: ReturnType<typeof streamFacts>
@@ -72,19 +76,21 @@ export async function openBroker(
     const { js, jsm } = await openJetStream(nc)
     const open = async () => {
       await refuseCapturedSubjects(jsm)
-      const { createdMs } = await ensureEventStream(jsm, config.stream)
+      const stream = await ensureEventStream(jsm, config.stream)
       await ensureTrailStream(jsm, config.stream.replicas)
       const buckets = await Buckets.open((bucket) => Bucket.open(nc, bucket, config.stream.replicas))
-      return { createdMs, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
+      return { stream, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
     }
-    const { createdMs: createdAtStartMs, buckets, snapshots } = await patiently(open, { url, clock, log, signal })
-    let streamCreatedMs = createdAtStartMs
+    const { stream: found, buckets, snapshots } = await patiently(open, { url, clock, log, signal })
+    let streamCreatedMs = found.createdMs
+    let isAtomic = found.isAtomic
     const trusted = hasPermissions(nc) || (config.trustOpenNats && isHere(url))
     if (!trusted) log.warn('NATS has no users: mail.as.* is not served (MAIL_TRUST_OPEN_NATS=1 serves it on loopback)')
     return {
       nc,
       js,
       jsm,
+      batches: { link: nc, areTaken: () => isAtomic && knowsBatches(nc), fewest: FEWEST_ROWS },
       buckets,
       snapshots,
       streamFacts: streamFacts(jsm, clock),
@@ -95,7 +101,8 @@ export async function openBroker(
         const verify = async (): Promise<void> => {
           await refuseOldServer(nc, url)
           await refuseCapturedSubjects(jsm)
-          const { createdMs } = await ensureEventStream(jsm, config.stream)
+          const stream = await ensureEventStream(jsm, config.stream)
+          isAtomic = stream.isAtomic
           await buckets.verify(on.noticed)
           // One that is gone took its snapshots with it: each user's is taken anew with the next checkpoint, within a day.
           await snapshots.verify(js, config.stream.replicas)
@@ -104,8 +111,8 @@ export async function openBroker(
             log.error({ err: error }, 'the audit trail takes no records'),
           )
           // Deleted and made anew without a reconnect: every user compares what stands there with what is stored.
-          if (createdMs !== streamCreatedMs) on.connected()
-          streamCreatedMs = createdMs
+          if (stream.createdMs !== streamCreatedMs) on.connected()
+          streamCreatedMs = stream.createdMs
         }
         await watchBroker(nc, verify, on, clock, log, stop)
       },

@@ -38,6 +38,7 @@ export function createRelay({ broker, store, clock, log, telemetry, config, cont
   return new Relay({
     js: broker.js,
     jsm: broker.jsm,
+    batches: broker.batches,
     store,
     clock,
     log,

@@ -15,9 +15,10 @@ import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { ACCOUNTS_HISTORY, BUCKET_ACCOUNTS, bucketStream, bucketSubject } from '#shared/subjects.ts'
 import { RevisionConflict } from './account-record.ts'
+import { takesBatches } from './atomic-batch.ts'
 import { readBucket } from './bucket-reader.ts'
 import { eraseMessages, eraseOverwritten } from './erase-messages.ts'
-import { GroupCommit, takesBatches } from './group-commit.ts'
+import { GroupCommit } from './group-commit.ts'
 import { ensureReplicas, replicated } from './replication.ts'
 
 const REQUEST_TIMEOUT_MS = 2_000

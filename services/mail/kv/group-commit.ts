@@ -1,35 +1,29 @@
 /**
  * Writes to one stream that are asked for in the same turn of the event loop go as one atomic batch: one write to the
  * server's disk instead of one each. A batch is stored as a whole or refused as a whole; one that was refused says nothing
- * of its parts, so each is sent once more on its own, with its own answer.
- *
- * The client's own batches carry no expectation per message and wait for an answer to the first, so the headers of
- * ADR-50 of NATS are set here.
+ * of its parts, so each is sent once more on its own, with its own answer. No answer to the first is waited for: each has an
+ * expectation of its own.
  */
-import type { JetStreamManager } from '@nats-io/jetstream'
-import { v7 } from 'uuid'
-import { atLeast, headers, type NatsConnection } from '#shared/nats.ts'
-
-const BATCHES_SINCE = '2.12.0'
+import { AtomicBatch, type BatchedWrite, type BatchLink } from './atomic-batch.ts'
 
 /** The server keeps at most a thousand; a batch is held in memory there until it is complete. */
 const WRITES_MAX = 64
 /** What is larger gains nothing from company. */
 const BYTES_MAX = 16_384
 
-export type GroupedWrite = { subject: string; data: Uint8Array; lastSeq: number }
+export type GroupedWrite = BatchedWrite & { lastSeq: number }
 /** Answers the sequence under which the write is stored. */
 type Alone = () => Promise<number>
 type Waiting = { write: GroupedWrite; alone: Alone; settled: PromiseWithResolvers<number> }
 
 export class GroupCommit {
-  readonly #nc: NatsConnection
+  readonly #link: BatchLink
   readonly #timeoutMs: number
   #waiting: Waiting[] = []
 
   /** @param timeoutMs how long a batch waits for its answer; then it is open for each of its writes whether it was stored */
-  constructor(nc: NatsConnection, timeoutMs: number) {
-    this.#nc = nc
+  constructor(link: BatchLink, timeoutMs: number) {
+    this.#link = link
     this.#timeoutMs = timeoutMs
   }
 
@@ -60,19 +54,11 @@ export class GroupCommit {
 
   /** Answers the sequence of the last one; null when they were refused. */
   async #commit(writes: readonly GroupedWrite[]): Promise<number | null> {
-    const id = v7()
-    const [last, ...others] = writes.toReversed()
+    const last = writes.at(-1)
     if (last === undefined) return null
-    for (const [i, write] of others.reverse().entries())
-      this.#nc.publish(write.subject, write.data, { headers: headersOf(id, i + 1, write.lastSeq) })
-    const commit = headersOf(id, writes.length, last.lastSeq)
-    commit.set('Nats-Batch-Commit', '1')
-    const answer = await this.#nc.request(last.subject, last.data, { headers: commit, timeout: this.#timeoutMs })
-    const { error, seq, count } = answer.json<{ error?: unknown; seq?: number; count?: number }>()
-    if (error !== undefined) return null
-    if (seq === undefined || count !== writes.length)
-      throw new Error(`${count} of a batch of ${writes.length} are stored`)
-    return seq
+    const batch = new AtomicBatch(this.#link, this.#timeoutMs)
+    for (const write of writes.slice(0, -1)) batch.add(write)
+    return await batch.commit(last)
   }
 }
 
@@ -91,20 +77,4 @@ function groupsOf(waiting: readonly Waiting[]): Waiting[][] {
     }
   }
   return groups
-}
-
-function headersOf(id: string, sequence: number, lastSeq: number): ReturnType<typeof headers> {
-  const found = headers()
-  found.set('Nats-Batch-Id', id)
-  found.set('Nats-Batch-Sequence', String(sequence))
-  found.set('Nats-Expected-Last-Subject-Sequence', String(lastSeq))
-  return found
-}
-
-/** Whether the stream takes batches, after it was told to. Servers before 2.12 know none. */
-export async function takesBatches(nc: NatsConnection, jsm: JetStreamManager, stream: string): Promise<boolean> {
-  if (!atLeast(nc.info?.version ?? '0', BATCHES_SINCE)) return false
-  const { config } = await jsm.streams.info(stream)
-  if (config.allow_atomic === true) return true
-  return (await jsm.streams.update(stream, { allow_atomic: true })).config.allow_atomic === true
 }

@@ -1,8 +1,11 @@
 /** What the parts of the outbox are given and what they tell. Types only. */
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
+import type { Epoch } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { UserStore } from '../store/user-store.ts'
+import type { Batches } from './publish-batch.ts'
 
 type Parts = {
   js: JetStreamClient
@@ -49,11 +52,25 @@ export type RelayHooks = {
 export type RelayDeps = Parts & {
   /** @param keepMs how long published rows are kept. */
   config: NewStreamConfig & { keepMs: number }
+  /** What several rows of one user go in; without it each goes alone. */
+  batches?: Batches
   hooks?: RelayHooks
   /** 0 <= x < 1, for back-offs; Math.random unless given. */
   random?(): number
   /** Switches protections off, so that tests can show what they protect from. Never set in the service. */
-  controls?: { expectSequence?: false; readBack?: false }
+  controls?: { expectSequence?: false; expectOfBatch?: false; readBack?: false }
+}
+
+export type RunOptions = {
+  userId: string
+  epoch: Epoch
+  /** Asked before each publish; false pauses. */
+  owns: () => boolean
+  signal: AbortSignal
+  /** Newest sequence of the subject, read back at this moment; null = not known. */
+  last: number | null
+  turns: PQueue
+  deps: RelayDeps
 }
 
 export type RelayStatus = {

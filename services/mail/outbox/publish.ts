@@ -14,7 +14,8 @@ export type Published =
   /** No answer, or one that says nothing about the event: it may be stored. */
   | { kind: 'unsure'; error: unknown }
 
-const TIMEOUT_MS = 2_000
+/** How long an answer of the stream is waited for. */
+export const TIMEOUT_MS = 2_000
 /** Wrong last sequence, of the subject or unknown; refused expectation of a batch. */
 const BEHIND = new Set([10071, 10164, 10201])
 /** Stream or account at its limit. */
@@ -42,9 +43,11 @@ export async function publish(
   }
 }
 
+/** The client does not send what is larger than the server takes. */
+export const isTooLarge = (error: unknown): boolean => error instanceof Error && /max_payload/.test(error.message)
+
 function kindOf(error: unknown): 'behind' | 'full' | 'too_large' | 'unsure' {
-  if (!(error instanceof JetStreamApiError))
-    return error instanceof Error && /max_payload/.test(error.message) ? 'too_large' : 'unsure'
+  if (!(error instanceof JetStreamApiError)) return isTooLarge(error) ? 'too_large' : 'unsure'
   if (BEHIND.has(error.code)) return 'behind'
   if (FULL.has(error.code)) return 'full'
   return TOO_LARGE.has(error.code) ? 'too_large' : 'unsure'

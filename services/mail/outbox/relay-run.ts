@@ -1,15 +1,14 @@
 /**
  * The loop of one user: reconcile, then publish row after row in id order, one in flight, each expecting the sequence
- * of the one before; mark in groups. No row is skipped or overtaken: a failing head holds the others back.
+ * of the one before; mark in groups. Where the stream takes it, several that wait go as one atomic batch; one that is refused
+ * says nothing of its rows: they go one by one. No row is skipped or overtaken: a failing head holds the others back.
  *
  *   not sure what stands on the subject → reconcile → publish, mark, publish … → idle
  *                        ↖ no answer, refused expectation ↙        ↘ stream full: back off, publish again
  */
 import { setImmediate as yieldTurn } from 'node:timers/promises'
-import type PQueue from 'p-queue'
 import { aborted } from '#shared/lifecycle.ts'
 import { delayMs, RELAY_BACKOFF } from '../base/backoff.ts'
-import type { Epoch } from '../base/model.ts'
 import { Wake } from '../base/wake.ts'
 import { readMeta } from '../store/meta.ts'
 import {
@@ -23,27 +22,18 @@ import {
 } from '../store/outbox-rows.ts'
 import { CorruptError, DiskError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserTx } from '../store/user-store.ts'
-import type { RelayDeps, RelayStatus } from './deps.ts'
+import type { RelayDeps, RelayStatus, RunOptions } from './deps.ts'
 import { type Published, publish } from './publish.ts'
+import { batchOf, publishBatch } from './publish-batch.ts'
 import { reconcile } from './reconcile.ts'
 import { rebuildPayload, shrinkPayload } from './repair.ts'
 
-/** Rows per turn and per mark. */
-const BATCH = 50
+/** Rows per turn, per batch and per mark. */
+const ROWS = 100
 const IDLE_MS = 3_600_000
 const NOT_OWNER_MS = 250
 const DELETE_LIMIT = 500
 
-type RunOptions = {
-  userId: string
-  epoch: Epoch
-  owns: () => boolean
-  signal: AbortSignal
-  /** Newest sequence of the subject, read back at this moment; null = not known. */
-  last: number | null
-  turns: PQueue
-  deps: RelayDeps
-}
 type Fault = Exclude<RelayStatus['error'], null>
 
 export class RelayRun {
@@ -126,7 +116,7 @@ export class RelayRun {
     }
   }
 
-  /** One batch. Answers how long to wait before the next turn, ms; 0 = go on at once. */
+  /** Some rows. Answers how long to wait before the next turn, ms; 0 = go on at once. */
   async #turn(): Promise<number> {
     const { userId, owns, signal } = this.#options
     const { store, clock } = this.#deps
@@ -136,7 +126,7 @@ export class RelayRun {
     if (pauseMs > 0) return pauseMs
     try {
       if (!this.#sure) await this.#readBack()
-      const rows = store.read(userId, (db) => dueRows(db, BATCH))
+      const rows = store.read(userId, (db) => dueRows(db, ROWS))
       const [head] = rows
       if (head === undefined) return await this.#drained()
       // The wall clock may have jumped: never longer than the longest back-off.
@@ -170,11 +160,29 @@ export class RelayRun {
   }
 
   async #publishRows(rows: readonly OutboxRow[]): Promise<number> {
-    const { owns, signal } = this.#options
+    const { batches, controls } = this.#deps
+    const together = batches?.areTaken() === true ? batchOf(rows, batches.fewest) : []
+    const [head] = together
+    if (batches === undefined || head === undefined || !this.#mayPublish) return await this.#publishOneByOne(rows)
+    const isBlind = controls?.expectSequence === false || controls?.expectOfBatch === false
+    const goesOn = (): boolean => batches.areTaken() && this.#mayPublish
+    const outcome = await publishBatch(batches.link, together, isBlind ? null : this.#last, goesOn)
+    if (outcome.kind === 'refused') return await this.#publishOneByOne(rows)
+    if (outcome.kind === 'unsure') return this.#refused(head, outcome)
+    this.#last = outcome.seq + together.length - 1
+    this.#mark(together.map((row, i) => ({ row, seq: outcome.seq + i })))
+    return 0
+  }
+
+  /** `#sure` is lost when a reconnect asks for a look in the middle of a turn. */
+  get #mayPublish(): boolean {
+    return this.#sure && !this.#options.signal.aborted && this.#options.owns()
+  }
+
+  async #publishOneByOne(rows: readonly OutboxRow[]): Promise<number> {
     const stored: { row: OutboxRow; seq: number }[] = []
     for (const row of rows) {
-      // `#sure` is lost when a reconnect asks for a look in the middle of a batch.
-      if (signal.aborted || !owns() || !this.#sure) break
+      if (!this.#mayPublish) break
       const outcome = await this.#publish(row)
       if (outcome.kind === 'stored') {
         this.#last = outcome.seq

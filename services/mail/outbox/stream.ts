@@ -54,12 +54,13 @@ const ABSENT = ['mirror', 'sources', 'subject_transform'] as const
 /**
  * Makes sure that the stream is there and what events need. Placement and compression are the operator's, and so is
  * a number of replicas above the configured one.
+ * @returns its creation time, epoch ms, and whether it takes atomic batches
  * @throws ExitError 78 naming field, found and wanted, or that JetStream is off or too small.
  */
 export async function ensureEventStream(
   jsm: JetStreamManager,
   config: EventStreamConfig,
-): Promise<{ createdMs: number }> {
+): Promise<{ createdMs: number; isAtomic: boolean }> {
   const level = (await accountInfo(jsm)).api.level ?? 0
   const limits = {
     max_age: config.retentionDays * MS_PER_DAY * NS_PER_MS,
@@ -76,7 +77,7 @@ export async function ensureEventStream(
   )
   // Read back: an older server silently drops what it does not know.
   const info = differs ? await readBack(jsm, limits) : found
-  return { createdMs: Date.parse(info.created) }
+  return { createdMs: Date.parse(info.created), isAtomic: info.config.allow_atomic === true }
 }
 
 /**

@@ -8,7 +8,7 @@ import type { ReconcileResult, RelayDeps } from '../../../services/mail/outbox/d
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
 import { startProxy } from '../../support/proxy.ts'
 import { until } from '../../support/until.ts'
-import { EPOCH, ids, NEXT_EPOCH, OutboxBox, SHORT_WINDOW, STREAM, USER } from './support.ts'
+import { alone, EPOCH, ids, NEXT_EPOCH, OutboxBox, SHORT_WINDOW, STREAM, USER } from './support.ts'
 
 type Controls = Pick<RelayDeps, 'controls'>
 const UNPROTECTED: Controls = { controls: { expectSequence: false, readBack: false } }
@@ -66,7 +66,7 @@ describe('one event each', { concurrency: 4 }, () => {
   test('a lost answer inside the dedupe window is read back too', async () => {
     await using box = await OutboxBox.open(STREAM)
     await using proxy = await startProxy(box.server.port)
-    const link = await box.connect('mailsync', proxy.port)
+    const link = alone(await box.connect('mailsync', proxy.port))
     box.put('m', 3)
     const seen: ReconcileResult[] = []
     const run = box.relay({ ...link, hooks: { onReconciled: (_user, result) => seen.push(result) } })

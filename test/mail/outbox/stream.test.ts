@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { StreamConfig } from '@nats-io/jetstream'
 import { EXIT_CONFIG } from '#shared/lifecycle.ts'
 import { EVENT_STREAM } from '#shared/subjects.ts'
+import { knowsBatches } from '../../../services/mail/kv/atomic-batch.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../../../services/mail/outbox/stream.ts'
 import { deleteStream } from '../../support/delete-stream.ts'
 import { OutboxBox, STREAM } from './support.ts'
@@ -18,6 +19,7 @@ test('the stream is made once, its limits follow the configuration, its creation
   const first = await ensureEventStream(jsm, STREAM)
   const again = await ensureEventStream(jsm, { retentionDays: 7, dedupeWindowMs: 30_000, maxBytes: 32 * 1024 ** 2 })
   assert.deepEqual(again, first)
+  assert.equal(first.isAtomic, knowsBatches(box.link.nc))
   const { config, created } = await jsm.streams.info(EVENT_STREAM)
   assert.equal(first.createdMs, Date.parse(created))
   const { subjects, storage, discard, max_age, duplicate_window, max_bytes, deny_delete, allow_direct } = config

@@ -8,14 +8,17 @@ import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
 import type { AccountRef, Epoch, MessageMeta } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
+import { knowsBatches } from '../../../services/mail/kv/atomic-batch.ts'
 import type { ReconcileDeps, RelayDeps } from '../../../services/mail/outbox/deps.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { ownEvent } from '../../../services/mail/outbox/own-event.ts'
+import type { Batches } from '../../../services/mail/outbox/publish-batch.ts'
 import { Relay, type RelayRun } from '../../../services/mail/outbox/relay.ts'
 import { type EventStreamConfig, ensureEventStream } from '../../../services/mail/outbox/stream.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
-import { type NatsRole, type NatsServer, startNatsServer } from '../../support/nats-server.ts'
+import type { Nats } from '../../support/nats-cluster.ts'
+import { type NatsRole, startNatsServer } from '../../support/nats-server.ts'
 import { until } from '../../support/until.ts'
 import { mail } from '../store/support.ts'
 
@@ -30,17 +33,17 @@ export const SHORT_WINDOW: EventStreamConfig = { ...STREAM, dedupeWindowMs: 1_00
 const log = createLog('test', 'silent')
 const CONFIG = { onNewStream: 'skip', retentionMs: 30 * 86_400_000, keepMs: 86_400_000 } as const
 
-export type Link = { nc: NatsConnection; js: JetStreamClient; jsm: JetStreamManager }
+export type Link = { nc: NatsConnection; js: JetStreamClient; jsm: JetStreamManager; batches: Batches }
 export type RunHandle = RelayRun & { end(): Promise<void> }
 
 export class OutboxBox {
-  readonly server: NatsServer
+  readonly server: Nats
   readonly link: Link
   readonly dir: string
   readonly store: UserStore
   readonly #stack: AsyncDisposableStack
 
-  private constructor(server: NatsServer, link: Link, dir: string, stack: AsyncDisposableStack) {
+  private constructor(server: Nats, link: Link, dir: string, stack: AsyncDisposableStack) {
     this.server = server
     this.link = link
     this.dir = dir
@@ -49,12 +52,18 @@ export class OutboxBox {
     this.store.adopt(USER, EPOCH)
   }
 
-  /** A server with the stream, and user ada adopted in the store `a`. */
-  static async open(stream: EventStreamConfig = STREAM): Promise<OutboxBox> {
+  /**
+   * A server with the stream, and user ada adopted in the store `a`.
+   * @param start of the server, or of a cluster
+   */
+  static async open(
+    stream: EventStreamConfig = STREAM,
+    start: () => Promise<Nats> = () => startNatsServer(),
+  ): Promise<OutboxBox> {
     await using stack = new AsyncDisposableStack()
     const dir = mkdtempSync(join(tmpdir(), 'mail-sync-outbox-'))
     stack.defer(() => rmSync(dir, { recursive: true }))
-    const server = stack.use(await startNatsServer())
+    const server = stack.use(await start())
     const link = await connect(server, 'mailsync', server.port, stack)
     await ensureEventStream(link.jsm, stream)
     return new OutboxBox(server, link, dir, stack.move())
@@ -153,12 +162,15 @@ export class OutboxBox {
   }
 }
 
+/** The link, over which each event goes alone. */
+export const alone = (link: Link): Link => ({ ...link, batches: { ...link.batches, areTaken: () => false } })
+
 /** `put` ids of one page. */
 export const ids = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${prefix}${i}`)
 
-async function connect(server: NatsServer, role: NatsRole, port: number, stack: AsyncDisposableStack): Promise<Link> {
+async function connect(server: Nats, role: NatsRole, port: number, stack: AsyncDisposableStack): Promise<Link> {
   const options = { name: 'test', inboxPrefix: `_INBOX_${role}`, user: role, password: server.passwords[role] }
   const nc = await connectNats({ url: `nats://127.0.0.1:${port}`, ...options }, log, AbortSignal.timeout(20_000))
   stack.defer(() => drainNats(nc, log))
-  return { nc, ...(await openJetStream(nc)) }
+  return { nc, ...(await openJetStream(nc)), batches: { link: nc, areTaken: () => knowsBatches(nc), fewest: 2 } }
 }
