@@ -2,7 +2,6 @@
  * The only way of bytes to and from the providers: one undici Agent (a bounded pool per origin), a total deadline per
  * request, answers of bounded size that are read whole, no redirects. It knows no provider, retries nothing, logs nothing.
  */
-import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { Agent } from 'undici'
@@ -47,6 +46,8 @@ export class HttpError extends Error {
 }
 
 const MAX_ORIGINS = 16
+/** Google compresses for nobody whose name does not say gzip (developers.google.com/workspace/gmail/api/guides/performance). */
+const HEADERS = { 'accept-encoding': 'gzip', 'user-agent': 'mail-sync (gzip)' }
 const NO_BODY = new Set([101, 204, 205, 304])
 
 const causeCode = (error: unknown): unknown => {
@@ -56,63 +57,52 @@ const causeCode = (error: unknown): unknown => {
   return undefined
 }
 
-function readBounded(body: Readable, maxBytes: number, tooLarge: () => HttpError): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let size = 0
-    // By hand: an iterator costs as much as the rest of a small answer.
-    body.on('data', (chunk: Buffer) => {
-      size += chunk.byteLength
-      if (size > maxBytes) body.destroy(tooLarge())
-      else chunks.push(chunk)
-    })
-    body.once('end', () => resolve(Buffer.concat(chunks, size)))
-    body.once('error', reject)
-  })
+async function readBounded(body: AsyncIterable<Uint8Array>, maxBytes: number, tooLarge: () => HttpError) {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of body) {
+    size += chunk.byteLength
+    if (size > maxBytes) throw tooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, size)
 }
 
 const unzip = promisify(gunzip)
-
-/** @throws HttpError TOO_LARGE; the fault of zlib when it is no gzip */
-async function unzipBounded(bytes: Buffer, maxBytes: number, tooLarge: () => HttpError): Promise<Buffer> {
-  try {
-    return await unzip(bytes, { maxOutputLength: maxBytes })
-  } catch (error) {
-    throw causeCode(error) === 'ERR_BUFFER_TOO_LARGE' ? tooLarge() : error
+/** Undoes the codings, the last one first. One that was not asked for stays, and nobody will make sense of the body. */
+async function decoded(bytes: Buffer, codings: string, maxBytes: number, tooLarge: () => HttpError): Promise<Buffer> {
+  let plain = bytes
+  for (const coding of codings.split(',').reverse()) {
+    if (!/^\s*(?:x-)?gzip\s*$/i.test(coding) || plain.length === 0) continue
+    try {
+      plain = await unzip(plain, { maxOutputLength: maxBytes })
+    } catch (error) {
+      throw causeCode(error) === 'ERR_BUFFER_TOO_LARGE' ? tooLarge() : error
+    }
   }
+  return plain
 }
-
-/** Google packs answers only for programs that say both. */
-const PACKED = { 'accept-encoding': 'gzip', 'user-agent': 'mail-sync (gzip)' }
 
 type Exchange = { agent: Agent; maxBytes: number; signal: AbortSignal }
 
-/** Not by `fetch`, whose streams and classes cost more than all that the service does with a poll. */
 async function exchange(url: URL, request: HttpRequest, { agent, maxBytes, signal }: Exchange): Promise<Response> {
-  const { method = 'GET', headers = {}, body = null } = request
-  const answer = await agent.request({
-    origin: url.origin,
-    path: `${url.pathname}${url.search}`,
-    method,
-    headers: { ...PACKED, ...headers },
-    body,
-    signal,
-  })
+  const { method = 'GET', headers, body = null } = request
+  const { origin, pathname, search } = url
+  const tooLarge = () => new HttpError('TOO_LARGE', url)
+  // Not fetch: it takes twice the time of a request without a body.
+  const sent = { origin, path: pathname + search, method, headers: { ...HEADERS, ...headers }, body, signal }
+  const answer = await agent.request(sent)
   const { statusCode: status } = answer
-  if (status >= 300 && status < 400 && status !== 304) {
-    await answer.body.dump()
-    throw new HttpError('REDIRECT', url)
-  }
-  const tooLarge = (): HttpError => new HttpError('TOO_LARGE', url)
-  const sent = await readBounded(answer.body, maxBytes, tooLarge)
-  const isPacked = answer.headers['content-encoding'] === 'gzip' && sent.byteLength > 0
-  const bytes = isPacked ? await unzipBounded(sent, maxBytes, tooLarge) : sent
+  // Whatever follows is cut off by the signal, which always aborts in the end.
+  if (status >= 300 && status < 400 && status !== 304) throw new HttpError('REDIRECT', url)
+  const came = new Headers(
+    Object.entries(answer.headers).flatMap(([name, value]) => [value ?? []].flat().map((one) => [name, one])),
+  )
+  const bytes = await readBounded(answer.body, maxBytes, tooLarge)
+  const plain = await decoded(bytes, came.get('content-encoding') ?? '', maxBytes, tooLarge)
   // The platform's own Response: libraries test `instanceof Headers` against the global class.
-  return new Response(NO_BODY.has(status) ? null : bytes, { status, headers: pairsOf(answer.headers) })
+  return new Response(NO_BODY.has(status) ? null : plain, { status, headers: came })
 }
-
-const pairsOf = (headers: Record<string, string | string[] | undefined>): [string, string][] =>
-  Object.entries(headers).flatMap(([name, value = []]) => [value].flat().map((one): [string, string] => [name, one]))
 
 /** The shared client. Dispose it once nothing sends any more; requests under way then fail as CLOSED. */
 export function createHttp(options: HttpOptions = {}): Http {

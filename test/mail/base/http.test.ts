@@ -78,6 +78,33 @@ describe('HTTP to the providers', () => {
     assert.equal((await answer.arrayBuffer()).byteLength, 1_000_000)
   })
 
+  it('asks for gzip by a name that says so, and takes one that was cut off for broken', async () => {
+    const packed = gzipSync('{"a":1}')
+    const sent = { 'the whole': packed, 'a cut one': packed.subarray(0, -9), 'no gzip': Buffer.from('{"a":1}') }
+    await using peer = await serve((request, response) => {
+      const { 'accept-encoding': coding, 'user-agent': name, 'x-body': body } = request.headers
+      const isAsked = coding === 'gzip' && name?.includes('gzip') === true
+      response.writeHead(isAsked ? 200 : 406, { 'content-encoding': 'GZIP' })
+      response.end(sent[String(body) as keyof typeof sent])
+    })
+    await using http = createHttp()
+    const ask = (body: keyof typeof sent) => http.fetch(peer.url, { headers: { 'x-body': body }, signal: NEVER })
+    assert.deepEqual(await (await ask('the whole')).json(), { a: 1 })
+    await assert.rejects(ask('a cut one'), failsAs('NETWORK'))
+    await assert.rejects(ask('no gzip'), failsAs('NETWORK'))
+  })
+
+  it('uses connections again', async () => {
+    const sockets = new Set<unknown>()
+    await using peer = await serve((request, response) => {
+      sockets.add(request.socket)
+      response.end('ok')
+    })
+    await using http = createHttp()
+    for (let at = 0; at < 20; at++) await http.fetch(peer.url, { signal: NEVER })
+    assert.ok(sockets.size <= 2, `${sockets.size}`)
+  })
+
   it('follows no redirect', async () => {
     let visits = 0
     await using elsewhere = await serve((_, response) => {
