@@ -4,6 +4,8 @@
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { createHttp, type Http, type HttpOptions } from '../../services/mail/base/http.ts'
+// Loaded when first needed, which takes time that the virtual clock does not know.
+import 'googleapis'
 import { ManualClock } from '../mail/base/manual-clock.ts'
 import type { Time } from '../simulator/types.ts'
 
@@ -56,12 +58,12 @@ export class VirtualNet {
     }
   }
 
-  /** The service's own way to the providers, counted. Only what goes to a token endpoint is a POST. */
+  /** The service's own way to the providers, counted. */
   connect = (options?: HttpOptions): Http => {
     const http = createHttp(options)
     return {
       fetch: async (url, request) => {
-        const grant = request.method === 'POST' ? 1 : 0
+        const grant = url.pathname.endsWith('/token') ? 1 : 0
         this.#requests += 1
         this.#grants += grant
         try {

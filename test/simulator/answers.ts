@@ -48,6 +48,14 @@ export function googleRateLimit(reopenMs: number, reason: string, code: 403 | 42
   return googleError(code, message, { domain: 'usageLimits', reason, status })
 }
 
+/** No time is named: it is over when others have their answer. */
+export const googleConcurrency = (): Answer =>
+  googleError(429, 'Too many concurrent requests for user.', {
+    domain: 'usageLimits',
+    reason: 'rateLimitExceeded',
+    status: 'RESOURCE_EXHAUSTED',
+  })
+
 export function googleProjectLimit(): Answer {
   const message =
     "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of service 'gmail.googleapis.com' for consumer 'project_number:1'."

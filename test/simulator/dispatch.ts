@@ -4,6 +4,7 @@
  */
 import { googleBadRequest, googleNotFound, graphError, graphGone } from './answers.ts'
 import { distorted, replacement } from './faults.ts'
+import { BATCH_MOST, batchAnswer, isLost, isOfTheWire, readBatchRequest } from './gmail-batch.ts'
 import { answerGmail, type GmailRoute, gmailRoute } from './gmail-routes.ts'
 import { answerGraph, type GraphRoute, graphRoute } from './graph-routes.ts'
 import type { Answer, Fault, LogEntry, ProviderName, SimRequest } from './types.ts'
@@ -43,6 +44,8 @@ function resolve(method: string, path: string): Known | null {
   if (method === 'POST' && /^\/[^/]+\/oauth2\/v2\.0\/token$/.test(path)) {
     return { kind: 'token', provider: 'microsoft', route: { name: 'microsoft.token' } }
   }
+  if (method === 'POST' && path === '/batch/gmail/v1')
+    return { kind: 'gmail', provider: 'google', route: { name: 'gmail.batch', user: 'me', id: '' } }
   const gmail = gmailRoute(method, path)
   if (gmail) return { kind: 'gmail', provider: 'google', route: gmail }
   const graph = graphRoute(method, path)
@@ -50,8 +53,13 @@ function resolve(method: string, path: string): Known | null {
 }
 
 interface Outcome {
+  route: string
   answer: Answer
   fault: Fault | undefined
+  /** Of a batch of Gmail. */
+  parts: readonly Outcome[]
+  /** Times until which a fault has told the mailbox to wait, epoch ms. */
+  told: readonly number[]
   /** To be called when the answer has left, or the client is gone. */
   done: () => void
 }
@@ -137,13 +145,17 @@ function ask(world: World, room: Room, known: Known, request: SimRequest, fault:
   return googleBadRequest('Bad request')
 }
 
-function answerMail(
-  world: World,
-  known: Known,
-  request: SimRequest,
-  fault: Fault | undefined,
-  batched: boolean,
-): Answer {
+interface Asked {
+  fault: Fault | undefined
+  batched: boolean
+  /** Filled with the parts of a batch of Gmail. */
+  parts: Outcome[]
+  /** Filled with the times that are told. */
+  told: number[]
+}
+
+function answerMail(world: World, known: Known, request: SimRequest, asked: Asked): Answer {
+  const { fault, batched, parts, told } = asked
   const { provider, route } = known
   const owner = world.auth.owner(request.headers.authorization)
   const room = owner?.provider === provider ? world.find(provider, owner.user) : undefined
@@ -157,11 +169,11 @@ function answerMail(
   const hasToken = query.has('pageToken') || query.has('$skiptoken') || query.has('$deltatoken')
   const instead = replacement(fault, provider, hasToken, world.clock.now())
   if (instead) {
-    if (fault && 'retryAfter' in fault && fault.retryAfter !== undefined) {
-      world.ledger.announce(provider, room.box.user, world.clock.now() + fault.retryAfter * 1000)
-    }
+    if (fault && 'retryAfter' in fault && fault.retryAfter !== undefined)
+      told.push(world.clock.now() + fault.retryAfter * 1000)
     return instead
   }
+  if (route.name === 'gmail.batch') return distorted(fault, gmailBatch(world, request, parts))
   if (request.body && !isJson(request.body)) {
     return provider === 'google'
       ? googleBadRequest('Invalid JSON payload received.')
@@ -199,18 +211,27 @@ function batch(world: World, request: SimRequest): Answer {
   return { status: 200, body: { responses: responses.reverse() } }
 }
 
+/** Every part is routed, paid and logged singly, and is in flight until the whole answer has left. */
+function gmailBatch(world: World, request: SimRequest, parts: Outcome[]): Answer {
+  const asked = readBatchRequest(request)
+  if (asked === null || asked.length === 0 || asked.length > BATCH_MOST)
+    return googleBadRequest('Failed to parse batch request.')
+  const answers = asked.map(({ id, method, path }) => {
+    const url = new URL(path, request.url)
+    const part = dispatch(world, { method, url, headers: request.headers, body: '' }, true)
+    parts.push(part)
+    return { id, answer: part.answer, fault: part.fault?.type }
+  })
+  return batchAnswer(answers)
+}
+
 function lowerCased(headers: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
 }
 
-function answerKnown(
-  world: World,
-  known: Known,
-  request: SimRequest,
-  fault: Fault | undefined,
-  batched: boolean,
-): Answer {
-  if (known.kind === 'gmail' || known.kind === 'graph') return answerMail(world, known, request, fault, batched)
+function answerKnown(world: World, known: Known, request: SimRequest, asked: Asked): Answer {
+  const { fault } = asked
+  if (known.kind === 'gmail' || known.kind === 'graph') return answerMail(world, known, request, asked)
   const instead = replacement(fault, known.provider, false, world.clock.now())
   if (instead) return instead
   const form = formOf(request)
@@ -221,15 +242,24 @@ function answerKnown(
 
 function unexpected(world: World, request: SimRequest): Outcome {
   const { method, url } = request
-  const google = url.pathname.startsWith('/gmail') || url.pathname.startsWith('/google')
+  const google =
+    url.pathname.startsWith('/gmail') || url.pathname.startsWith('/batch') || url.pathname.startsWith('/google')
   const entry: LogEntry = {
     ...{ t: world.clock.now(), method, route: 'unexpected', url: url.pathname + url.search, mailbox: null },
     ...{ provider: google ? 'google' : 'microsoft', cost: 0, status: 404, inflight: 0, unexpected: true },
   }
   world.record(entry)
   const answer = google ? googleNotFound() : graphError(404, 'BadRequest', 'Resource not found for the segment.')
-  return { answer, fault: undefined, done: () => undefined }
+  return { route: entry.route, answer, fault: undefined, parts: [], told: [], done: () => undefined }
 }
+
+/** What a batch tells in its parts is lost with it. */
+const toldBy = ({ fault, parts, told }: Outcome): number[] => [
+  ...told,
+  ...(isLost(fault) ? [] : parts.flatMap((part) => part.told)),
+]
+
+const isBatch = ({ name }: { name: string }): boolean => name === 'gmail.batch' || name === 'graph.batch'
 
 /** Maps a request to its answer. Never throws for what a client sends. */
 export function dispatch(world: World, request: SimRequest, batched = false): Outcome {
@@ -237,11 +267,14 @@ export function dispatch(world: World, request: SimRequest, batched = false): Ou
   if (!known) return unexpected(world, request)
   const { provider, route } = known
   const mailbox = mailboxOf(world, known, request)
-  const counted = mailbox !== null && !batched && (known.kind === 'gmail' || known.kind === 'graph')
+  // Gmail counts the parts of a batch as parallel requests, Graph the batch.
+  const counted = mailbox !== null && (known.kind === 'gmail' ? !isBatch(route) : known.kind === 'graph' && !batched)
   const inflight = counted ? world.ledger.enter(provider, mailbox) : 0
   const fault = world.faults.pick({ provider, route: route.name, mailbox })
-  const answer = answerKnown(world, known, request, fault, batched)
-  const paid = (known.kind === 'gmail' || known.kind === 'graph') && route.name !== 'graph.batch'
+  const parts: Outcome[] = []
+  const told: number[] = []
+  const answer = answerKnown(world, known, request, { fault, batched, parts, told })
+  const paid = (known.kind === 'gmail' || known.kind === 'graph') && !isBatch(route)
   world.record({
     t: world.clock.now(),
     method: request.method,
@@ -255,5 +288,13 @@ export function dispatch(world: World, request: SimRequest, batched = false): Ou
     ...(fault && { fault: fault.type }),
     ...(batched && { batched: true as const }),
   })
-  return { answer, fault, done: () => counted && world.ledger.leave(provider, mailbox) }
+  const done = () => {
+    for (const part of parts) part.done()
+    if (counted) world.ledger.leave(provider, mailbox)
+  }
+  const outcome = { route: route.name, answer, fault: fault ?? parts.find(isOfTheWire)?.fault, parts, told, done }
+  // A part of Gmail tells nothing before the whole answer does.
+  if (mailbox !== null && !(batched && known.kind === 'gmail'))
+    for (const untilMs of toldBy(outcome)) world.ledger.announce(provider, mailbox, untilMs)
+  return outcome
 }

@@ -173,7 +173,9 @@ function withNumberIds(body: Json): Json {
 
 /** Faults that change a good answer. */
 export function distorted(fault: Fault | undefined, answer: Answer): Answer {
-  if (!fault || answer.status !== 200 || typeof answer.body !== 'object') return answer
+  if (!fault || answer.status !== 200) return answer
+  if (fault.type === 'emptyBody') return { ...answer, body: '' }
+  if (typeof answer.body !== 'object') return answer
   const body = answer.body as Json
   switch (fault.type) {
     case 'dupItems':
@@ -192,8 +194,6 @@ export function distorted(fault: Fault | undefined, answer: Answer): Answer {
       return { ...answer, body: mapList(body, LISTS, ([, ...list]) => [null, ...list]) }
     case 'numberIds':
       return { ...answer, body: withNumberIds(body) }
-    case 'emptyBody':
-      return { ...answer, body: '' }
     default:
       return answer
   }

@@ -2,7 +2,7 @@
  * Owns the quotas of both providers and the score of politeness: what was used, refused, asked for too much
  * (overdraft) and asked for before an announced time (earlyRetries). Refuses to know what a request is about.
  */
-import { googleProjectLimit, googleRateLimit, graphThrottled } from './answers.ts'
+import { googleConcurrency, googleProjectLimit, googleRateLimit, graphThrottled } from './answers.ts'
 import type { Answer, Clock, ProviderName, QuotaProfile } from './types.ts'
 import { createWindow, type Window } from './window.ts'
 
@@ -86,6 +86,7 @@ interface Account {
 
 interface Books {
   profile: QuotaProfile
+  concurrencyGmail: number
   limits: Limits
   accounts: Map<string, Account>
   project: Window
@@ -112,6 +113,10 @@ function refuse(account: Account, cost: number, untilMs: number): void {
 
 function chargeGoogle(books: Books, account: Account, cost: number, now: number): Answer | null {
   const { limits, project } = books
+  if (account.inflight > books.concurrencyGmail) {
+    account.refused++
+    return googleConcurrency()
+  }
   if (account.closed && now < account.reopensAtMs) {
     refuse(account, cost, account.reopensAtMs + (account.isEarly ? PENALTY_MS : 0))
     return googleRateLimit(account.reopensAtMs, 'userRateLimitExceeded')
@@ -174,13 +179,16 @@ interface LedgerOptions {
   graceMs: number
   monoMs: () => number
   projectPerMin: number | undefined
+  /** Requests of one Gmail mailbox that are served at once; default any number. */
+  concurrencyGmail?: number
 }
 
-export function createLedger({ profile, graceMs, monoMs, projectPerMin }: LedgerOptions, clock: Clock) {
+export function createLedger(options: LedgerOptions, clock: Clock) {
+  const { profile, graceMs, monoMs, projectPerMin, concurrencyGmail = Number.POSITIVE_INFINITY } = options
   const limits = { ...LIMITS[profile], ...(projectPerMin === undefined ? {} : { projectPerMin }) }
   const day = { number: 0, units: 0 }
   const project = createWindow(1000, 60)
-  const books: Books = { profile, limits, accounts: new Map(), project, projectRefused: 0, day }
+  const books: Books = { profile, concurrencyGmail, limits, accounts: new Map(), project, projectRefused: 0, day }
 
   const accountOf = (provider: ProviderName, user: string): Account => {
     const key = `${provider}:${user}`
@@ -213,7 +221,7 @@ export function createLedger({ profile, graceMs, monoMs, projectPerMin }: Ledger
       account.announcedAt ??= monoMs()
     },
 
-    /** null = paid; otherwise the provider's refusal. Parts of a batch do not count as parallel requests. */
+    /** null = paid; otherwise the provider's refusal. Parts of a batch of Graph do not count as parallel requests. */
     charge: (provider: ProviderName, user: string, route: string, parallel: boolean): Answer | null => {
       const account = accountOf(provider, user)
       const cost = costOf(provider, route)

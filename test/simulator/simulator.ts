@@ -49,9 +49,11 @@ export interface SimulatorOptions {
   strictRotation?: boolean
   /** Requests that arrive so soon (ms) after an announced pause are not early retries; default 1000: on a busy machine they are that late. */
   graceMs?: number
+  /** Requests of one mailbox that Gmail serves at once, the parts of a batch among them; default any number. */
+  concurrencyGmail?: number
   /** Gmail quota units of the whole project in a minute; default is the profile's. */
   projectPerMin?: number
-  /** Sees every answer before the faults of the wire; for conformance checks. */
+  /** Sees every answer, also to each part of a batch of Gmail, before the faults of the wire; for conformance checks. */
   onAnswer?: (route: string, answer: Answer, fault: string | undefined) => void
 }
 
@@ -117,6 +119,7 @@ function worldOptions(options: SimulatorOptions): WorldOptions {
     graceMs: options.graceMs ?? 1_000,
     monoMs: (options.time ?? realTime).monoMs,
     projectPerMin: options.projectPerMin,
+    concurrencyGmail: options.concurrencyGmail ?? Number.POSITIVE_INFINITY,
   }
 }
 
@@ -149,9 +152,10 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
         gone: closing.signal,
       })
     }
-    const { answer, fault, done } = dispatch(world, request)
+    const outcome = dispatch(world, request)
+    const { answer, fault, done } = outcome
     response.once('close', done)
-    options.onAnswer?.(world.log.at(-1)?.route ?? '', answer, fault?.type)
+    for (const each of [...outcome.parts, outcome]) options.onAnswer?.(each.route, each.answer, each.fault?.type)
     const gone = createGone(response, closing.signal)
     const latencyMs = options.latencyMs?.() ?? 0
     if (latencyMs > 0) await time.sleep(latencyMs, gone)

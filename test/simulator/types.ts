@@ -147,7 +147,7 @@ export interface LogEntry {
   inflight: number
   fault?: Fault['type']
   unexpected?: true
-  /** True for a part of a `$batch`. */
+  /** True for a part of a batch. */
   batched?: true
 }
 

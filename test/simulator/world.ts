@@ -34,6 +34,7 @@ export interface WorldOptions {
   graceMs: number
   monoMs: () => number
   projectPerMin: number | undefined
+  concurrencyGmail: number
 }
 
 export interface Room {
