@@ -15,10 +15,14 @@ import {
   ProviderError,
 } from '../../services/mail/provider/provider.ts'
 
+/** Fewer than a take, so that each of more than these has several batches. */
+const BATCH = 10
+
 /** Turns in order of arrival, at most `concurrency` at once. */
 export function plainLimiter(concurrency: number): Limiter {
   const queue = new PQueue({ concurrency })
   return {
+    batchSize: () => BATCH,
     run: (_cost, _priority, signal, request) => {
       const turn = queue.add(() => request(signal), { signal })
       return turn
@@ -30,6 +34,8 @@ type State = {
   lanes: Record<string, { cursor: string | null; done: boolean }>
   queue: string[]
   aside: Record<string, string>
+  /** Of the queue: ids that were set aside before. */
+  retried: string[]
   stored: string[]
   syncCursor: string | null
   totalEstimate: number | null
@@ -44,6 +50,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     lanes: { [firstLane]: { cursor: null, done: false } },
     queue: [],
     aside: {},
+    retried: [],
     stored: [],
     syncCursor: null,
     totalEstimate: null,
@@ -59,6 +66,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     lane,
     cursor: state.lanes[lane]?.cursor ?? null,
     take: state.queue.slice(0, make().takes(lane)),
+    retried: new Set(state.retried),
     known: (ids) => new Set(ids.filter((id) => state.stored.includes(id))),
     published: (ids) => new Set(ids.filter((id) => state.stored.includes(id))),
     queued: (ids) => new Set(ids.filter((id) => state.queue.includes(id) || id in state.aside)),
@@ -157,7 +165,8 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     interval(): void {
       const provider = make()
       for (const [lane, entry] of Object.entries(state.lanes)) if (provider.polled(lane)) entry.done = false
-      state.queue.push(...Object.keys(state.aside))
+      state.retried = Object.keys(state.aside)
+      state.queue.push(...state.retried)
       state.aside = {}
     },
   }

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Secret } from '#shared/secret.ts'
-import type { Http } from '../../services/mail/base/http.ts'
+import type { Http, HttpRequest } from '../../services/mail/base/http.ts'
 import type { MessageMeta } from '../../services/mail/base/model.ts'
 import { createGmail } from '../../services/mail/provider/gmail/adapter.ts'
 import { createOutlook } from '../../services/mail/provider/outlook/adapter.ts'
@@ -17,8 +17,9 @@ import {
   type PageRequest,
   ProviderError,
 } from '../../services/mail/provider/provider.ts'
+import { batchAnswer, readBatchRequest } from '../simulator/gmail-batch.ts'
 import { amount, chunks, heapBytes } from './amount.ts'
-import { type Answer, type Recipe, recipes, wrongAnswer } from './mutate.ts'
+import { type Answer, type Recipe, recipes, wrongAnswer, wrongBytes } from './mutate.ts'
 import { FOLDERS, GMAIL_LANES, GRAPH_LANES, ORIGIN, rightAnswer } from './right-answers.ts'
 
 const SHORT = 4_000
@@ -27,6 +28,24 @@ const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const NO_BODY = new Set([101, 204, 205, 304])
 const CANARY = 'canary-token-a41c'
 const NEVER = new AbortController().signal
+
+const isBatch = ({ pathname }: URL): boolean => pathname.startsWith('/batch/')
+
+/** Each part is answered as the request alone would be; every third batch is itself spoilt in the end. */
+function answerBatch(
+  { headers = {}, body = '' }: HttpRequest,
+  recipe: Recipe | null,
+  to: (url: URL) => Answer,
+): Answer {
+  const asked = readBatchRequest({ headers, body }) ?? assert.fail(body)
+  const parts = asked.map(({ id, path }) => {
+    const { body: text, ...answer } = to(new URL(path, ORIGIN))
+    return { id, answer: { ...answer, body: text.toString() }, fault: undefined }
+  })
+  const whole = batchAnswer(parts)
+  const right = { status: whole.status, headers: whole.headers ?? {}, body: Buffer.from(String(whole.body)) }
+  return recipe !== null && recipe.lane % 3 === 0 ? wrongBytes(right, recipe) : right
+}
 
 /** Everything below the adapter but the socket: answers each request, the n-th of a page by a recipe. */
 function forger() {
@@ -41,8 +60,8 @@ function forger() {
     return wrong
   }
   const http: Http = {
-    async fetch(url) {
-      const { status, headers, body } = answerTo(url)
+    async fetch(url, request) {
+      const { status, headers, body } = isBatch(url) ? answerBatch(request, state.recipe, answerTo) : answerTo(url)
       return new Response(NO_BODY.has(status) ? null : body, { status, headers })
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -50,12 +69,13 @@ function forger() {
   return { state, http }
 }
 
-const atOnce: Limiter = { run: (_cost, _priority, signal, request) => request(signal) }
+const atOnce: Limiter = { batchSize: () => 25, run: (_cost, _priority, signal, request) => request(signal) }
 const call: Call = { accessToken: new Secret(CANARY), limiter: atOnce, priority: 'backfill', signal: NEVER }
 const requestOf = (lane: string, cursor: string | null): PageRequest => ({
   lane,
   cursor,
   take: lane === 'drain' ? ['m1', 'm2'] : [],
+  retried: new Set(),
   known: () => new Set(),
   published: () => new Set(),
   queued: () => new Set(),

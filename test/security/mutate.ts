@@ -134,11 +134,30 @@ export type Answer = { status: number; headers: Record<string, string>; body: Ui
 export function wrongAnswer(right: object, recipe: Recipe): Answer {
   let value = right as Json
   for (const step of recipe.steps) value = changed(value, step.path, step)
-  const body = BODIES[recipe.body]?.(JSON.stringify(value)) ?? ''
   const type = TYPES[recipe.type] ?? ''
   return {
     status: STATUS[recipe.status] ?? 200,
     headers: { ...HEADERS[recipe.headers], ...(type === '' ? {} : { 'content-type': type }) },
-    body: typeof body === 'string' ? Buffer.from(body) : body,
+    body: bodyOf(JSON.stringify(value), recipe),
+  }
+}
+
+const bodyOf = (right: string, recipe: Recipe): Uint8Array => Buffer.from(BODIES[recipe.body]?.(right) ?? '')
+
+/** The same of an answer that is no JSON: its lines take the place of its values. */
+export function wrongBytes({ status, headers, body }: Answer, recipe: Recipe): Answer {
+  const lines = Buffer.from(body).toString().split('\n')
+  for (const { path, how, value } of recipe.steps) {
+    const at = (path[0] ?? 0) % lines.length
+    const other = lines[(path[1] ?? 0) % lines.length] ?? ''
+    if (how === 1) lines.splice(at, 1)
+    else if (how === 2) lines.splice(at, 0, other)
+    else lines[at] = how === 3 ? other : String(VALUES[value]?.())
+  }
+  const [wrongStatus = 200, type = ''] = [STATUS[recipe.status], TYPES[recipe.type]]
+  return {
+    status: recipe.status === 0 ? status : wrongStatus,
+    headers: recipe.type === 0 ? headers : { ...HEADERS[recipe.headers], 'content-type': type },
+    body: bodyOf(lines.join('\n'), recipe),
   }
 }

@@ -4,8 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, type RequestListener, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { createHttp, type Http, type HttpOptions } from '../../services/mail/base/http.ts'
@@ -21,12 +22,13 @@ import { ManualClock } from '../mail/base/manual-clock.ts'
 import { ACCOUNT, EPOCH } from '../mail/store/support.ts'
 import { PROVEN, plainWorker } from '../mail/sync/plain-worker.ts'
 import { WorkerBox } from '../mail/sync/worker-box.ts'
+import { batchAnswer, readBatchRequest } from '../simulator/gmail-batch.ts'
 import { until } from '../support/until.ts'
 import { hostileUrls, type Stranger, startStranger } from './hostile-urls.ts'
 
 const CANARY = 'canary-token-5e1d'
 const NEVER = new AbortController().signal
-const INSIDE = /^\/(?:v1\.0|gmail\/v1)\//
+const INSIDE = /^\/(?:v1\.0\/|gmail\/v1\/|batch\/gmail\/v1$)/
 
 type Provider = { origin: string; port: number; asked: string[]; answer: RequestListener }
 type Box = AsyncDisposable & {
@@ -76,6 +78,17 @@ const says =
   (_, response) =>
     say(response, body, status, headers)
 
+/** The same to each part of a batch; what the parts ask for is asked, too. */
+async function sayToEach(request: IncomingMessage, response: ServerResponse, asked: string[]): Promise<void> {
+  const type = request.headers['content-type'] ?? ''
+  const parts = readBatchRequest({ headers: { 'content-type': type }, body: await text(request) }) ?? assert.fail()
+  asked.push(...parts.map(({ path }) => path))
+  const { headers, body } = batchAnswer(
+    parts.map(({ id }) => ({ id, answer: { status: 200, body: {} }, fault: undefined })),
+  )
+  response.writeHead(200, headers).end(body)
+}
+
 function assertNobodyCame({ stranger, provider }: Box): void {
   assert.deepEqual([stranger.visits, stranger.heard()], [0, ''])
   assert.deepEqual(
@@ -122,7 +135,9 @@ test('where Graph says that a forgotten walk starts again', async () => {
 test('page tokens and ids of Gmail, ids of Graph: parts of a path or a query, never an address', async () => {
   await using here = await box()
   const ids = here.urls
-  here.provider.answer = ({ url = '' }, response) => {
+  here.provider.answer = (request, response) => {
+    const { url = '' } = request
+    if (url.startsWith('/batch/')) return void sayToEach(request, response, here.provider.asked)
     const asked = new URL(url, here.provider.origin).searchParams
     const at = asked.has('pageToken') ? ids.indexOf(asked.get('pageToken') ?? '') : -1
     const list = { messages: [{ id: ids[at + 1] ?? 'last' }], nextPageToken: ids[at + 1], resultSizeEstimate: 1 }

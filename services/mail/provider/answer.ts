@@ -15,6 +15,17 @@ export const token = (maxLength = 4096) =>
     v.check((text) => text.isWellFormed()),
   )
 
+/** The JSON of an answer; undefined when it is none. */
+export async function jsonOf(answer: Response): Promise<unknown> {
+  if (!/^application\/json\b/i.test(answer.headers.get('content-type') ?? '')) return undefined
+  try {
+    return JSON.parse(await answer.text())
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
 /**
  * The answer as its schema describes it.
  * @throws ProviderError transient, code BAD_SHAPE: text, HTML, a stream, a cut or foreign body is never "empty".

@@ -1,8 +1,9 @@
 /**
- * The lane `drain` of both adapters: fetches the ids taken from the queue, each on its own, so that one bad message never
- * holds the others. Pace and parallelism are the limiter's; what an answer means is the adapter's.
+ * The lane `drain` of both adapters: fetches the ids taken from the queue and judges each answer on its own, so that one bad
+ * message never holds the others. What an answer means is the adapter's.
  */
 import type { MessageMeta } from '../base/model.ts'
+import { type Answer, type Getter, getMessages, isAccountWide } from './get-messages.ts'
 import {
   type Call,
   emptyPage,
@@ -20,11 +21,8 @@ export const DRAIN = 'drain'
 export type Judgement = { is: 'mail'; meta: MessageMeta } | { is: 'noEvent'; filter: string } | { is: 'unreadable' }
 
 /** How one message is fetched and read. */
-export type Fetcher = {
+export type Fetcher = Getter & {
   operation: string
-  /** Cost of one request at the limiter. */
-  cost: number
-  get(id: string): Promise<unknown>
   /** @param answer a JSON object; anything else never gets here. */
   judge(id: string, answer: object): Judgement
   /** The provider looked into the mailbox, and the message is not there. */
@@ -57,9 +55,6 @@ function judgedError(fetcher: Fetcher, error: unknown): Outcome {
 const isKind = (error: unknown, ...kinds: ProviderErrorKind[]): error is ProviderError =>
   error instanceof ProviderError && kinds.includes(error.kind)
 
-/** The rest of the take would meet it as well: those still waiting for a turn give it up. */
-const isAccountWide = (error: unknown): error is ProviderError => isKind(error, 'auth', 'throttled')
-
 const ORDER: readonly ProviderErrorKind[] = ['auth', 'throttled', 'gone', 'rejected', 'transient']
 /** Lower = more important to be told; an error of our own is -1. */
 const rank = (error: unknown): number => (error instanceof ProviderError ? ORDER.indexOf(error.kind) : -1)
@@ -71,26 +66,8 @@ function failedBy(operation: string, id: string, error: unknown): FailedMessage 
 const factsOf = (operation: string, error: unknown) =>
   error instanceof ProviderError ? error.facts : { operation, code: error instanceof Error ? error.name : typeof error }
 
-async function fetchAll(fetcher: Fetcher, ids: readonly string[], call: Call): Promise<[string, Outcome][]> {
-  const waiting = new AbortController()
-  const stopWaiting = () => waiting.abort(call.signal.reason)
-  call.signal.addEventListener('abort', stopWaiting, { once: true })
-  if (call.signal.aborted) stopWaiting()
-  const fetchOne = async (id: string): Promise<Outcome> => {
-    try {
-      // A request under way is paid for already: `get` is bound to the call's signal, not to that of the turn.
-      const get = () => fetcher.get(id)
-      return judged(fetcher, id, await call.limiter.run(fetcher.cost, call.priority, waiting.signal, get))
-    } catch (error) {
-      if (isAccountWide(error)) waiting.abort(error)
-      return judgedError(fetcher, error)
-    }
-  }
-  const outcomes = await Promise.all(ids.map(async (id): Promise<[string, Outcome]> => [id, await fetchOne(id)]))
-  call.signal.removeEventListener('abort', stopWaiting)
-  call.signal.throwIfAborted()
-  return outcomes
-}
+const outcomeOf = (fetcher: Fetcher, id: string, answer: Answer): Outcome =>
+  answer.status === 'fulfilled' ? judged(fetcher, id, answer.value) : judgedError(fetcher, answer.reason)
 
 /**
  * One message asked for by itself: what a take would make of it.
@@ -122,7 +99,8 @@ export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Ca
   const wanted = request.take.filter((id) => !known.has(id))
   const page: Page = { ...emptyPage(), drop: [...known] }
   const errors: [id: string, error: unknown][] = []
-  for (const [id, outcome] of await fetchAll(fetcher, wanted, call)) {
+  for (const [id, answer] of await getMessages(fetcher, wanted, request.retried, call)) {
+    const outcome = outcomeOf(fetcher, id, answer)
     if (outcome.is === 'mail') page.messages.push(outcome.meta)
     else if (outcome.is === 'noEvent') page.drop.push(id)
     else if (outcome.is === 'unsettled') errors.push([id, outcome.error])

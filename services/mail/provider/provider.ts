@@ -10,9 +10,11 @@ export type Priority = 'incremental' | 'connect' | 'backfill' | 'refill'
 
 /** The mailbox's share of the provider's quota. */
 export type Limiter = {
+  /** How many requests of this cost make a batch now: what is granted within a second, fewer after throttling; at least 1. */
+  batchSize(cost: number, priority: Priority): number
   /**
    * Waits for a turn, then runs one request. Rejects with the signal's reason while waiting.
-   * @param cost Gmail quota units, or 1 for a Graph request.
+   * @param cost Gmail quota units, of a batch those of all its parts; 1 for a Graph request.
    */
   run<T>(
     cost: number,
@@ -53,6 +55,8 @@ export type PageRequest = {
   cursor: string | null
   /** Ids taken from the fetch queue; empty for lanes that do not take. */
   take: readonly string[]
+  /** Those of them that were asked for before in vain. */
+  retried: ReadonlySet<string>
   /** Which of these are stored already and need not be fetched. */
   known(ids: readonly string[]): Set<string>
   /**

@@ -10,6 +10,10 @@ const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2
 /** Part of the burst that backfill and refill leave to the others. */
 const RESERVE = 0.25
 const CLEAN_STEP_MS = 30_000
+/** Requests of one batch at most; Gmail takes 100 and advises against more than 50. */
+const BATCH_MAX = 25
+/** A batch is not larger than what is granted within this time: whoever comes later does not wait longer for its turn. */
+const BATCH_WAIT_MS = 1_000
 /** Refusals that announce no time hold longer each time: some limits are over in a second, that of a day is not. */
 const REFUSED_BACKOFF: Backoff = { baseMs: 1_000, maxMs: 3_600_000 }
 export const THROTTLE_MIN_MS = REFUSED_BACKOFF.baseMs
@@ -47,6 +51,11 @@ export class TokenBucket {
     this.#filledMs = now
     const needed = Math.min(cost + reserve, this.#capacity) - this.#tokens
     return Math.max(this.#pausedUntilMs - now, needed <= 0 ? 0 : Math.ceil(needed / this.#ratePerMs))
+  }
+  /** How many tokens there will be after `ms`. */
+  within(ms: number): number {
+    this.waitMs(0, 0)
+    return Math.min(this.#capacity, this.#tokens + ms * this.#ratePerMs)
   }
   take(cost: number): void {
     this.#tokens -= cost
@@ -93,6 +102,7 @@ export class MailboxLimiter implements Limiter {
   readonly #fullMax: number
   #max: number
   #concurrency: number
+  #batch = BATCH_MAX
   #inFlight = 0
   #grownMs: number
   #share = 1
@@ -107,6 +117,11 @@ export class MailboxLimiter implements Limiter {
     this.#max = max
     this.#clock = clock
     this.#grownMs = clock.monoMs()
+  }
+
+  batchSize(cost: number, priority: Priority): number {
+    const granted = this.#buckets.map((bucket, i) => bucket.within(BATCH_WAIT_MS) - this.#reserve(i, RANK[priority]))
+    return Math.max(1, Math.min(this.#batch, Math.floor(Math.min(...granted) / cost)))
   }
 
   async run<T>(
@@ -133,6 +148,7 @@ export class MailboxLimiter implements Limiter {
   /** The provider throttled the mailbox: nothing is asked for `ms`, then at half the pace. */
   throttled(ms: number): void {
     this.#concurrency = Math.max(1, Math.floor(this.#concurrency / 2))
+    this.#batch = Math.max(1, Math.floor(this.#batch / 2))
     this.#slowdown = Math.max(1 / 8, this.#slowdown / 2)
     this.#grownMs = this.#clock.monoMs() + ms
     this.#buckets[0]?.setShare(this.#share * this.#slowdown)
@@ -200,8 +216,7 @@ export class MailboxLimiter implements Limiter {
     for (;;) {
       const next = this.#waiting[0]
       if (next === undefined || this.#inFlight >= this.#concurrency) return
-      const reserve = next.rank >= RANK.backfill ? (this.#buckets[0]?.capacity ?? 0) * RESERVE : 0
-      const wait = Math.max(...this.#buckets.map((bucket, i) => bucket.waitMs(next.cost, i === 0 ? reserve : 0)))
+      const wait = Math.max(...this.#buckets.map((bucket, i) => bucket.waitMs(next.cost, this.#reserve(i, next.rank))))
       if (wait > 0) {
         this.#pumpIn(wait)
         return
@@ -213,6 +228,11 @@ export class MailboxLimiter implements Limiter {
     }
   }
 
+  /** What a request of this rank leaves in a bucket; only the mailbox's own has a reserve. */
+  #reserve(bucket: number, rank: number): number {
+    return bucket === 0 && rank >= RANK.backfill ? (this.#buckets[0]?.capacity ?? 0) * RESERVE : 0
+  }
+
   #pumpIn(ms: number): void {
     const timer = new AbortController()
     this.#timer = timer
@@ -222,12 +242,13 @@ export class MailboxLimiter implements Limiter {
     )
   }
 
-  /** One more in flight per full round without throttling; 5 % of the pace back every 30 s. */
+  /** One more in flight, and in a batch, per full round without throttling; 5 % of the pace back every 30 s. */
   #grow(): void {
     const now = this.#clock.monoMs()
     if (now - this.#grownMs < (this.#slowdown < 1 ? CLEAN_STEP_MS : 1_000)) return
     this.#grownMs = now
     this.#concurrency = Math.min(this.#max, this.#concurrency + 1)
+    this.#batch = Math.min(BATCH_MAX, this.#batch + 1)
     if (this.#slowdown === 1) return
     this.#slowdown = Math.min(1, this.#slowdown + 0.05)
     this.#buckets[0]?.setShare(this.#share * this.#slowdown)

@@ -28,6 +28,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     lane,
     cursor: asked.cursor,
     take: taken.map((entry) => entry.id),
+    retried: new Set(taken.filter(({ attempts }) => attempts > 0).map(idOf)),
     known,
     published: isRefilling ? idsIn(worker, publishedIds) : known,
     queued: idsIn(worker, queuedIds),

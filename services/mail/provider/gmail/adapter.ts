@@ -37,6 +37,7 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
     operation: 'gmail.messages.get',
     cost: getUnits,
     get: (id) => client.get(call, id),
+    batch: (ids) => client.batch(call, ids),
     judge,
     isMissing: isNotFound,
     refusesOne: refusesOneMessage,

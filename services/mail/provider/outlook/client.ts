@@ -12,7 +12,7 @@ import {
 import type * as v from 'valibot'
 import type { Http } from '../../base/http.ts'
 import { gateOf, type ProviderGate, safeProviderUrl, UrlRefused } from '../../base/url-gate.ts'
-import { checked, noAnswer, refuseLoop } from '../answer.ts'
+import { checked, jsonOf, noAnswer, refuseLoop } from '../answer.ts'
 import { type Call, ProviderError } from '../provider.ts'
 import { graphError } from './errors.ts'
 import { DeltaPage, Id, ListPage, Me } from './schemas.ts'
@@ -75,16 +75,6 @@ const authorize = (): Middleware => {
       context.options = { ...context.options, headers: { authorization, prefer, accept: 'application/json' } }
       await next?.execute(context)
     },
-  }
-}
-
-async function jsonOf(response: Response): Promise<unknown> {
-  if (!/^application\/json\b/i.test(response.headers.get('content-type') ?? '')) return undefined
-  try {
-    return JSON.parse(await response.text())
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
   }
 }
 

@@ -1,0 +1,91 @@
+/**
+ * Gets many messages: in batches where the provider has them, otherwise one by one. Pace, parallelism and size are the
+ * limiter's. What an answer means is not judged here, but for one thing: who meets a refusal of the whole account stops.
+ */
+import { type Call, ProviderError } from './provider.ts'
+
+export type Answer = PromiseSettledResult<unknown>
+
+/** How messages are asked for. */
+export type Getter = {
+  /** Of one message at the limiter. */
+  cost: number
+  get(id: string): Promise<unknown>
+  /**
+   * Several in one request; each settles as `get` would. null = not in this way.
+   * @throws ProviderError when there is no answer about any of them; it is never about one of them
+   */
+  batch?(ids: readonly string[]): Promise<Map<string, Answer> | null>
+}
+
+const isThrottled = (error: unknown): boolean => error instanceof ProviderError && error.kind === 'throttled'
+/** The rest of the take would meet it as well: those still waiting for a turn give it up. */
+export const isAccountWide = (error: unknown): error is ProviderError =>
+  isThrottled(error) || (error instanceof ProviderError && error.kind === 'auth')
+
+/**
+ * Asks for each of the ids once.
+ * @param retried ids that were asked for before in vain: each is asked for alone, in case it spoils a whole batch
+ * @returns an answer for each, in the order of the ids
+ * @throws the reason of the call's signal
+ */
+export async function getMessages(
+  getter: Getter,
+  ids: readonly string[],
+  retried: ReadonlySet<string>,
+  call: Call,
+): Promise<[id: string, answer: Answer][]> {
+  const { limiter, priority, signal } = call
+  const waiting = new AbortController()
+  const stopWaiting = () => waiting.abort(signal.reason)
+  signal.addEventListener('abort', stopWaiting, { once: true })
+  if (signal.aborted) stopWaiting()
+  const answers = new Map<string, Answer>()
+
+  /** A request under way is paid for already: it is bound to the call's signal, not to that of the turn. */
+  const turn = async <T>(messages: number, request: () => Promise<T>): Promise<T> => {
+    try {
+      return await limiter.run(getter.cost * messages, priority, waiting.signal, request)
+    } catch (error) {
+      if (isAccountWide(error)) waiting.abort(error)
+      throw error
+    }
+  }
+  const singly = async (some: readonly string[]): Promise<void> => {
+    const settled = await Promise.allSettled(some.map((id) => turn(1, () => getter.get(id))))
+    for (const [at, answer] of settled.entries()) answers.set(some[at] ?? '', answer)
+  }
+  const together = async (some: readonly string[], batch: NonNullable<Getter['batch']>): Promise<void> => {
+    const [asked] = await Promise.allSettled([
+      turn(some.length, async () => {
+        const came = await batch(some)
+        for (const [id, answer] of came ?? []) answers.set(id, answer)
+        // For the limiter: an announced pause holds from here on, whichever message it was told with.
+        const refused = [...(came?.values() ?? [])].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+        const worst = refused.find(isThrottled) ?? refused.find(isAccountWide)
+        if (worst !== undefined) throw worst
+        return came !== null
+      }),
+    ])
+    if (asked.status === 'fulfilled') return asked.value ? undefined : await singly(some)
+    for (const id of some) if (!answers.has(id)) answers.set(id, asked)
+  }
+
+  const { batch } = getter
+  const isAlone = (id: string): boolean => batch === undefined || retried.has(id)
+  /** One after the other: what a provider counts as too many at once are messages, not requests. */
+  const inBatches = async (): Promise<void> => {
+    for (let rest = ids.filter((id) => !isAlone(id)); rest.length > 0; ) {
+      const some = rest.slice(0, limiter.batchSize(getter.cost, priority))
+      rest = rest.slice(some.length)
+      await (batch === undefined || some.length === 1 ? singly(some) : together(some, batch))
+    }
+  }
+  await Promise.all([singly(ids.filter(isAlone)), inBatches()])
+  signal.removeEventListener('abort', stopWaiting)
+  signal.throwIfAborted()
+  return ids.flatMap((id): [string, Answer][] => {
+    const answer = answers.get(id)
+    return answer === undefined ? [] : [[id, answer]]
+  })
+}
