@@ -48,7 +48,7 @@ export const SCALES: Record<'short' | 'full', Scale> = {
     lifeMs: 8_000,
     users: 200,
     diskMib: 2_048,
-    mails: 450,
+    mails: 360,
     blows: FULL,
     brokers: 100,
     rollBacks: 15,
