@@ -23,6 +23,7 @@ export function plainLimiter(concurrency: number): Limiter {
   const queue = new PQueue({ concurrency })
   return {
     batchSize: () => BATCH,
+    refused: () => undefined,
     run: (_cost, _priority, signal, request) => {
       const turn = queue.add(() => request(signal), { signal })
       return turn
@@ -102,7 +103,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     if (page.unproven === true) seen.unproven++
     seen.pages++
     seen.skipped += page.skipped
-    if (page.throttled) seen.throttled++
+    if (page.cutOff instanceof ProviderError && page.cutOff.kind === 'throttled') seen.throttled++
   }
 
   /** One page of a lane, committed. A forgotten position restarts the lane. */

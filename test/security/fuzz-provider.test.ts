@@ -69,7 +69,11 @@ function forger() {
   return { state, http }
 }
 
-const atOnce: Limiter = { batchSize: () => 25, run: (_cost, _priority, signal, request) => request(signal) }
+const atOnce: Limiter = {
+  batchSize: () => 25,
+  refused: () => undefined,
+  run: (_cost, _priority, signal, request) => request(signal),
+}
 const call: Call = { accessToken: new Secret(CANARY), limiter: atOnce, priority: 'backfill', signal: NEVER }
 const requestOf = (lane: string, cursor: string | null): PageRequest => ({
   lane,
@@ -146,7 +150,7 @@ async function meet(provider: MailProvider, lane: [string, string | null], statu
 const moves = (page: Page, cursor: string | null): boolean =>
   page.lanes.some((lane) => lane.done || lane.cursor !== cursor) ||
   [page.messages, page.drop, page.failed, page.enqueue.ids, page.dropLanes].some((list) => list.length > 0) ||
-  page.throttled !== undefined ||
+  page.cutOff !== undefined ||
   !page.more
 
 /** Odd recipes go to one provider, even ones to the other; @returns bytes that the second half has left behind */

@@ -16,6 +16,8 @@ export type HttpOptions = {
   maxBytes?: number
   /** Open connections per origin; further requests wait, within their deadline. */
   connections?: number
+  /** Requests that have no answer yet, those that were given up while they waited for a connection among them. */
+  maxOpen?: number
 }
 
 export type HttpRequest = {
@@ -33,7 +35,7 @@ export type Http = AsyncDisposable & {
   fetch(url: URL, request: HttpRequest): Promise<Response>
 }
 
-export type HttpErrorCode = 'DEADLINE' | 'CONNECT' | 'NETWORK' | 'REDIRECT' | 'TOO_LARGE' | 'CLOSED'
+export type HttpErrorCode = 'DEADLINE' | 'CONNECT' | 'NETWORK' | 'REDIRECT' | 'TOO_LARGE' | 'CLOSED' | 'BUSY'
 
 /** No usable answer came. The message names the host only: a query may carry a secret. */
 export class HttpError extends Error {
@@ -107,16 +109,31 @@ async function exchange(url: URL, request: HttpRequest, { agent, maxBytes, signa
 /** The shared client. Dispose it once nothing sends any more; requests under way then fail as CLOSED. */
 export function createHttp(options: HttpOptions = {}): Http {
   const { clock = systemClock, deadlineMs = 30_000, connectMs = 5_000 } = options
-  const { maxBytes = 32 * 1024 * 1024, connections = 256 } = options
+  const { maxBytes = 32 * 1024 * 1024, connections = 256, maxOpen = 16_384 } = options
   const agent = new Agent({
     connections,
     maxOrigins: MAX_ORIGINS,
     connect: { timeout: connectMs },
+    // Where HTTP/2 is possible, all requests would wait for one connection to tell, and time out one after the other.
+    allowH2: false,
     headersTimeout: deadlineMs,
     bodyTimeout: deadlineMs,
     keepAliveTimeout: 30_000,
   })
   let closed = false
+  let open = 0
+
+  /** undici listens to the signal only once a request has a connection: whoever waits for one is cut off here. */
+  const cutOffBy = async (signal: AbortSignal, asked: Promise<Response>): Promise<Response> => {
+    open += 1
+    const settled = (): void => {
+      open -= 1
+    }
+    asked.then(settled, settled)
+    const cut = Promise.withResolvers<never>()
+    signal.addEventListener('abort', () => cut.reject(signal.reason), { once: true })
+    return await Promise.race([asked, cut.promise])
+  }
 
   return {
     async fetch(url, request) {
@@ -133,7 +150,8 @@ export function createHttp(options: HttpOptions = {}): Http {
         () => undefined,
       )
       try {
-        return await exchange(url, request, { agent, maxBytes, signal: stop.signal })
+        if (open >= maxOpen) throw new HttpError('BUSY', url)
+        return await cutOffBy(stop.signal, exchange(url, request, { agent, maxBytes, signal: stop.signal }))
       } catch (error) {
         request.signal.throwIfAborted()
         if (error instanceof HttpError) throw error

@@ -11,6 +11,11 @@ export type Running = {
   verified: boolean
 }
 
+export const runningOf = (
+  { revision, record }: AccountEntry,
+  started: Pick<Running, 'worker' | 'stop' | 'ended'>,
+): Running => ({ ...started, revision, credential: record.credential, verified: record.unverified !== true })
+
 /** It has ended and there is another credential, or nobody knows yet whose mailbox the new one opens. */
 export const isOutdated = ({ worker, credential, verified }: Running, { record }: AccountEntry): boolean =>
   (worker.state.ended !== null && record.credential !== credential) || (verified && record.unverified === true)

@@ -21,7 +21,7 @@ import { remember } from './checkpoint-record.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
-import { isOutdated, type Running } from './running.ts'
+import { isOutdated, type Running, runningOf } from './running.ts'
 import { type SettlementDeps, Settlements } from './settlements.ts'
 import { type Base, type TakeoverDeps, takeOver } from './takeover.ts'
 import { isQuietAccount, lanesOf, newsOf, nextDueMs, type StatusContext, statusOf } from './tenure-status.ts'
@@ -113,11 +113,11 @@ export class Tenure {
     this.#checkpoints = this.#checkpointer
       .run(AbortSignal.any([this.#lost.signal, this.#stopCheckpoints.signal]))
       .catch((error) => this.#failed(error))
-    this.accountsChanged()
+    this.accountsChanged(false)
   }
 
-  /** Starts and stops workers so that they are what the records ask for. */
-  accountsChanged(): void {
+  /** Starts and stops workers so that they are what the records ask for. `isNews`: a user has just asked for it. */
+  accountsChanged(isNews = true): void {
     this.rest.wake()
     if (this.#releasing || this.#relay === null) return
     // By a term of its own, after which nothing of this one can be written.
@@ -128,7 +128,7 @@ export class Tenure {
       const wanted = record.desired === 'connected' && record.reauth === null && record.credential !== null
       const running = this.#workers.get(accountName(entry.account))
       if (!wanted) this.#stopWorker(entry, running)
-      else if (running === undefined) this.#startWorker(entry)
+      else if (running === undefined) this.#startWorker(entry, isNews)
       else if (isOutdated(running, entry)) this.#restartWorker(entry, running)
       this.#settlements.follow(entry)
     }
@@ -246,9 +246,8 @@ export class Tenure {
     this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
   }
 
-  #startWorker(entry: AccountEntry): void {
-    const stop = new AbortController()
-    const name = accountName(entry.account)
+  #startWorker(entry: AccountEntry, isNews: boolean): void {
+    const [name, stop] = [accountName(entry.account), new AbortController()]
     const worker = this.#deps.worker(entry, this.epoch, {
       owns: () => !this.#releasing && this.#owns(),
       committed: (cursorOnly) => {
@@ -257,6 +256,7 @@ export class Tenure {
       },
     })
     if (this.#checkpointer !== null) remember(worker.state, this.#checkpointer.last, entry.account)
+    if (isNews) worker.state.newsMs = this.#deps.clock.wallMs()
     const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
       () => {
         // That it was stopped for the next owner is nothing to be written down.
@@ -272,9 +272,7 @@ export class Tenure {
         this.#failed(error)
       },
     )
-    const { revision, record } = entry
-    const verified = record.unverified !== true
-    this.#workers.set(name, { worker, stop, ended, revision, credential: record.credential, verified })
+    this.#workers.set(name, runningOf(entry, { worker, stop, ended }))
   }
 
   /** One that has ended by itself is kept for its state until the account is disconnected. */
@@ -287,7 +285,7 @@ export class Tenure {
   #restartWorker(entry: AccountEntry, running: Running): void {
     running.stop.abort(new Error('a new credential'))
     this.#workers.delete(accountName(entry.account))
-    this.#startWorker(entry)
+    this.#startWorker(entry, true)
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -3,7 +3,7 @@
  * message never holds the others. What an answer means is the adapter's.
  */
 import type { MessageMeta } from '../base/model.ts'
-import { type Answer, type Getter, getMessages, isAccountWide } from './get-messages.ts'
+import { type Answer, type Getter, getMessages, isAccountWide, isThrottled } from './get-messages.ts'
 import {
   type Call,
   emptyPage,
@@ -66,6 +66,8 @@ function failedBy(operation: string, id: string, error: unknown): FailedMessage 
 const factsOf = (operation: string, error: unknown) =>
   error instanceof ProviderError ? error.facts : { operation, code: error instanceof Error ? error.name : typeof error }
 
+const waitOf = ({ facts }: ProviderError): number => facts.retryAfterMs ?? 0
+
 const outcomeOf = (fetcher: Fetcher, id: string, answer: Answer): Outcome =>
   answer.status === 'fulfilled' ? judged(fetcher, id, answer.value) : judgedError(fetcher, answer.reason)
 
@@ -90,16 +92,18 @@ export async function lookAt(fetcher: Fetcher, id: string, call: Call): Promise<
 
 /**
  * One message is never the account: as soon as another one of the take was answered, or the account is known to answer,
- * what went wrong with it is its own and it is set aside. A refused grant and throttling are the account's always.
+ * what went wrong with it is its own and it is set aside. A refused grant and throttling are the account's always; a batch
+ * without an answer says nothing of its messages, unless the account is known to answer.
  * @throws the most important error when the grant was refused, or when nothing says that it is no fault of the account.
- * A throttled take that brought something says so in `Page.throttled`.
+ * A take that was cut off and brought something says so in `Page.cutOff`.
  */
 export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Call): Promise<Page> {
   const known = request.known(request.take)
   const wanted = request.take.filter((id) => !known.has(id))
   const page: Page = { ...emptyPage(), drop: [...known] }
   const errors: [id: string, error: unknown][] = []
-  for (const [id, answer] of await getMessages(fetcher, wanted, request.retried, call)) {
+  const { answers, cutOff } = await getMessages(fetcher, wanted, request.retried, call)
+  for (const [id, answer] of answers) {
     const outcome = outcomeOf(fetcher, id, answer)
     if (outcome.is === 'mail') page.messages.push(outcome.meta)
     else if (outcome.is === 'noEvent') page.drop.push(id)
@@ -111,11 +115,15 @@ export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Ca
   }
   const [worst] = errors.map(([, error]) => error).toSorted((a, b) => rank(a) - rank(b))
   if (isKind(worst, 'auth')) throw worst
-  const settled = wanted.length - errors.length
-  const single = errors.filter(([, error]) => !isAccountWide(error))
+  const settled = answers.length - errors.length
+  const single = errors.filter(([, error]) => !isAccountWide(error) && (error !== cutOff || request.accountAnswers))
   const blamed = settled > 0 || request.accountAnswers ? single : []
   if (errors.length > 0 && settled + blamed.length === 0) throw worst
   page.failed.push(...blamed.map(([id, error]) => failedBy(fetcher.operation, id, error)))
-  const throttled = errors.map(([, error]) => error).find((error) => isKind(error, 'throttled'))
-  return throttled === undefined ? page : { ...page, throttled: throttled.facts }
+  const [throttled] = errors
+    .map(([, error]) => error)
+    .filter(isThrottled)
+    .toSorted((a, b) => waitOf(b) - waitOf(a))
+  const by = throttled ?? cutOff
+  return by === undefined ? page : { ...page, cutOff: by }
 }

@@ -22,7 +22,7 @@ export async function fetchMissing(
   const last = ask.at(-1)
   if (last === undefined) return { page: emptyPage(), at: null }
   const page = await drainPage(fetcher(), { ...request, take: ask }, call)
-  // What was refused is asked again from the same place.
-  if (page.throttled !== undefined) return { page, at }
+  // What has no answer is asked for again from the same place.
+  if (page.cutOff !== undefined) return { page, at }
   return { page, at: missing.length <= take ? null : ids.indexOf(last) + 1 }
 }

@@ -18,15 +18,22 @@ export type Getter = {
   batch?(ids: readonly string[]): Promise<Map<string, Answer> | null>
 }
 
-const isThrottled = (error: unknown): boolean => error instanceof ProviderError && error.kind === 'throttled'
+export const isThrottled = (error: unknown): error is ProviderError =>
+  error instanceof ProviderError && error.kind === 'throttled'
 /** The rest of the take would meet it as well: those still waiting for a turn give it up. */
 export const isAccountWide = (error: unknown): error is ProviderError =>
   isThrottled(error) || (error instanceof ProviderError && error.kind === 'auth')
 
+export type Answers = {
+  /** In the order of the ids; those that were not asked for any more have none. */
+  answers: [id: string, answer: Answer][]
+  /** A batch without an answer ended the take; its messages have this error as theirs. */
+  cutOff?: unknown
+}
+
 /**
  * Asks for each of the ids once.
  * @param retried ids that were asked for before in vain: each is asked for alone, in case it spoils a whole batch
- * @returns an answer for each, in the order of the ids
  * @throws the reason of the call's signal
  */
 export async function getMessages(
@@ -34,13 +41,14 @@ export async function getMessages(
   ids: readonly string[],
   retried: ReadonlySet<string>,
   call: Call,
-): Promise<[id: string, answer: Answer][]> {
+): Promise<Answers> {
   const { limiter, priority, signal } = call
   const waiting = new AbortController()
   const stopWaiting = () => waiting.abort(signal.reason)
   signal.addEventListener('abort', stopWaiting, { once: true })
   if (signal.aborted) stopWaiting()
   const answers = new Map<string, Answer>()
+  let cutOff: unknown
 
   /** A request under way is paid for already: it is bound to the call's signal, not to that of the turn. */
   const turn = async <T>(messages: number, request: () => Promise<T>): Promise<T> => {
@@ -62,20 +70,24 @@ export async function getMessages(
         for (const [id, answer] of came ?? []) answers.set(id, answer)
         // For the limiter: an announced pause holds from here on, whichever message it was told with.
         const refused = [...(came?.values() ?? [])].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
-        const worst = refused.find(isThrottled) ?? refused.find(isAccountWide)
+        const throttled = refused.filter(isThrottled)
+        for (const { facts } of throttled) limiter.refused(facts)
+        const worst = throttled[0] ?? refused.find(isAccountWide)
         if (worst !== undefined) throw worst
         return came !== null
       }),
     ])
     if (asked.status === 'fulfilled') return asked.value ? undefined : await singly(some)
-    for (const id of some) if (!answers.has(id)) answers.set(id, asked)
+    const open = some.filter((id) => !answers.has(id))
+    for (const id of open) answers.set(id, asked)
+    if (open.length > 0 && !isAccountWide(asked.reason)) cutOff = asked.reason
   }
 
   const { batch } = getter
   const isAlone = (id: string): boolean => batch === undefined || retried.has(id)
   /** One after the other: what a provider counts as too many at once are messages, not requests. */
   const inBatches = async (): Promise<void> => {
-    for (let rest = ids.filter((id) => !isAlone(id)); rest.length > 0; ) {
+    for (let rest = ids.filter((id) => !isAlone(id)); rest.length > 0 && cutOff === undefined; ) {
       const some = rest.slice(0, limiter.batchSize(getter.cost, priority))
       rest = rest.slice(some.length)
       await (batch === undefined || some.length === 1 ? singly(some) : together(some, batch))
@@ -84,8 +96,9 @@ export async function getMessages(
   await Promise.all([singly(ids.filter(isAlone)), inBatches()])
   signal.removeEventListener('abort', stopWaiting)
   signal.throwIfAborted()
-  return ids.flatMap((id): [string, Answer][] => {
+  const inOrder = ids.flatMap((id): [string, Answer][] => {
     const answer = answers.get(id)
     return answer === undefined ? [] : [[id, answer]]
   })
+  return { answers: inOrder, cutOff }
 }

@@ -22,6 +22,8 @@ export type Limiter = {
     signal: AbortSignal,
     request: (signal: AbortSignal) => Promise<T>,
   ): Promise<T>
+  /** Part of a request was throttled: an announced pause holds from now on. `run` does so with what its request throws. */
+  refused(facts: ProviderErrorFacts): void
 }
 
 /** What a call to the provider needs. */
@@ -94,10 +96,10 @@ export type Page = {
   /** Items without an id: counted, logged, passed over. */
   skipped: number
   /**
-   * The provider throttled part of the page. What came counts, the rest of `take` stays queued; the announced wait
-   * holds for the whole mailbox, exactly as if a ProviderError of kind `throttled` with these facts had been thrown.
+   * What cut the page off: the provider throttled it, or did not answer about the rest of it. What came counts, ids without
+   * an answer stay where they are; once that is stored it is as if this had been thrown.
    */
-  throttled?: ProviderErrorFacts
+  cutOff?: unknown
   /** Of an audit: ids that the mailbox has, in which walk over all of them. */
   listed?: { ids: string[]; pass: number }
   /** A walk that is done has found something new to its end: there may be more. */

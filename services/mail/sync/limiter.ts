@@ -137,7 +137,7 @@ export class MailboxLimiter implements Limiter {
       this.#grow()
       return answer
     } catch (error) {
-      if (error instanceof ProviderError && error.kind === 'throttled') this.#hold(error.facts)
+      if (error instanceof ProviderError && error.kind === 'throttled') this.refused(error.facts)
       throw error
     } finally {
       this.#inFlight -= 1
@@ -157,7 +157,7 @@ export class MailboxLimiter implements Limiter {
   }
 
   /** The pause holds from here on: whoever asked reads the refusal only after the next request had its turn. */
-  #hold({ retryAfterMs, scope }: ProviderErrorFacts): void {
+  refused({ retryAfterMs, scope }: ProviderErrorFacts): void {
     for (const bucket of scope === 'project' ? this.#buckets : this.#buckets.slice(0, 1)) bucket.refused(retryAfterMs)
   }
   /** What is left of the longest pause, ms. */

@@ -173,7 +173,7 @@ function settle(worker: LaneHost, { lane, page, taken, cost }: Came): void {
   if (committed.doubtful > 0) deps.telemetry.gapMails(account.provider, committed.doubtful)
   if (committed.gone > 0) deps.telemetry.messagesGone(account.provider, committed.gone)
   deps.committed(committed.stored === 0)
-  if (page.throttled !== undefined) throw new ProviderError('throttled', page.throttled)
+  if (page.cutOff !== undefined) throw page.cutOff
 }
 
 /** A walk through the mailbox that has not come to its end. Those that go over it once more are none. */

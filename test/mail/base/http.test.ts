@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { describe, it } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { createHttp, HttpError, type HttpErrorCode } from '../../../services/mail/base/http.ts'
@@ -136,6 +137,36 @@ describe('HTTP to the providers', () => {
     await until('the request arrived', () => arrived === 1)
     stop.abort(reason)
     await asked
+  })
+
+  it('cuts off what waits for a connection, however many do, at the deadline and when it is told to', async () => {
+    await using peer = await serve(() => undefined)
+    await using narrow = createHttp({ connections: 1, deadlineMs: 300 })
+    const waiting = Array.from({ length: 5 }, () =>
+      assert.rejects(narrow.fetch(peer.url, { signal: NEVER }), failsAs('DEADLINE')),
+    )
+    const [reason, stop] = [new Error('lease lost'), new AbortController()]
+    const asked = assert.rejects(narrow.fetch(peer.url, { signal: stop.signal }), reason)
+    stop.abort(reason)
+    await asked
+    await Promise.all(waiting)
+    // A peer that takes connections and says nothing, where a protocol is to be agreed on first.
+    const silent = createTcpServer(() => undefined).listen(0, '127.0.0.1')
+    await using stack = new AsyncDisposableStack()
+    stack.defer(() => void silent.close())
+    await once(silent, 'listening')
+    await using http = createHttp({ connectMs: 60_000, deadlineMs: 300 })
+    const url = new URL(`https://127.0.0.1:${(silent.address() as AddressInfo).port}/`)
+    const all = Array.from({ length: 5 }, () => assert.rejects(http.fetch(url, { signal: NEVER }), failsAs('DEADLINE')))
+    await Promise.all(all)
+  })
+
+  it('takes no more requests than may wait', async () => {
+    await using peer = await serve(() => undefined)
+    await using http = createHttp({ connections: 1, maxOpen: 2, deadlineMs: 300 })
+    const waiting = [1, 2].map(() => assert.rejects(http.fetch(peer.url, { signal: NEVER }), failsAs('DEADLINE')))
+    await assert.rejects(http.fetch(peer.url, { signal: NEVER }), failsAs('BUSY'))
+    await Promise.all(waiting)
   })
 
   it('names a refused connection and a broken body as faults of the network', async () => {

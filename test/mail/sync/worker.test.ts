@@ -221,8 +221,8 @@ test('part of a page may be throttled: what came counts, the rest is fetched aft
   box.provider.answer = (request) => {
     const page = smallMailbox(request)
     if (request.lane !== 'drain' || times++ > 0) return page
-    const throttled = { operation: 'get', retryAfterMs: 60_000 }
-    return { messages: (page.messages ?? []).slice(0, 2), throttled }
+    const cutOff = new ProviderError('throttled', { operation: 'get', retryAfterMs: 60_000 })
+    return { messages: (page.messages ?? []).slice(0, 2), cutOff }
   }
   const { end } = box.start()
   await box.clock.advance(30_000)

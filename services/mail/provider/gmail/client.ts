@@ -11,7 +11,7 @@ import { gateOf, type ProviderGate, safeProviderUrl } from '../../base/url-gate.
 import { checked, jsonOf, noAnswer } from '../answer.ts'
 import { type Call, ProviderError } from '../provider.ts'
 import { BATCH_TYPE, type Part, readBatch, writeBatch } from './batch.ts'
-import { gmailError, type Refusal, refusesOneMessage } from './errors.ts'
+import { gmailError, type Refusal } from './errors.ts'
 import { HEADERS } from './normalize.ts'
 import { HistoryList, MessageList, Profile } from './schemas.ts'
 
@@ -169,8 +169,8 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
 async function refusedBatch(answer: Response): Promise<null> {
   const { status, headers } = answer
   const error = gmailError({ operation: BATCH, status, headers, body: await jsonOf(answer) })
-  const isRefused = status === 404 || status === 405 || error.kind === 'rejected' || refusesOneMessage(error)
-  if (isRefused) return null
+  const isOfBatch = status >= 400 && status < 500 && status !== 408
+  if (isOfBatch && error.kind !== 'auth' && error.kind !== 'throttled') return null
   throw error
 }
 

@@ -1,102 +1,10 @@
 /** What a take makes of each answer to a batch: whose fault it is, what is asked for alone, and what the limiter is told. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Secret } from '#shared/secret.ts'
-import type { Http, HttpRequest } from '../../../../services/mail/base/http.ts'
-import { createGmail } from '../../../../services/mail/provider/gmail/adapter.ts'
-import type { Limiter, Page, PageRequest, ProviderError } from '../../../../services/mail/provider/provider.ts'
-import { batchAnswer, type PartAnswer, readBatchRequest } from '../../../simulator/gmail-batch.ts'
+import type { ProviderError } from '../../../../services/mail/provider/provider.ts'
+import { batchAnswer, type PartAnswer } from '../../../simulator/gmail-batch.ts'
 import type { Answer } from '../../../simulator/types.ts'
-
-const ORIGIN = 'http://127.0.0.1:1'
-const JSON_TYPE = { 'content-type': 'application/json' }
-const DATE = 'Fri, 11 Sep 2026 19:59:00 GMT'
-const mail = (id: string): Answer => ({
-  status: 200,
-  body: { id, threadId: id, labelIds: [], payload: { headers: [] } },
-})
-const refusal = (status: number, reason: string, message = 'no', headers: Record<string, string> = {}): Answer => ({
-  status,
-  headers: { ...JSON_TYPE, ...headers },
-  body: { error: { code: status, message, errors: [{ reason }] } },
-})
-const idOf = (path: string): string => decodeURIComponent(/messages\/([^?]+)/.exec(path)?.[1] ?? '')
-
-type Asked = { batches: string[][]; alone: string[]; turns: number[]; told: unknown[]; sent: HttpRequest[] }
-
-/**
- * One page of `drain` against a Gmail that a test writes.
- * @param answers what single messages are answered, in a batch or alone; others are mail
- * @param whole changes the answer to a batch
- */
-async function drain(
-  take: string[],
-  {
-    answers = {},
-    whole = batchAnswer,
-    sizes = [],
-    ...more
-  }: Partial<PageRequest> & {
-    answers?: Record<string, Answer>
-    whole?: (parts: PartAnswer[]) => Answer
-    sizes?: number[]
-  } = {},
-): Promise<{ page: Page | null; error: ProviderError | null; asked: Asked }> {
-  const asked: Asked = { batches: [], alone: [], turns: [], told: [], sent: [] }
-  const toResponse = ({ status, headers = JSON_TYPE, body }: Answer): Response =>
-    new Response(typeof body === 'object' ? JSON.stringify(body) : (body ?? null), { status, headers })
-  const http: Http = {
-    async fetch(url, request) {
-      const answerTo = (id: string) => answers[id] ?? mail(id)
-      if (url.pathname !== '/batch/gmail/v1') {
-        asked.alone.push(idOf(url.pathname))
-        return toResponse(answerTo(idOf(url.pathname)))
-      }
-      asked.sent.push(request)
-      const parts = readBatchRequest({ headers: request.headers ?? {}, body: request.body ?? '' }) ?? assert.fail()
-      asked.batches.push(parts.map(({ path }) => idOf(path)))
-      return toResponse(whole(parts.map(({ id, path }) => ({ id, answer: answerTo(idOf(path)), fault: undefined }))))
-    },
-    [Symbol.asyncDispose]: async () => undefined,
-  }
-  const limiter: Limiter = {
-    batchSize: () => sizes.shift() ?? 25,
-    async run(cost, _priority, signal, request) {
-      signal.throwIfAborted()
-      asked.turns.push(cost)
-      try {
-        return await request(signal)
-      } catch (error) {
-        asked.told.push(error)
-        throw error
-      }
-    },
-  }
-  const request: PageRequest = {
-    lane: 'drain',
-    cursor: null,
-    take,
-    retried: new Set(),
-    known: () => new Set(),
-    published: () => new Set(),
-    queued: () => new Set(),
-    cursorOf: () => undefined,
-    accountAnswers: false,
-    ...more,
-  }
-  const { signal } = new AbortController()
-  const call = { accessToken: new Secret('t'), limiter, priority: 'backfill' as const, signal }
-  const adapter = createGmail({ baseUrl: ORIGIN, getUnits: 20, http })
-  return await adapter.page(request, call).then(
-    (page) => ({ page, error: null, asked }),
-    (error: ProviderError) => ({ page: null, error, asked }),
-  )
-}
-
-const came = (page: Page | null) => [
-  page?.messages.map(({ id }) => id),
-  page?.failed.map(({ id, reason }) => [id, reason]),
-]
+import { both, came, cutOff, DATE, drain, mail, refusal } from './batch-box.ts'
 
 test('a take is one request, paid for message by message, with the token and the type outside', async () => {
   const { page, asked } = await drain(['a', 'b', 'c'])
@@ -227,6 +135,7 @@ const NO_BATCH: Record<string, Answer> = {
   'does not know batches': { status: 404, headers: { 'content-type': 'text/plain' }, body: 'Not Found' },
   'does not know the address': refusal(404, 'notFound'),
   'takes no POST': { status: 405, body: '' },
+  'lets no batch through': { status: 413, headers: { 'content-type': 'text/html' }, body: '<html>' },
   'does not understand the batch': refusal(400, 'invalidArgument'),
   'finds one message in no state to be read': refusal(400, 'failedPrecondition'),
   'may not read': refusal(403, 'insufficientPermissions'),
@@ -249,12 +158,39 @@ test('a part that is throttled holds the mailbox at once, whatever the others ar
       ['c', 'unavailable'],
     ],
   ])
-  assert.deepEqual([page?.throttled?.retryAfterMs, page?.throttled?.scope], [7_000, 'mailbox'])
+  assert.deepEqual(cutOff(page), ['throttled', 7_000, 'mailbox'])
   assert.deepEqual(
     asked.told.map((error) => (error as ProviderError).kind),
     ['throttled'],
   )
   assert.deepEqual([asked.batches.length, asked.turns], [1, [80]], 'the rest of the take gave up its turn')
+})
+
+test('of several throttled parts each holds whom it names, and the longest wait is told', async () => {
+  const project = "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of service."
+  const answers = {
+    a: refusal(429, 'rateLimitExceeded', 'no', { 'retry-after': '5' }),
+    b: refusal(429, 'rateLimitExceeded', 'no', { 'retry-after': '60' }),
+    c: refusal(429, 'rateLimitExceeded', project, { 'retry-after': '9' }),
+  }
+  const { page, asked } = await drain(['a', 'b', 'c', 'd'], { answers })
+  assert.deepEqual(asked.refused, [
+    [5_000, 'mailbox'],
+    [60_000, 'mailbox'],
+    [9_000, 'project'],
+  ])
+  assert.deepEqual(cutOff(page), ['throttled', 60_000, 'mailbox'])
+})
+
+test('a batch without an answer is the fault of no message, also when another one has come; nothing more is asked', async () => {
+  let batches = 0
+  const whole = (parts: PartAnswer[]): Answer => (++batches === 2 ? refusal(503, 'backendError') : batchAnswer(parts))
+  const { page, asked } = await drain(['a', 'b', 'c', 'd', 'e', 'f'], { whole, sizes: [2, 2, 2] })
+  assert.deepEqual([came(page), cutOff(page)[0], asked.batches.length], [[['a', 'b'], []], 'transient', 2])
+  batches = 0
+  const sure = await drain(['a', 'b', 'c', 'd', 'e', 'f'], { whole, sizes: [2, 2, 2], accountAnswers: true })
+  const blamed = ['c', 'd'].map((id) => [id, 'unavailable'])
+  assert.deepEqual([came(sure.page), cutOff(sure.page)[0]], [[['a', 'b'], blamed], 'transient'])
 })
 
 test('a part that names a time is measured by the clock of the whole answer', async () => {
@@ -266,8 +202,6 @@ test('a part that names a time is measured by the clock of the whole answer', as
   const { error } = await drain(['a', 'b'], { answers: both(refusal(403, 'userRateLimitExceeded', text)), whole })
   assert.deepEqual([error?.kind, error?.facts.retryAfterMs], ['throttled', 60_000])
 })
-
-const both = (answer: Answer) => ({ a: answer, b: answer })
 
 test('a part whose token was refused is the account’s, and is told before all others', async () => {
   const answers = { b: refusal(401, 'authError'), c: refusal(429, 'rateLimitExceeded') }
