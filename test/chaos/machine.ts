@@ -2,7 +2,7 @@
  * One machine of the fleet: an instance as a process, its disk (a small file system of its own where that can be had), its
  * link to NATS and its clock. What becomes of it is for blows.ts to say; it keeps a log and notes ends that nobody wanted.
  */
-import { createWriteStream, type WriteStream } from 'node:fs'
+import { createWriteStream, existsSync, type WriteStream } from 'node:fs'
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tinyDisk } from '../mail/store/tiny-disk.ts'
@@ -123,6 +123,7 @@ export class Machine implements AsyncDisposable {
   /** Databases of users that it keeps. */
   async databases(): Promise<string[]> {
     const users = await readdir(join(this.data, 'users')).catch(() => [])
-    return users.map((user) => join(this.data, 'users', user, 'events.db'))
+    // A damaged one is set aside before it is built anew, and this machine may have died in between.
+    return users.map((user) => join(this.data, 'users', user, 'events.db')).filter((file) => existsSync(file))
   }
 }
