@@ -29,7 +29,7 @@ import { reconcile } from './reconcile.ts'
 import { rebuildPayload, shrinkPayload } from './repair.ts'
 
 /** Rows per turn, per batch and per mark. */
-const ROWS = 100
+export const ROWS = 100
 const IDLE_MS = 3_600_000
 const NOT_OWNER_MS = 250
 const DELETE_LIMIT = 500

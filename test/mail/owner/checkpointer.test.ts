@@ -162,7 +162,7 @@ describe('checkpoints', { concurrency: 3 }, () => {
     box.lane('h1')
     box.checkpointer.changed(false)
     await until('it is written', async () => (await box.cursors()) !== null)
-    assert.equal(box.checkpointer.halt(), true)
+    await until('it is at rest', () => box.checkpointer.halt())
     box.lane('h2')
     box.checkpointer.changed(false)
     await setTimeout(1_500)
