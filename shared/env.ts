@@ -134,7 +134,7 @@ export const ENV = {
     undefined,
     100,
     86_400_000,
-    'Longest time between two polls of a mailbox that is quiet; default 8 times MAIL_SYNC_INTERVAL_MS',
+    'Bound of the time between two polls of a quiet mailbox, which is MAIL_SYNC_INTERVAL_MS doubled; default 8 times it',
   ),
   MAIL_LEASE_SILENCE_MS: whole(
     6_000,

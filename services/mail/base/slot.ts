@@ -9,7 +9,7 @@ const HEX_DIGITS = 8
 /** Mail waits at most for this part of the time for which there was none before it. */
 const QUIET_SHARE = 1 / 10
 
-/** The bounds that are configured; at most the least one = the interval never grows. */
+/** The bounds that are configured. `intervalMaxMs` ≤ `intervalMs`: the interval never grows. */
 export type Pace = { intervalMs: number; intervalMaxMs: number }
 export type Schedule = {
   pace: Pace
@@ -31,7 +31,8 @@ export function intervalAt(quietMs: number, { intervalMs, intervalMaxMs }: Pace)
   return ms
 }
 
-export const longestInterval = (pace: Pace): number => intervalAt(Number.POSITIVE_INFINITY, pace)
+/** The interval of a mailbox in which there never was any mail. */
+export const longestIntervalMs = (pace: Pace): number => intervalAt(Number.POSITIVE_INFINITY, pace)
 
 /**
  * The first moment after the given one at which the mailbox is polled, epoch ms. A moment is one of the user's, and counts
@@ -39,7 +40,7 @@ export const longestInterval = (pace: Pace): number => intervalAt(Number.POSITIV
  */
 export function nextPollMs(afterMs: number, { pace, slot, newsMs }: Schedule): number {
   // Those of a longer interval are among those of the shorter ones.
-  const offsetMs = Math.floor(slot * longestInterval(pace))
+  const offsetMs = Math.floor(slot * longestIntervalMs(pace))
   for (let intervalMs = intervalAt(afterMs - newsMs, pace); ; ) {
     const atMs = momentAfter(afterMs, intervalMs, offsetMs)
     const inForceMs = intervalAt(atMs - newsMs, pace)

@@ -107,6 +107,7 @@ function nextRecord(
     revoke: null,
     reauth: null,
     ...owing(current, record),
+    connected_at: nowS,
     updated_at: nowS,
   }
 }

@@ -29,6 +29,8 @@ export const AccountRecord = v.object({
   positions_key: v.optional(v.string()),
   /** What the audit trail still has to be told, by the owner of the user, the oldest first. */
   owed: v.optional(v.array(TrailRecord)),
+  /** When the user connected it last, epoch seconds; records of an earlier version do not tell. */
+  connected_at: v.optional(v.number()),
   /** Epoch seconds. */
   updated_at: v.number(),
 })

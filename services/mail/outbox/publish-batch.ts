@@ -5,7 +5,7 @@
  */
 import { AtomicBatch, type BatchLink } from '../kv/atomic-batch.ts'
 import type { OutboxRow } from '../store/outbox-rows.ts'
-import { isTooLarge, TIMEOUT_MS } from './publish.ts'
+import { ANSWER_TIMEOUT_MS, isTooLarge } from './publish.ts'
 
 export type Batches = {
   link: BatchLink
@@ -54,7 +54,7 @@ export async function publishBatch(
   const [first, ...others] = rows.map(({ subject, msgId, payload }) => ({ subject, msgId, data: payload }))
   const newest = others.pop()
   if (first === undefined || newest === undefined) throw new Error('a batch has two rows at least')
-  const batch = new AtomicBatch(link, TIMEOUT_MS)
+  const batch = new AtomicBatch(link, ANSWER_TIMEOUT_MS)
   try {
     if (!(await batch.begin({ ...first, ...(last === null ? {} : { lastSeq: last }) }))) return { kind: 'refused' }
     // Another server may be connected now. One that knows no batches would store each of the others, whatever stands there.

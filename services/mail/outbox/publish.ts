@@ -15,9 +15,9 @@ export type Published =
   | { kind: 'unsure'; error: unknown }
 
 /** How long an answer of the stream is waited for. */
-export const TIMEOUT_MS = 2_000
-/** Wrong last sequence, of the subject or unknown; refused expectation of a batch. */
-const BEHIND = new Set([10071, 10164, 10201])
+export const ANSWER_TIMEOUT_MS = 2_000
+/** Wrong last sequence, of the subject or unknown. */
+const BEHIND = new Set([10071, 10164])
 /** Stream or account at its limit. */
 const FULL = new Set([10077, 10047, 10002, 10023])
 const TOO_LARGE = new Set([10054])
@@ -34,7 +34,7 @@ export async function publish(
   try {
     const ack = await js.publish(row.subject, row.payload, {
       msgID: row.msgId,
-      timeout: TIMEOUT_MS,
+      timeout: ANSWER_TIMEOUT_MS,
       ...(last === null ? {} : { expect: { lastSubjectSequence: last } }),
     })
     return { kind: ack.duplicate ? 'duplicate' : 'stored', seq: ack.seq }

@@ -3,8 +3,8 @@
  * what it says of one account. Pure.
  */
 import { type AccountRef, stateName } from '../base/model.ts'
+import type { AccountEntry } from '../kv/accounts.ts'
 import type { CheckpointRecord, SnapshotPointer } from '../kv/checkpoint.ts'
-import type { AccountState } from '../sync/account-state.ts'
 
 /** Up to where the user's subject is known, and of which stream. */
 export type Known = Pick<CheckpointRecord, 'pub' | 'pubEventId' | 'streamCreatedMs' | 'gaps'>
@@ -18,11 +18,15 @@ export function nextRecord(
 ): CheckpointRecord {
   const covers = (pointer: SnapshotPointer): boolean =>
     pointer.streamCreatedMs === streamCreatedMs && pointer.last >= pub
+  const named = new Set(news.accounts.map(({ provider, inbox_id: inboxId }) => stateName({ provider, inboxId })))
   const snapshots = before.snapshots.map((pointer) => (covers(pointer) ? { ...pointer, coveredS: news.ts } : pointer))
   return {
     ...before,
     ...news,
-    newsMs: { ...before.newsMs, ...news.newsMs },
+    // Of accounts that are connected: a user may name and leave any number of inboxes.
+    newsMs: Object.fromEntries(
+      Object.entries({ ...before.newsMs, ...news.newsMs }).filter(([name]) => named.has(name)),
+    ),
     pub,
     pubEventId,
     streamCreatedMs,
@@ -34,17 +38,11 @@ export function nextRecord(
 }
 
 /** How many mails the account was last said to have; null = unknown. */
-function lastEstimate({ accounts }: CheckpointRecord, { provider, inboxId }: AccountRef): number | null {
+export function lastEstimate({ accounts }: CheckpointRecord, { provider, inboxId }: AccountRef): number | null {
   const status = accounts.find((account) => account.provider === provider && account.inbox_id === inboxId)
   return status?.progress.total_estimate ?? null
 }
 
-/** Since when the mailbox is quiet, epoch ms; 0 = for ever. */
-export const lastNewsMs = (record: CheckpointRecord | undefined, account: AccountRef): number =>
-  record?.newsMs?.[stateName(account)] ?? 0
-
-/** What a worker cannot find in the database. */
-export function remember(state: AccountState, record: CheckpointRecord, account: AccountRef): void {
-  state.estimate = lastEstimate(record, account)
-  state.newsMs = lastNewsMs(record, account)
-}
+/** The last news of the mailbox, epoch ms; 0 = none known. Whoever has just connected it waits for mail. */
+export const lastNewsMs = (checkpoint: CheckpointRecord | undefined, { account, record }: AccountEntry): number =>
+  Math.max(checkpoint?.newsMs?.[stateName(account)] ?? 0, 1_000 * (record.connected_at ?? 0))

@@ -11,6 +11,7 @@ export type Running = {
   verified: boolean
 }
 
+/** What is remembered of a worker that was started for this record. */
 export const runningOf = (
   { revision, record }: AccountEntry,
   started: Pick<Running, 'worker' | 'stop' | 'ended'>,

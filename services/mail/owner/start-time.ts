@@ -3,7 +3,7 @@
  * next poll: nobody notices, and those who notice are not kept waiting by the others when many users move at once.
  */
 import type { AccountState, AccountStatus } from '#shared/contract.ts'
-import { longestInterval, nextPollMs, type Pace, slotOf } from '../base/slot.ts'
+import { longestIntervalMs, nextPollMs, type Pace, slotOf } from '../base/slot.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountRecord } from '../kv/account-record.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
@@ -69,7 +69,7 @@ export async function startTime(userId: string, end: End, deps: StartTimeDeps): 
   const last = record?.accounts ?? []
   const known = last.map(({ state }) => state)
   const rests = !deps.accounts.isToErase(userId) && deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
-  if (rests && end.how !== 'cut off') return { ...startAt(nextDueMs(userId, end, record, deps), deps), known }
+  if (rests && end.how !== 'cut off') return { ...startAt(guessedDueMs(userId, end, record, deps), deps), known }
   return { dueMs: deps.clock.wallMs(), restMs: 0, known }
 }
 
@@ -79,19 +79,26 @@ export async function startTime(userId: string, end: End, deps: StartTimeDeps): 
  */
 function startAt(saidMs: number, deps: StartTimeDeps): Omit<StartTime, 'known'> {
   const nowMs = deps.clock.wallMs()
-  const dueMs = Math.min(saidMs, nowMs + longestInterval(deps.pace))
+  const dueMs = Math.min(saidMs, nowMs + longestIntervalMs(deps.pace))
   return { dueMs, restMs: Math.max(0, dueMs - nowMs) }
 }
 
 type Seen = Exclude<End, { how: 'cut off' }>
 
-/** When the owner before would have polled the first of the user's mailboxes. */
-function nextDueMs(userId: string, end: Seen, record: CheckpointRecord | undefined, deps: StartTimeDeps): number {
+/** When the owner before would have polled the first of the user's mailboxes, as far as can be told from here. */
+function guessedDueMs(
+  userId: string,
+  end: Seen,
+  checkpoint: CheckpointRecord | undefined,
+  deps: StartTimeDeps,
+): number {
   if (end.how === 'released' && end.dueMs !== undefined) return end.dueMs
-  const [polledMs, slot] = [lastPollMs(end, deps), slotOf(userId)]
-  const due = deps.accounts
-    .ofUser(userId)
-    .map(({ account }) => nextPollMs(polledMs, { pace: deps.pace, slot, newsMs: lastNewsMs(record, account) }))
+  const polledMs = lastPollMs(end, deps)
+  const slot = slotOf(userId)
+  const connected = deps.accounts.ofUser(userId).filter(({ record }) => record.desired === 'connected')
+  const due = connected.map((entry) =>
+    nextPollMs(polledMs, { pace: deps.pace, slot, newsMs: lastNewsMs(checkpoint, entry) }),
+  )
   return Math.min(...due)
 }
 

@@ -17,7 +17,7 @@ import { StaleEpochError } from '../store/user-store.ts'
 import type { AccountState } from '../sync/account-state.ts'
 import type { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
-import { remember } from './checkpoint-record.ts'
+import { lastEstimate, lastNewsMs } from './checkpoint-record.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
@@ -113,11 +113,11 @@ export class Tenure {
     this.#checkpoints = this.#checkpointer
       .run(AbortSignal.any([this.#lost.signal, this.#stopCheckpoints.signal]))
       .catch((error) => this.#failed(error))
-    this.accountsChanged(false)
+    this.accountsChanged()
   }
 
-  /** Starts and stops workers so that they are what the records ask for. `isNews`: a user has just asked for it. */
-  accountsChanged(isNews = true): void {
+  /** Starts and stops workers so that they are what the records ask for. */
+  accountsChanged(): void {
     this.rest.wake()
     if (this.#releasing || this.#relay === null) return
     // By a term of its own, after which nothing of this one can be written.
@@ -128,7 +128,7 @@ export class Tenure {
       const wanted = record.desired === 'connected' && record.reauth === null && record.credential !== null
       const running = this.#workers.get(accountName(entry.account))
       if (!wanted) this.#stopWorker(entry, running)
-      else if (running === undefined) this.#startWorker(entry, isNews)
+      else if (running === undefined) this.#startWorker(entry)
       else if (isOutdated(running, entry)) this.#restartWorker(entry, running)
       this.#settlements.follow(entry)
     }
@@ -246,8 +246,9 @@ export class Tenure {
     this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
   }
 
-  #startWorker(entry: AccountEntry, isNews: boolean): void {
-    const [name, stop] = [accountName(entry.account), new AbortController()]
+  #startWorker(entry: AccountEntry): void {
+    const name = accountName(entry.account)
+    const stop = new AbortController()
     const worker = this.#deps.worker(entry, this.epoch, {
       owns: () => !this.#releasing && this.#owns(),
       committed: (cursorOnly) => {
@@ -255,8 +256,9 @@ export class Tenure {
         this.#checkpointer?.changed(cursorOnly)
       },
     })
-    if (this.#checkpointer !== null) remember(worker.state, this.#checkpointer.last, entry.account)
-    if (isNews) worker.state.newsMs = this.#deps.clock.wallMs()
+    const last = this.#checkpointer?.last
+    worker.state.estimate = last === undefined ? null : lastEstimate(last, entry.account)
+    worker.state.newsMs = lastNewsMs(last, entry)
     const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
       () => {
         // That it was stopped for the next owner is nothing to be written down.
@@ -285,7 +287,7 @@ export class Tenure {
   #restartWorker(entry: AccountEntry, running: Running): void {
     running.stop.abort(new Error('a new credential'))
     this.#workers.delete(accountName(entry.account))
-    this.#startWorker(entry, true)
+    this.#startWorker(entry)
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -60,8 +60,12 @@ export async function getMessages(
     }
   }
   const singly = async (some: readonly string[]): Promise<void> => {
-    const settled = await Promise.allSettled(some.map((id) => turn(1, () => getter.get(id))))
-    for (const [at, answer] of settled.entries()) answers.set(some[at] ?? '', answer)
+    await Promise.all(
+      some.map(async (id) => {
+        const [answer] = await Promise.allSettled([turn(1, () => getter.get(id))])
+        answers.set(id, answer)
+      }),
+    )
   }
   const together = async (some: readonly string[], batch: NonNullable<Getter['batch']>): Promise<void> => {
     const [asked] = await Promise.allSettled([
@@ -87,10 +91,11 @@ export async function getMessages(
   const isAlone = (id: string): boolean => batch === undefined || retried.has(id)
   /** One after the other: what a provider counts as too many at once are messages, not requests. */
   const inBatches = async (): Promise<void> => {
+    if (batch === undefined) return
     for (let rest = ids.filter((id) => !isAlone(id)); rest.length > 0 && cutOff === undefined; ) {
       const some = rest.slice(0, limiter.batchSize(getter.cost, priority))
       rest = rest.slice(some.length)
-      await (batch === undefined || some.length === 1 ? singly(some) : together(some, batch))
+      await (some.length === 1 ? singly(some) : together(some, batch))
     }
   }
   await Promise.all([singly(ids.filter(isAlone)), inBatches()])

@@ -27,8 +27,8 @@ export class AccountState {
   /** Wall clock in ms since when this worker could have polled. */
   sinceMs = 0
   /**
-   * Wall clock in ms since when the mailbox is quiet: it was connected, mail was listed or stored, or a walk went on; 0 = for
-   * ever.
+   * Wall clock in ms of the last news: the mailbox was connected, mail was listed or stored, or a first walk brought a page.
+   * Polls become seldom with the time since. 0 = no news known.
    */
   newsMs = 0
   address: string | null = null

@@ -10,7 +10,7 @@ const RANK: Record<Priority, number> = { incremental: 0, connect: 1, backfill: 2
 /** Part of the burst that backfill and refill leave to the others. */
 const RESERVE = 0.25
 const CLEAN_STEP_MS = 30_000
-/** Requests of one batch at most; Gmail takes 100 and advises against more than 50. */
+/** Messages of one batch at most. Only Gmail has batches: it takes 100 and advises against more than 50. */
 const BATCH_MAX = 25
 /** A batch is not larger than what is granted within this time: whoever comes later does not wait longer for its turn. */
 const BATCH_WAIT_MS = 1_000

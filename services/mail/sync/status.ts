@@ -54,7 +54,7 @@ export function accountStatus(input: StatusInput): AccountStatus {
   const fault = currentFault(input)
   const polls = [...state.lanes.values()].filter((lane) => input.polled(lane.lane)).map((lane) => lane.syncedMs)
   const lastMs = state.lastSyncedMs()
-  const schedule = { ...input, newsMs: state.newsMs }
+  const schedule = { pace: input.pace, slot: input.slot, newsMs: state.newsMs }
   return {
     provider: input.provider,
     inbox_id: input.inboxId,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { intervalAt, longestInterval, nextPollMs, type Pace, slotOf } from '../../../services/mail/base/slot.ts'
+import { intervalAt, longestIntervalMs, nextPollMs, type Pace, slotOf } from '../../../services/mail/base/slot.ts'
 
 const BASE = 30_000
 const NEWS = 1_700_000_000_000
@@ -42,7 +42,7 @@ test('the interval is doubled while it is at most a tenth of the quiet, and with
   const at = (minutes: number) => intervalAt(minutes * 60_000, PACE) / 1_000
   assert.deepEqual([at(-5), at(0), at(9.99), at(10), at(19.99)], [30, 30, 30, 60, 60])
   assert.deepEqual([at(20), at(39.99), at(40), at(10_000_000)], [120, 120, 240, 240])
-  assert.equal(longestInterval({ intervalMs: BASE, intervalMaxMs: 300_000 }), 240_000)
+  assert.equal(longestIntervalMs({ intervalMs: BASE, intervalMaxMs: 300_000 }), 240_000)
   fc.assert(
     fc.property(paces, fc.integer({ min: 0, max: 400 * DAY_MS }), (pace, quietMs) => {
       const ms = intervalAt(quietMs, pace)

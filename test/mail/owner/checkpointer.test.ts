@@ -8,7 +8,7 @@ import type { LaneState } from '../../../services/mail/base/model.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
-import { remember } from '../../../services/mail/owner/checkpoint-record.ts'
+import { lastEstimate, lastNewsMs } from '../../../services/mail/owner/checkpoint-record.ts'
 import { Checkpointer } from '../../../services/mail/owner/checkpointer.ts'
 import { takeOver } from '../../../services/mail/owner/takeover.ts'
 import { enqueue, finish, take } from '../../../services/mail/store/fetch-queue.ts'
@@ -16,11 +16,10 @@ import { putLane } from '../../../services/mail/store/lanes.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
 import { dueRows, markPublished } from '../../../services/mail/store/outbox-rows.ts'
 import { StaleEpochError } from '../../../services/mail/store/user-store.ts'
-import { AccountState } from '../../../services/mail/sync/account-state.ts'
 import { newLane } from '../../../services/mail/sync/commit-page.ts'
 import { startProxy } from '../../support/proxy.ts'
 import { until } from '../../support/until.ts'
-import { kvBox, log } from '../kv/support.ts'
+import { connected, kvBox, log } from '../kv/support.ts'
 import { ACCOUNT, EPOCH, mails, storeBox } from '../store/support.ts'
 import { takeoverParts } from './takeover-parts.ts'
 
@@ -190,19 +189,20 @@ describe('checkpoints', { concurrency: 3 }, () => {
   test('how many mails an account has, and since when it is quiet, is told by the last checkpoint, also to the next owner', async () => {
     const { reply } = CONTRACT.status.example as { reply: StatusReply }
     await using box = await checkpointBox({ statuses: reply.accounts, newsMs: { 'google.primary': 700 } })
-    const told = (inboxId: string) => {
-      const state = new AccountState()
-      remember(state, box.checkpointer.last, { ...ACCOUNT, inboxId })
-      return [state.estimate, state.newsMs]
+    const told = (inboxId: string, connected_at = 0) => {
+      const account = { ...ACCOUNT, inboxId }
+      const entry = { account, record: connected({ connected_at }), revision: 1 }
+      return [lastEstimate(box.checkpointer.last, account), lastNewsMs(box.checkpointer.last, entry)]
     }
     assert.deepEqual(told('primary'), [null, 0])
     box.lane('h1')
     await box.flush()
     assert.deepEqual(
-      [told('primary'), told('other')],
+      [told('primary'), told('other'), told('primary', 2)],
       [
         [5_200, 700],
         [null, 0],
+        [5_200, 2_000],
       ],
     )
     const { accounts, newsMs } = (await box.seen.read(USER))?.record ?? assert.fail('no checkpoint')

@@ -1,8 +1,8 @@
 /**
- * Gmail's API: one call, one request, one checked answer. What is asked once in the life of an account, or by a person, goes
- * through Google's own client with its retries, its auth and its transport taken out; what is asked for each poll and each
- * mail is written here, with the parameters of that client's types. The token is added only to requests that go to the
- * configured origin. It keeps no state between calls.
+ * Gmail's API: one call, one request, one checked answer. What is asked once in the life of an account, by a person, or for
+ * one message alone goes through Google's own client with its retries, its auth and its transport taken out; polls, lists and
+ * batches are written here, with the parameters of that client's types. The token is added only to requests that go to the
+ * configured origin. It keeps nothing between calls but Google's client, loaded when first needed.
  */
 import type { gmail_v1 } from 'googleapis'
 import type * as v from 'valibot'
@@ -63,7 +63,7 @@ function bodyOf({ status, ...refusal }: Refusal): unknown {
 
 /** Google's client, loaded by whoever first needs it. */
 function googleClient(http: Http, gate: ProviderGate) {
-  const send: typeof fetch = (target, init) => {
+  const fetchThroughGate: typeof fetch = (target, init) => {
     const url = safeProviderUrl(target instanceof Request ? target.url : String(target), gate)
     const headers = Object.fromEntries(new Headers(init?.headers))
     return http.fetch(url, { headers, signal: init?.signal ?? AbortSignal.abort() })
@@ -76,7 +76,7 @@ function googleClient(http: Http, gate: ProviderGate) {
       rootUrl: gate.origin,
       universeDomain: 'googleapis.com',
       retry: false,
-      fetchImplementation: send,
+      fetchImplementation: fetchThroughGate,
       // Refusals are read by errors.ts; thrown, they would carry the request.
       validateStatus: () => true,
     }).users
@@ -86,6 +86,7 @@ function googleClient(http: Http, gate: ProviderGate) {
 
 export type GmailClient = ReturnType<typeof createGmailClient>
 
+/** @param baseUrl origin of the API. Every call throws ProviderError, or the reason of its turn's signal. */
 export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Http }) {
   const { origin } = gateOf(baseUrl)
   const gate = { origin, pathPrefix: PATH }
