@@ -13,10 +13,11 @@ import { Stage } from './stage.ts'
 const USERS = 200
 const RATE = 1_000
 const CORE_MAX = 25
-const RATE_MIN = 0.95 * RATE
+/** Issue 6 asks for 0.95 of the allowed rate; more than 1.05 of it would be another quota than the one that is named. */
+const RATES = { min: 0.95 * RATE, max: 1.05 * RATE }
 const CONNECTS_AT_ONCE = 8
-/** The service uses four fifths of what it is told; a get costs 20 units. */
-const UNITS_PER_MIN = (5 * 20 * 60) / 0.8
+/** What Google grants a user of a new project: five mails a second, each of 20 units. What the service leaves unused is its own loss. */
+const UNITS_PER_MIN = 5 * 20 * 60
 const LIMITS = {
   MAIL_GMAIL_GET_UNITS: '20',
   MAIL_GMAIL_UNITS_PER_MIN: String(UNITS_PER_MIN),
@@ -66,6 +67,6 @@ function figuresOf(windows: readonly Window[]): Figure[] {
       series: '1,000 mails/s',
       note: `broker ${broker} %, provider ${provider} %`,
     },
-    { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', min: RATE_MIN, samples: rates },
+    { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', ...RATES, samples: rates },
   ]
 }
