@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { until } from '../../support/until.ts'
 import { histogram, lineChart, niceAbove } from './chart.ts'
 import { type Figure, verdictOf } from './figure.ts'
+import { metricsOf } from './metrics.ts'
 import { picturesOf } from './pictures.ts'
 import { boundOf, lineOf, markdownOf, summaryOf, withTables } from './report.ts'
 import { interleave } from './rounds.ts'
@@ -111,6 +112,14 @@ function assertWellFormed(svg: string): void {
   assert.doesNotMatch(texts, /<|&(?!amp;|lt;|gt;|quot;)/)
   assert.doesNotMatch(svg, /NaN|Infinity|undefined/)
 }
+
+test('a metric that the instance lacks is an error and no zero, which would meet a target', () => {
+  const metric = metricsOf('# HELP\nmailsync_opens_total 3\nmailsync_accounts{state="live"} 2\n')
+  assert.equal(metric('mailsync_opens_total'), 3)
+  assert.equal(metric('mailsync_accounts{state="live"}', 0), 2)
+  assert.throws(() => metric('mailsync_commits_total'), /no metric mailsync_commits_total/)
+  assert.equal(metric('mailsync_accounts{state="error"}', 0), 0)
+})
 
 test('pictures are drawn of what was measured, well-formed, for light and dark pages', () => {
   const pictures = picturesOf(FIGURES)

@@ -70,7 +70,7 @@ async function settled(
 ): Promise<void> {
   let saidMs = performance.now()
   const areLive = async (): Promise<boolean> => {
-    const live = (await instance.metrics())('mailsync_accounts{state="live"}')
+    const live = (await instance.metrics())('mailsync_accounts{state="live"}', 0)
     if (performance.now() - saidMs > 30_000) {
       saidMs = performance.now()
       say(`idle: ${live} of ${users} users are live`)

@@ -9,6 +9,7 @@ import { freePort } from '../../support/free-port.ts'
 import type { InstanceProcess } from '../../support/instance.ts'
 import { type NatsServer, startNatsServer } from '../../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
+import { metricsOf, type ReadMetric } from '../kit/metrics.ts'
 import { killWithUs } from '../kit/program.ts'
 
 const INTERVAL_MS = '30000'
@@ -82,12 +83,8 @@ export class Instance {
     return readdirSync(`/proc/${this.pid}/fd`).length
   }
 
-  /** Each sample of /metrics by its name with labels. Looking at thousands of accounts is work for the instance. */
-  async metrics(): Promise<(name: string) => number> {
-    const text = await (await fetch(`http://127.0.0.1:${this.#port}/metrics`)).text()
-    const samples = new Map(
-      [...text.matchAll(/^(mailsync_\S+) (\S+)$/gm)].map(([, name = '', value]) => [name, Number(value)]),
-    )
-    return (name) => samples.get(name) ?? 0
+  /** A look at /metrics. Looking at thousands of accounts is work for the instance. */
+  async metrics(): Promise<ReadMetric> {
+    return metricsOf(await (await fetch(`http://127.0.0.1:${this.#port}/metrics`)).text())
   }
 }
