@@ -9,6 +9,7 @@ import { createLog, type Log } from '#shared/log.ts'
 import type { Controls } from '../../services/mail/app/relay.ts'
 import { type AppOptions, createApp } from '../../services/mail/app.ts'
 import { readConfig } from '../../services/mail/base/config.ts'
+import { killWithUs } from './kill-with-us.ts'
 
 const START_DEADLINE_MS = 40_000
 const LINES_KEPT = 2_000
@@ -53,6 +54,8 @@ export async function startInstance(
 
 export class InstanceProcess {
   readonly child: ChildProcess
+  /** When it was started, on the clock of `performance.now()`. */
+  readonly spawnedMs = performance.now()
   readonly lines: string[] = []
   readonly exited: Promise<number | null>
   #running = false
@@ -107,6 +110,7 @@ export async function spawnInstance(env: NodeJS.ProcessEnv): Promise<InstancePro
     env: { ...MACHINE, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  killWithUs(child)
   const instance = new InstanceProcess(child)
   const deadline = setTimeout(() => child.kill('SIGKILL'), START_DEADLINE_MS)
   try {

@@ -9,8 +9,12 @@ export type Figure = {
   /** The target is met when min <= value <= max. */
   min?: number
   max?: number
+  /** What the issue would like to see beyond that, at most; it is told and not judged. */
+  stretch?: number
   note?: string
-  /** What the figure was made of, for the JSON file and the histogram of latencies. */
+  /** What the value is the median of, one for each round, pair or window; from where to where they reach is told beside it. */
+  rounds?: number[]
+  /** What was measured one by one, for the histogram; the JSON file has quantiles of it. */
   samples?: number[]
   /** Where it stands in a picture: mails of the mailbox, or users; and on which line. */
   at?: number

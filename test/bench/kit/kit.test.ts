@@ -8,9 +8,9 @@ import { histogram, lineChart, niceAbove } from './chart.ts'
 import { type Figure, verdictOf } from './figure.ts'
 import { metricsOf } from './metrics.ts'
 import { picturesOf } from './pictures.ts'
-import { boundOf, lineOf, markdownOf, summaryOf, withTables } from './report.ts'
-import { interleave } from './rounds.ts'
-import { median, percentile, quotients } from './statistics.ts'
+import { boundOf, jsonOf, lineOf, markdownOf, summaryOf, withTables } from './report.ts'
+import { again, besideTenth, interleave } from './rounds.ts'
+import { median, oddAgainstEven, percentile, pieces, quotients } from './statistics.ts'
 import { cpuMs, cpuMsOf, forgetPeak, peakBytes, refuseOtherSystems, usageOf } from './usage.ts'
 
 const NEVER = new AbortController().signal
@@ -41,6 +41,16 @@ test('the same cell twice gives a ratio of one, whatever the machine does from r
   assert.equal(median(quotients(drifting, drifting)), 1)
 })
 
+test('windows are pieces of the same length, and every other one is compared with those between them', () => {
+  assert.deepEqual(pieces([1, 2, 3, 4, 5, 6, 7], 3), [
+    [1, 2],
+    [3, 4],
+    [5, 6, 7],
+  ])
+  assert.equal(oddAgainstEven([3, 2, 3, 2, 3]), 1.5)
+  assert.ok(Number.isNaN(oddAgainstEven([3])))
+})
+
 test('cells are interleaved, and every other round goes the other way round', async () => {
   const order: string[] = []
   const cell = (name: string) => ({
@@ -61,6 +71,23 @@ test('an aborted run measures nothing more', async () => {
   await assert.rejects(interleave([cell], 5, stop.signal), /stopped/)
 })
 
+test('a large run is divided by those of a tenth directly before and after it, and by no other', () => {
+  const runs = [10, 100, 30, 7, 50, 5].map((value, i) => ({ value, size: i % 2 === 1 && i < 5 ? 1 : 0 }))
+  assert.deepEqual(
+    besideTenth(runs, 1, ({ value }) => value),
+    [100 / 20, 7 / 40],
+  )
+  assert.throws(() => besideTenth([{ size: 1 }], 1, () => 1), /no run of a tenth/)
+  assert.deepEqual(
+    again(runs, ({ size }) => size === 0).map(([first, next]) => [first.value, next.value]),
+    [
+      [10, 30],
+      [30, 50],
+      [50, 5],
+    ],
+  )
+})
+
 test('a target is met within its bounds, ends included; a value that is no number never meets one', () => {
   const figure = (value: number, bounds: Pick<Figure, 'min' | 'max'>): Figure => ({
     ...{ target: 1, name: 'rate', value, unit: 'times' },
@@ -72,10 +99,11 @@ test('a target is met within its bounds, ends included; a value that is no numbe
   assert.equal(verdictOf(figure(Number.NaN, { max: 1.25 })), 'missed')
   assert.equal(verdictOf(figure(7, {})), 'shown')
   assert.equal(boundOf(figure(1, { min: 0.8, max: 1.25 })), '≥ 0.80 and ≤ 1.25')
+  assert.equal(boundOf({ ...figure(7, { max: 10 }), stretch: 6 }), '≤ 10.0 (stretch ≤ 6.00)')
 })
 
 const FIGURES: Figure[] = [
-  { target: 1, name: 'rate', value: 0.853, unit: 'times', min: 0.8, samples: [0.84, 0.85, 0.86] },
+  { target: 1, name: 'rate', value: 0.853, unit: 'times', min: 0.8, rounds: [0.8412, 0.853, 0.8634999] },
   { target: 5, name: 'Gmail, 5,000 mails', value: 9_800, unit: 'mails/s', at: 5_000, series: 'Gmail' },
   { target: 5, name: 'Gmail, 50,000 mails', value: 9_100, unit: 'mails/s', at: 50_000, series: 'Gmail' },
   { target: 5, name: 'time | of a tenth', value: 13, unit: 'times', max: 12 },
@@ -84,12 +112,29 @@ const FIGURES: Figure[] = [
 const MACHINE = { commit: 'abc1234', node: '24', server: '2.15', cpu: 'EPYC', cores: 2, memoryGb: 8, system: 'Linux 6' }
 
 test('a report says verdict, value and bound of each figure, and how many targets are met', () => {
-  assert.match(lineOf(FIGURES[0] as Figure), /^met +1 {2}rate +0\.85 times +≥ 0\.80$/)
+  assert.match(lineOf(FIGURES[0] as Figure), /^met +1 {2}rate +0\.85 times +≥ 0\.80 +0\.84 to 0\.86 in 3$/)
   assert.match(lineOf(FIGURES[3] as Figure), /^missed +5 .* 13\.0 times +≤ 12\.0$/)
   assert.equal(summaryOf(FIGURES), 'targets measured: 3, met: 2, missed: 5')
   const text = markdownOf({ machine: MACHINE, quick: true, seconds: 60, figures: FIGURES })
   assert.match(text, /Commit abc1234, short form .* nats-server 2\.15/)
   assert.match(text, /^\| time \\\| of a tenth \| 13\.0 times \| ≤ 12\.0 \| \*\*missed\*\* \| {2}\|$/m)
+})
+
+test('a value beside its bound has as many decimals as show on which side it lies', () => {
+  const [rate, time] = FIGURES as [Figure, Figure]
+  assert.match(lineOf({ ...rate, value: 0.796 }), /^missed .* 0\.796 times +≥ 0\.80 /)
+  assert.match(lineOf({ ...rate, value: 0.8 }), /^met .* 0\.80 times /)
+  assert.match(lineOf({ ...time, value: 1_050.3, max: 1_050 }), /^missed .* 1,050\.3 /)
+})
+
+test('the JSON file has a line for each figure, four digits of each number, and quantiles in place of samples', () => {
+  const text = jsonOf({ machine: MACHINE, quick: false, seconds: 61.23456, figures: FIGURES })
+  const { seconds, figures } = JSON.parse(text)
+  assert.equal(seconds, 61.23)
+  assert.deepEqual(figures[0].rounds, [0.8412, 0.853, 0.8635])
+  assert.deepEqual(figures[4].quantiles, { 0: 0.5, 0.25: 0.5, 0.5: 0.6, 0.75: 0.6, 0.9: 2, 0.99: 2, 1: 2 })
+  assert.ok(!('samples' in figures[4]))
+  assert.equal(text.match(/^ {4}\{.*\},?$/gm)?.length, FIGURES.length)
 })
 
 test('tables replace those of the run before and nothing else', () => {

@@ -4,17 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-
-const running = new Set<ChildProcess>()
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
-})
-
-/** The child is killed when this process ends. */
-export function killWithUs(child: ChildProcess): void {
-  running.add(child)
-  child.once('exit', () => running.delete(child))
-}
+import { killWithUs } from '../../support/kill-with-us.ts'
 
 type Answer = { ok: unknown } | { failed: string }
 

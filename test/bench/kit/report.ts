@@ -1,35 +1,51 @@
 /** Figures as lines of a terminal, as tables of Markdown, and as JSON. Pure. */
 import { type Figure, type Verdict, verdictOf } from './figure.ts'
 import type { Machine } from './machine.ts'
+import { percentile } from './statistics.ts'
 
 export type Report = { machine: Machine; quick: boolean; seconds: number; figures: readonly Figure[] }
 
-/** Three digits that say something; whole numbers from a thousand on. */
-export function shownNumber(value: number): string {
+/** Three digits that say something; whole numbers from a thousand on. `more`: so many decimals beyond that. */
+export function shownNumber(value: number, more = 0): string {
   if (!Number.isFinite(value)) return String(value)
   const size = Math.abs(value)
-  if (size >= 1_000) return Math.round(value).toLocaleString('en')
-  if (size >= 100) return value.toFixed(0)
-  return value.toFixed(size >= 10 ? 1 : 2)
+  const digits = more + (size >= 100 ? 0 : size >= 10 ? 1 : 2)
+  return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-const shownValue = ({ value, unit }: Figure): string => `${shownNumber(value)} ${unit}`.trim()
+const MORE_MAX = 4
+
+/** As many decimals as tell it from its bounds: 0.796 is not shown as the 0.80 that it misses. */
+function shownValue({ value, unit, min, max }: Figure): string {
+  const bounds = [min, max].filter((bound) => bound !== undefined && bound !== value)
+  let more = 0
+  while (more < MORE_MAX && bounds.some((bound) => shownNumber(bound ?? 0, more) === shownNumber(value, more))) more++
+  return `${shownNumber(value, more)} ${unit}`.trim()
+}
 
 /** What the value must be, for example `≥ 0.80`; empty when nothing is asked for. */
-export function boundOf({ min, max }: Figure): string {
+export function boundOf({ min, max, stretch }: Figure): string {
   const bounds = [min === undefined ? '' : `≥ ${shownNumber(min)}`, max === undefined ? '' : `≤ ${shownNumber(max)}`]
-  return bounds.filter((bound) => bound !== '').join(' and ')
+  const asked = bounds.filter((bound) => bound !== '').join(' and ')
+  return stretch === undefined ? asked : `${asked} (stretch ≤ ${shownNumber(stretch)})`.trim()
+}
+
+/** What stands beside the value, and from where to where its rounds reach. */
+function noteOf({ note = '', rounds = [] }: Figure): string {
+  if (rounds.length < 2) return note
+  const [low, high] = [Math.min(...rounds), Math.max(...rounds)].map((value) => shownNumber(value))
+  return [`${low} to ${high} in ${rounds.length}`, note].filter((text) => text !== '').join('; ')
 }
 
 export function lineOf(figure: Figure): string {
-  const { target, name, note } = figure
+  const { target, name } = figure
   const parts = [
     verdictOf(figure).padEnd(6),
     String(target).padStart(2),
     name.padEnd(64),
     shownValue(figure).padEnd(18),
   ]
-  return [...parts, boundOf(figure).padEnd(8), note ?? ''].join('  ').trimEnd()
+  return [...parts, boundOf(figure).padEnd(8), noteOf(figure)].join('  ').trimEnd()
 }
 
 /** How many of the targets that were measured are met: one is, when each of its figures is. */
@@ -56,15 +72,27 @@ export function markdownOf({ machine, quick, seconds, figures }: Report): string
   const tables = targets.map((target) => {
     const rows = figures
       .filter((figure) => figure.target === target)
-      .map((figure) => [figure.name, shownValue(figure), boundOf(figure), NAMES[verdictOf(figure)], figure.note ?? ''])
+      .map((figure) => [figure.name, shownValue(figure), boundOf(figure), NAMES[verdictOf(figure)], noteOf(figure)])
     const lines = [['figure', 'value', 'target', 'verdict', 'beside it'], ['---', '---:', '---', '---', '---'], ...rows]
     return `### Target ${target}\n\n${lines.map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n')}`
   })
   return [head, ...tables].join('\n\n')
 }
 
-export const jsonOf = (report: Report): string =>
-  `${JSON.stringify({ ...report, figures: report.figures.map((figure) => ({ ...figure, verdict: verdictOf(figure) })) }, null, 2)}\n`
+const QUANTILES = [0, 0.25, 0.5, 0.75, 0.9, 0.99, 1] as const
+const DIGITS = 4
+const rounded = (_key: string, value: unknown): unknown =>
+  typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(DIGITS)) : value
+
+/** One line for each figure; of thousands of samples their quantiles. */
+export function jsonOf({ figures, ...run }: Report): string {
+  const lines = figures.map(({ samples, ...figure }) => {
+    const quantiles = samples && Object.fromEntries(QUANTILES.map((part) => [part, percentile(samples, part)]))
+    return `    ${JSON.stringify({ ...figure, verdict: verdictOf(figure), quantiles }, rounded)}`
+  })
+  const head = JSON.stringify(run, rounded, 2).slice(0, -2)
+  return `${head},\n  "figures": [\n${lines.join(',\n')}\n  ]\n}\n`
+}
 
 const BEGIN = '<!-- bench: begin -->'
 const END = '<!-- bench: end -->'

@@ -20,3 +20,27 @@ export async function interleave<T>(
     }
   return results
 }
+
+/** Each of those that are chosen with the next of them, whatever came between. */
+export function again<T>(runs: readonly T[], isOne: (run: T) => boolean): [T, T][] {
+  const chosen = runs.filter(isOne)
+  return chosen.slice(1).map((next, i) => [chosen[i] ?? next, next])
+}
+
+/**
+ * Each run of a size by the mean of those of the size before that came directly before or after it, for the same reason for
+ * which cells are interleaved. @throws Error when there is none
+ */
+export function besideTenth<T extends { size: number }>(
+  runs: readonly T[],
+  size: number,
+  value: (run: T) => number,
+): number[] {
+  return runs.flatMap((run, i) => {
+    if (run.size !== size) return []
+    const beside = [...runs.slice(Math.max(0, i - 1), i), ...runs.slice(i + 1, i + 2)]
+    const values = beside.filter((other) => other.size === size - 1).map(value)
+    if (values.length === 0) throw new Error(`run ${i} has no run of a tenth beside it`)
+    return [value(run) / (values.reduce((sum, one) => sum + one, 0) / values.length)]
+  })
+}

@@ -22,3 +22,16 @@ export function quotients(above: readonly number[], below: readonly number[]): n
   if (above.length !== below.length) throw new Error(`${above.length} rounds against ${below.length}`)
   return above.map((value, round) => value / (below[round] ?? Number.NaN))
 }
+
+/** Cuts what was measured one after another into so many pieces of the same length; what is left over is in the last one. */
+export function pieces<T>(values: readonly T[], count: number): T[][] {
+  const length = Math.floor(values.length / count)
+  return Array.from({ length: count }, (_, i) =>
+    values.slice(i * length, i === count - 1 ? undefined : (i + 1) * length),
+  )
+}
+
+/** Every other window against those between them: without noise 1, because both are of the same. */
+export function oddAgainstEven(windows: readonly number[]): number {
+  return median(windows.filter((_, i) => i % 2 === 0)) / median(windows.filter((_, i) => i % 2 === 1))
+}

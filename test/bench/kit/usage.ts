@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** The unit of /proc on Linux, whatever the kernel was built with. */
 const TICK_MS = 10
-const QUIET_WINDOW_MS = 200
+const LOOK_MS = 200
+/** Of one core, by all of them together. */
 const QUIET_PART = 0.1
-const QUIET_DEADLINE_MS = 15_000
+const QUIET_DEADLINE_MS = 60_000
 
 /** @throws Error where there is no /proc */
 export function refuseOtherSystems(platform: NodeJS.Platform = process.platform): void {
@@ -48,14 +49,21 @@ export function usageOf<Name extends string>(pids: Record<Name, number>): () => 
   return () => ({ wallMs: performance.now() - from, cpuMs: each((name) => cpuMs(pids[name]) - before[name]) })
 }
 
-/** Waits until the processes have next to nothing to do, so that what one run leaves behind is not counted in the next. */
-export async function quiet(pids: readonly number[], signal: AbortSignal): Promise<void> {
+/**
+ * Waits until the processes have had next to nothing to do for so long, so that what one run leaves behind is counted in it
+ * and not in the next. @returns false when they still had something to do after a minute
+ */
+export async function quiet(pids: readonly number[], signal: AbortSignal, forMs = LOOK_MS): Promise<boolean> {
   const total = (): number => pids.reduce((sum, pid) => sum + cpuMs(pid), 0)
-  const deadline = performance.now() + QUIET_DEADLINE_MS
-  for (let before = total(); performance.now() < deadline; ) {
-    await sleep(QUIET_WINDOW_MS, undefined, { signal })
-    const now = total()
-    if (now - before <= QUIET_WINDOW_MS * QUIET_PART) return
+  const from = performance.now()
+  let [before, busyAt, lookedAt] = [total(), from, from]
+  while (lookedAt < from + QUIET_DEADLINE_MS) {
+    await sleep(LOOK_MS, undefined, { signal })
+    const [now, at] = [total(), performance.now()]
+    if (now - before > (at - lookedAt) * QUIET_PART) busyAt = at
+    if (at - busyAt >= forMs) return true
     before = now
+    lookedAt = at
   }
+  return false
 }

@@ -3,12 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { EVENT_SUBJECT_ALL, eventSubject } from '#shared/subjects.ts'
 import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
+import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { interleave } from '../kit/rounds.ts'
 import { median, quotients } from '../kit/statistics.ts'
 import { BenchProvider } from '../provider/provider.ts'
 import { type Connected, credentialsOf, writeAccounts } from './accounts.ts'
-import { NO_QUOTA, World } from './world.ts'
+import { World } from './world.ts'
 
 const FULL = { users: 99, mails: 1_000, large: 1_000_000, rounds: 3 }
 const QUICK = { users: 9, mails: 100, large: 10_000, rounds: 3 }

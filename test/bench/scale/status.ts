@@ -5,11 +5,12 @@ import { EVENT_SUBJECT_ALL, type ProviderName } from '#shared/subjects.ts'
 import { connectWith } from '../../mail/acceptance/support.ts'
 import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
+import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { percentile } from '../kit/statistics.ts'
 import { BenchProvider } from '../provider/provider.ts'
 import { credentialsOf } from './accounts.ts'
-import { type Instance, NO_QUOTA, World } from './world.ts'
+import { type Instance, World } from './world.ts'
 
 const FULL = { windowMs: 60_000 }
 const QUICK = { windowMs: 6_000 }

@@ -10,17 +10,10 @@ import type { InstanceProcess } from '../../support/instance.ts'
 import { type NatsServer, startNatsServer } from '../../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { metricsOf, type ReadMetric } from '../kit/metrics.ts'
-import { killWithUs } from '../kit/program.ts'
 
 const INTERVAL_MS = '30000'
 /** What the service is told unless a cell says otherwise: its own defaults in place of the short times of tests. */
 const DEFAULTS = { MAIL_LEASE_SILENCE_MS: '6000' }
-/** No quota stands in the way of what the machine can do. */
-export const NO_QUOTA = {
-  MAIL_GMAIL_UNITS_PER_MIN: '10000000',
-  MAIL_GMAIL_PROJECT_UNITS_PER_MIN: '1000000000',
-  MAIL_GRAPH_REQUESTS_PER_10MIN: '100000000',
-}
 /** Mails that are all events: they are counted. */
 export const ALL_EVENTS = { sent: 0, draft: 0, spam: 0, trash: 0, chat: 0 }
 
@@ -53,7 +46,6 @@ export class World implements AsyncDisposable {
   async spawn(name: string, env: Record<string, string> = {}): Promise<Instance> {
     const port = await freePort()
     const started = await this.box.spawn(name, { ...env, MAIL_METRICS_PORT: String(port) })
-    killWithUs(started.child)
     return new Instance(started, port)
   }
 

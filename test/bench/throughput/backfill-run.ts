@@ -1,7 +1,7 @@
 /** One mailbox fetched whole by one of those who are compared, and what that took. */
 import type { ProviderName } from '#shared/subjects.ts'
 import type { InstanceProcess } from '../../support/instance.ts'
-import { quiet, type Usage, usageOf } from '../kit/usage.ts'
+import { type Usage, usageOf } from '../kit/usage.ts'
 import { tokenOf } from '../provider/mailbox.ts'
 import type { Pipeline, Stage } from './stage.ts'
 
@@ -26,9 +26,12 @@ export const rateOf = ({ mails, wallMs }: Backfill): number => mails / (wallMs /
 /** Microseconds of one process for each mail. */
 export const costOf = ({ mails, cpuMs }: Backfill, of: Process): number => (cpuMs[of] * 1_000) / mails
 
+/** Longer than the service waits before it writes down how far it has come. */
+const TRAILING_MS = 1_200
+
 /**
- * From the order to fetch until the last event stands on the stream, seen by the same eye for everybody. Whoever is measured
- * next waits until what this run has left to do is done.
+ * Time from the order to fetch until the last event stands on the stream, seen by the same eye for everybody; processor time
+ * until nobody has anything left to do: marks, checkpoints and copies are work for these mails, too.
  */
 export async function backfill(
   stage: Stage,
@@ -38,12 +41,12 @@ export async function backfill(
 ): Promise<Backfill> {
   const { user, provider, mails } = mailbox
   const pids = { own: contender.pid, broker: stage.nats.pid, provider: stage.provider.pid }
-  await quiet(Object.values(pids), signal)
   const [before, asked] = [await stage.events(), await requestsOf(stage, signal)]
   const used = usageOf(pids)
   const fetching = contender.begin(user, provider, mails)
-  const [usage] = await Promise.all([stage.reached(before + mails).then(used), fetching])
-  return { ...usage, mails, requests: (await requestsOf(stage, signal)) - asked }
+  const [{ wallMs }] = await Promise.all([stage.reached(before + mails).then(used), fetching])
+  await stage.quiet(TRAILING_MS)
+  return { wallMs, cpuMs: used().cpuMs, mails, requests: (await requestsOf(stage, signal)) - asked }
 }
 
 const requestsOf = async (stage: Stage, signal: AbortSignal): Promise<number> =>

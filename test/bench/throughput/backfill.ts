@@ -66,9 +66,9 @@ function figuresOf(label: string, runs: Record<Name, Backfill[]>): Figure[] {
     of: (run: Backfill) => number,
     above: Name,
     below: Name,
-  ): Pick<Figure, 'value' | 'unit' | 'samples'> => {
-    const samples = quotients(runs[above].map(of), runs[below].map(of))
-    return { value: median(samples), unit: 'times', samples }
+  ): Pick<Figure, 'value' | 'unit' | 'rounds'> => {
+    const rounds = quotients(runs[above].map(of), runs[below].map(of))
+    return { value: median(rounds), unit: 'times', rounds }
   }
   const named = (what: string) => ({ target: 1, name: `${label} backfill: ${what}` })
   const shown = NAMES.filter((name) => name !== 'short again').map(

@@ -12,12 +12,13 @@ import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { interleave } from '../kit/rounds.ts'
 import { median, quotients } from '../kit/statistics.ts'
+import { ended } from '../kit/stop.ts'
 import { quiet, type Usage, usageOf } from '../kit/usage.ts'
 import { memoryMail } from '../pipeline/memory.ts'
 import { type Pipeline, Stage } from './stage.ts'
 
 const FULL = { rounds: 7, rows: 100_000 }
-const QUICK = { rounds: 2, rows: 10_000 }
+const QUICK = { rounds: 2, rows: 5_000 }
 const RATE_MIN = 0.5
 const NAME = 'bench'
 /** So soon is a user started that an instance has released: at its next poll. */
@@ -31,7 +32,7 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
   options.say(`outbox of ${rows} rows: ${rounds} rounds`)
   await using stage = await Stage.start(options)
   const first = await stage.instance(NAME, POLLED)
-  await first.kill('SIGTERM')
+  await ended(first, options.signal)
   const pipeline = await stage.pipeline()
   const fromMemory = (name: string) => ({
     name,
@@ -49,7 +50,7 @@ async function drainOutbox(stage: Stage, user: string, rows: number, signal: Abo
   await stage.connectMailbox(user, 'google', 1)
   await stage.reached(before + 1)
   await quiet([filling.pid], signal)
-  await filling.kill('SIGTERM')
+  await ended(filling, signal)
   await fill(join(stage.dir, NAME), user, rows)
   const instance = await stage.instance(NAME, POLLED)
   await until('the outbox is drained from', async () => (await stage.events()) > before + 1, { everyMs: 2, signal })
@@ -57,7 +58,7 @@ async function drainOutbox(stage: Stage, user: string, rows: number, signal: Abo
   const used = usageOf({ own: instance.pid, broker: stage.nats.pid })
   await stage.reached(before + 1 + rows)
   const usage = used()
-  await instance.kill('SIGTERM')
+  await ended(instance, signal)
   // What was there at the first look was not measured.
   return { ...usage, wallMs: (usage.wallMs * rows) / (rows - there) }
 }
@@ -106,9 +107,9 @@ function figuresOf(runs: ReadonlyMap<string, readonly Drain[]>, rows: number): F
       name: `outbox of ${rows.toLocaleString('en')} rows: rate against publishing from memory`,
       value: median(drained),
       min: RATE_MIN,
-      samples: drained,
+      rounds: drained,
       note: note('outbox'),
     },
-    { ...of, name: 'outbox: A/A of the rate', value: median(noise), samples: noise, note: note('memory') },
+    { ...of, name: 'outbox: A/A of the rate', value: median(noise), rounds: noise, note: note('memory') },
   ]
 }

@@ -13,6 +13,7 @@ import { Stage } from './stage.ts'
 const USERS = 200
 const RATE = 1_000
 const CORE_MAX = 25
+const CORE_STRETCH = 10
 /** Issue 6 asks for 0.95 of the allowed rate; more than 1.05 of it would be another quota than the one that is named. */
 const RATES = { min: 0.95 * RATE, max: 1.05 * RATE }
 const CONNECTS_AT_ONCE = 8
@@ -27,7 +28,7 @@ const LIMITS = {
 /** Windows of so many seconds, and when the first begins after the last user was connected. */
 type Plan = { windows: number; windowMs: number; settleMs: number }
 const FULL: Plan = { windows: 7, windowMs: 5_000, settleMs: 10_000 }
-const QUICK: Plan = { windows: 3, windowMs: 4_000, settleMs: 3_000 }
+const QUICK: Plan = { windows: 3, windowMs: 2_000, settleMs: 1_000 }
 /** More than any of them gets to. */
 const MAILS = 1_000
 
@@ -63,10 +64,11 @@ function figuresOf(windows: readonly Window[]): Figure[] {
       value: median(share('service')),
       unit: '% of a core',
       max: CORE_MAX,
-      samples: share('service'),
+      stretch: CORE_STRETCH,
+      rounds: share('service'),
       series: '1,000 mails/s',
       note: `broker ${broker} %, provider ${provider} %`,
     },
-    { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', ...RATES, samples: rates },
+    { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', ...RATES, rounds: rates },
   ]
 }

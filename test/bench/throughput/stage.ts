@@ -2,7 +2,6 @@
  * What a cell of throughput stands on: nats-server with nats.conf, the provider of the benchmarks, instances and pipelines as
  * processes. It counts events on the stream and what each process used; it decides nothing about what that means.
  */
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,29 +11,25 @@ import { requestOperation } from '#shared/control-client.ts'
 import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { EVENT_STREAM, inboxPrefix, type ProviderName } from '#shared/subjects.ts'
-import { InstanceProcess, MACHINE } from '../../support/instance.ts'
+import { type InstanceProcess, spawnInstance } from '../../support/instance.ts'
 import { type NatsRole, type NatsServer, startNatsServer } from '../../support/nats-server.ts'
+import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
-import { killWithUs, Program } from '../kit/program.ts'
+import { Program } from '../kit/program.ts'
+import { orStopped } from '../kit/stop.ts'
+import { quiet } from '../kit/usage.ts'
 import type { PipelineRequest } from '../pipeline/main.ts'
 import { tokenOf } from '../provider/mailbox.ts'
 import { BenchProvider } from '../provider/provider.ts'
 
-const SERVICE = join(import.meta.dirname, '../../../services/mail/main.ts')
 const PIPELINE = join(import.meta.dirname, '../pipeline/main.ts')
 const LOOK_MS = 10
 /** Nothing new on the stream for so long: something is broken. */
 const STUCK_MS = 60_000
 const silent = createLog('bench', 'silent')
 
-/** No quota, and no polls: only the work on what is there. A get counts one unit, because more would be a limit. */
-const UNLIMITED = {
-  MAIL_SYNC_INTERVAL_MS: '3600000',
-  MAIL_GMAIL_GET_UNITS: '1',
-  MAIL_GMAIL_UNITS_PER_MIN: '10000000',
-  MAIL_GMAIL_PROJECT_UNITS_PER_MIN: '1000000000',
-  MAIL_GRAPH_REQUESTS_PER_10MIN: '100000000',
-}
+/** Only the work on what is there. */
+const NO_POLLS = { MAIL_SYNC_INTERVAL_MS: '3600000' }
 
 export class Stage implements AsyncDisposable {
   readonly nats: NatsServer
@@ -43,6 +38,8 @@ export class Stage implements AsyncDisposable {
   readonly dir: string
   readonly #options: BenchOptions
   readonly #stack: AsyncDisposableStack
+  /** Of all programs that run on this stage. */
+  readonly #pids: Set<number>
   readonly #key = `k1:${randomBytes(32).toString('base64url')}`
   readonly #service: NatsConnection
   readonly #jsm: JetStreamManager
@@ -52,6 +49,7 @@ export class Stage implements AsyncDisposable {
     this.provider = of.provider
     this.dir = of.dir
     this.#options = options
+    this.#pids = new Set([of.nats.pid, of.provider.pid])
     this.#stack = link.stack
     this.#service = link.service
     this.#jsm = link.jsm
@@ -75,19 +73,17 @@ export class Stage implements AsyncDisposable {
 
   /** Starts an instance and waits until it runs. It ends with the stage, or before. */
   async instance(name: string, env: Record<string, string> = {}): Promise<InstanceProcess> {
-    const child = spawn(process.execPath, [SERVICE], {
-      env: { ...MACHINE, ...this.#env(name), ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    killWithUs(child)
-    const instance = this.#stack.use(new InstanceProcess(child))
-    await instance.ready()
+    const starting = spawnInstance({ ...this.#env(name), ...env })
+    const instance = this.#stack.use(await orStopped(starting, this.#options.signal))
+    this.#pids.add(instance.pid)
+    void instance.exited.then(() => this.#pids.delete(instance.pid))
     return instance
   }
 
   /** Starts the process of a pipeline, connected to NATS. There must have been an instance, which makes the stream. */
   async pipeline(): Promise<Pipeline> {
     const program = this.#stack.use(new Program(PIPELINE, {}))
+    this.#pids.add(program.pid)
     const pipeline = new Pipeline(program, this.#options.signal)
     const nats = { url: this.nats.url, user: 'mailsync', password: this.nats.passwords.mailsync }
     await pipeline.ask({ what: 'open', nats, url: this.provider.url, dir: join(this.dir, `pipeline-${program.pid}`) })
@@ -104,6 +100,12 @@ export class Stage implements AsyncDisposable {
   /** Sequence of the last event on the stream. */
   async events(): Promise<number> {
     return (await this.#jsm.streams.info(EVENT_STREAM)).state.last_seq
+  }
+
+  /** Waits until all programs of the stage have had next to nothing to do for so long. A minute that was not enough is said. */
+  async quiet(forMs: number): Promise<void> {
+    if (await quiet([...this.#pids], this.#options.signal, forMs)) return
+    this.#options.say('the programs did not come to rest: what they went on with is not counted in the CPU of this run')
   }
 
   /** Waits until the stream has so many events. @throws Error when it has more, or gets none for a minute */
@@ -138,7 +140,8 @@ export class Stage implements AsyncDisposable {
       MAIL_DATA_DIR: join(this.dir, name),
       MAIL_INSTANCE_NAME: name,
       MAIL_TOKEN_KEYS: this.#key,
-      ...UNLIMITED,
+      ...NO_QUOTA,
+      ...NO_POLLS,
       ...this.provider.env,
     }
   }
