@@ -50,6 +50,8 @@ export class HttpError extends Error {
   }
 }
 
+/** Open at most, per origin. */
+export const CONNECTIONS_MAX = 256
 const MAX_ORIGINS = 16
 /** Google compresses for nobody whose name does not say gzip (developers.google.com/workspace/gmail/api/guides/performance). */
 const HEADERS = { 'accept-encoding': 'gzip', 'user-agent': 'mail-sync (gzip)' }
@@ -119,7 +121,7 @@ async function cutOffBy(signal: AbortSignal, asked: Promise<Response>): Promise<
 /** The shared client. Dispose it once nothing sends any more; requests under way then fail as CLOSED. */
 export function createHttp(options: HttpOptions = {}): Http {
   const { clock = systemClock, deadlineMs = 30_000, connectMs = 5_000 } = options
-  const { maxBytes = 32 * 1024 * 1024, connections = 256, maxOpen = 16_384 } = options
+  const { maxBytes = 32 * 1024 * 1024, connections = CONNECTIONS_MAX, maxOpen = 16_384 } = options
   const agent = new Agent({
     connections,
     maxOrigins: MAX_ORIGINS,

@@ -34,7 +34,8 @@ export class StaleEpochError extends Error {
 export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
 
 type Handle = { database: Database; tx: UserTx; reader: UserReader }
-const MAX_HANDLES = 256
+/** Databases that stay open. */
+export const MAX_HANDLES = 256
 /** Between the closing of two, when all are closed: half the time is left to others. */
 const CLOSE_PAUSE_MS = 5
 const NEVER = new AbortController().signal
