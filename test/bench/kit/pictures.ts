@@ -39,7 +39,7 @@ export function picturesOf(figures: readonly Figure[]): Picture[] {
   )
   const latencies = figures.filter(({ target, samples }) => target === 3 && samples !== undefined)
   if (latencies.length > 0) {
-    const series = latencies.map(({ name, samples = [] }) => ({ name, values: samples }))
+    const series = latencies.map(({ name, series = name, samples = [] }) => ({ name: series, values: samples }))
     const title = 'Latency of a single mail'
     pictures.push({ file: 'bench-latency.svg', title, svg: histogram({ title, label: 'ms', series }) })
   }

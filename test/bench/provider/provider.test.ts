@@ -66,6 +66,7 @@ test('requests are counted, those with another token are refused', async () => {
     ...{ emailAddress: 'ada@gmail.example', messagesTotal: MAILS, historyId: '4711' },
   })
   assert.equal((await ask('another')).status, 401)
+  assert.equal((await fetch(`${provider.url}/revoke`, { method: 'POST' })).status, 200)
   assert.equal((await provider.requests(NEVER))['gmail.profile'], before + 1)
 })
 

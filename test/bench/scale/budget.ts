@@ -6,6 +6,7 @@ import { Box } from '../../catalogue/box.ts'
 import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
+import { orStopped } from '../kit/stop.ts'
 import { cpuMs } from '../kit/usage.ts'
 import { ALL_EVENTS, World } from './world.ts'
 
@@ -24,13 +25,17 @@ const FAST = { MAIL_GMAIL_UNITS_PER_MIN: '600000', MAIL_GMAIL_PROJECT_UNITS_PER_
 
 export async function measure(options: BenchOptions): Promise<Figure[]> {
   const { mails, known } = options.quick ? QUICK : FULL
-  return [...(await backfilled(mails)), ...(await rescanned(known, options))]
+  return [...(await backfilled(mails, options.signal)), ...(await rescanned(known, options))]
 }
 
-async function backfilled(mails: number): Promise<Figure[]> {
+async function backfilled(mails: number, signal: AbortSignal): Promise<Figure[]> {
   await using box = await Box.open('google', { n: mails, mix: ALL_EVENTS, latencyMs: () => ANSWER_MS })
   const fromMs = box.net.clock.wallMs()
-  await box.untilLive(mails * 1_000)
+  const isLive = (): boolean => {
+    signal.throwIfAborted()
+    return box.status().state === 'live'
+  }
+  await box.until('live', isLive, mails * 1_000)
   box.assertStored()
   const { overdraft, earlyRetries, mailboxes } = box.sim.ledger()
   const used = mailboxes['google:ada']?.total ?? Number.NaN
@@ -56,7 +61,7 @@ async function rescanned(mails: number, { say, signal, quick }: BenchOptions): P
   const instance = await world.spawn('a')
   await box.connect(nc, 'ada', 'google', { n: mails, folders: [], mix: ALL_EVENTS })
   say(`budget: ${mails} mails are fetched once`)
-  await box.allLive(nc, ['ada'], DEADLINE_MS)
+  await orStopped(box.allLive(nc, ['ada'], DEADLINE_MS), signal)
   const usedMs = cpuMs(instance.pid)
   const fromMs = Date.now()
   const since = (route: string): number =>
@@ -68,7 +73,7 @@ async function rescanned(mails: number, { say, signal, quick }: BenchOptions): P
     everyMs: 50,
     signal,
   })
-  await box.allLive(nc, ['ada'], DEADLINE_MS)
+  await orStopped(box.allLive(nc, ['ada'], DEADLINE_MS), signal)
   const cpuS = (cpuMs(instance.pid) - usedMs) / 1_000
   const note = `${mails} known mails`
   return [

@@ -19,16 +19,16 @@ import type { Answer } from '../../simulator/types.ts'
 import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
-import { percentile } from '../kit/statistics.ts'
+import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts'
+import { orStopped } from '../kit/stop.ts'
 import { ALL_EVENTS, World } from './world.ts'
 
-const FULL = { mails: 2_000, users: 20, deliveries: 2_000 }
-const QUICK = { mails: 200, users: 20, deliveries: 200 }
+type Size = { mails: number; deliveries: number; everyMs: number; windows: number }
+const FULL: Size = { mails: 2_100, deliveries: 2_100, everyMs: 50, windows: 7 }
+const QUICK: Size = { mails: 200, deliveries: 200, everyMs: 25, windows: 2 }
+const USERS = 20
 const EVERY_MS = 20
 const WARM_UP = 50
-const DELIVER_EVERY_MS = 50
-/** Each user has one new mail in it. */
-const POLL_MS = 1_000
 const STREAM = { retentionDays: 30, dedupeWindowMs: 600_000, maxBytes: 1024 ** 3, replicas: 1 }
 const OUTBOX = { onNewStream: 'skip', retentionMs: 30 * 86_400_000, keepMs: 86_400_000 } as const
 const log = createLog('bench', 'silent')
@@ -37,20 +37,27 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
   const size = options.quick ? QUICK : FULL
   const acks = await commitToAck(size.mails, options)
   const events = await answerToEvent(size, options)
-  const ack = { target: 3, unit: 'ms', note: `${acks.length} mails, one at a time` }
-  const event = { target: 3, unit: 'ms', note: `${events.length} mails, ${1_000 / DELIVER_EVERY_MS} a second` }
-  // With the samples each is drawn once.
   return [
-    { ...ack, name: 'commit to acknowledgement, p50', value: percentile(acks, 0.5), max: 1 },
-    { ...ack, name: 'commit to acknowledgement, p99', value: percentile(acks, 0.99), max: 3, samples: acks },
-    { ...event, name: 'answer of the provider to event, p50', value: percentile(events, 0.5) },
-    {
-      ...event,
-      name: 'answer of the provider to event, p99',
-      value: percentile(events, 0.99),
-      max: 10,
-      samples: events,
-    },
+    ...figuresOf('commit to acknowledgement', acks, size.windows, { p50: { max: 1 }, p99: { max: 3 } }),
+    ...figuresOf('answer of the provider to event', events, size.windows, { p50: {}, p99: { max: 10 } }),
+  ]
+}
+
+type Bounds = Record<'p50' | 'p99', Pick<Figure, 'max'>>
+
+/** The median over the windows of each percentile. */
+function figuresOf(series: string, samples: number[], windows: number, { p50, p99 }: Bounds): Figure[] {
+  const cut = pieces(samples, windows)
+  const of = (part: number) => {
+    const rounds = cut.map((window) => percentile(window, part))
+    return { target: 3, unit: 'ms', value: median(rounds), rounds }
+  }
+  const tail = of(0.99)
+  return [
+    { ...of(0.5), name: `${series}, p50`, ...p50 },
+    // With the samples it is drawn once.
+    { ...tail, name: `${series}, p99`, series, samples, note: `${samples.length} mails`, ...p99 },
+    { target: 3, name: `${series}, A/A of the p99`, value: oddAgainstEven(tail.rounds), unit: 'times' },
   ]
 }
 
@@ -75,7 +82,7 @@ async function commitToAck(mails: number, { dir, signal }: BenchOptions): Promis
       store.commit(userId, EPOCH, (tx) => storeNew(tx, ACCOUNT, [mail(`m${i}`)], Date.now()))
       const committed = performance.now()
       run.wake()
-      const tookMs = (await marked.promise) - committed
+      const tookMs = (await orStopped(marked.promise, signal)) - committed
       if (i >= WARM_UP) samples.push(tookMs)
     }
   } finally {
@@ -85,10 +92,8 @@ async function commitToAck(mails: number, { dir, signal }: BenchOptions): Promis
   return samples
 }
 
-async function answerToEvent(
-  { users, deliveries }: { users: number; deliveries: number },
-  { signal }: BenchOptions,
-): Promise<number[]> {
+/** Each user has one new mail at each poll. */
+async function answerToEvent({ deliveries, everyMs }: Size, { signal }: BenchOptions): Promise<number[]> {
   /** When the answer was given that named the mail, by its id. */
   const named = new Map<string, number>()
   const onAnswer = (_route: string, answer: Answer): void => {
@@ -97,22 +102,22 @@ async function answerToEvent(
   }
   await using world = await World.start({
     simulator: { onAnswer },
-    env: { MAIL_SYNC_INTERVAL_MS: String(POLL_MS) },
+    env: { MAIL_SYNC_INTERVAL_MS: String(USERS * everyMs) },
   })
   const { box, nc } = world
   await world.spawn('a')
-  const names = Array.from({ length: users }, (_, i) => `user${i}`)
+  const names = Array.from({ length: USERS }, (_, i) => `user${i}`)
   const spec = { n: 0, folders: [], mix: ALL_EVENTS }
   for (const user of names) await box.connect(nc, user, 'google', spec)
-  await box.allLive(nc, names)
+  await orStopped(box.allLive(nc, names), signal)
   const samples: number[] = []
   const reader = await readEvents(nc, (id) => {
     const at = named.get(id)
     if (at !== undefined) samples.push(performance.now() - at)
   })
   for (let i = 0; i < WARM_UP + deliveries; i++) {
-    await sleep(DELIVER_EVERY_MS, undefined, { signal })
-    box.sim.mutate({ type: 'deliver', user: box.simUser(names[i % users] ?? ''), provider: 'google' })
+    await sleep(everyMs, undefined, { signal })
+    box.sim.mutate({ type: 'deliver', user: box.simUser(names[i % USERS] ?? ''), provider: 'google' })
   }
   await until('all events have come', () => samples.length >= WARM_UP + deliveries, { signal })
   await reader.close()
