@@ -1,15 +1,18 @@
 /**
  * `make bench`: every target of the performance with its figure and whether it is met. QUICK=1: the short form; ONLY=name:
- * one module; WRITE=1: the tables, the JSON file and the pictures go into docs/ as well. Exit 0 when everything was measured,
- * whatever the verdicts say, 1 when a part could not be, 130 or 143 when it was stopped.
+ * one module; WRITE=1: the tables, the JSON file and the pictures of a whole run in full go into docs/ as well. Exit 0 when
+ * everything was measured, whatever the verdicts say, 1 when a part could not be, 64 for what cannot be asked for, 130 or
+ * 143 when it was stopped.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import type { Figure } from './kit/figure.ts'
-import { thisMachine } from './kit/machine.ts'
+import { type Machine, thisMachine } from './kit/machine.ts'
 import type { BenchOptions } from './kit/options.ts'
 import { picturesOf } from './kit/pictures.ts'
+// Loaded before this file runs: at the end of the process its children are killed first, and then their folder is removed.
+import './kit/program.ts'
 import { jsonOf, lineOf, markdownOf, type Report, summaryOf, withTables } from './kit/report.ts'
 import { refuseOtherSystems } from './kit/usage.ts'
 
@@ -29,18 +32,27 @@ const MODULES: Record<string, () => Promise<Module>> = {
   start: () => import('./scale/start.ts'),
 }
 
-const DOCS = join(import.meta.dirname, '../../docs')
+const ROOT = join(import.meta.dirname, '../..')
+const DOCS = join(ROOT, 'docs')
+/** The report of each run stays here, a folder for each. */
+const KEPT = join(ROOT, 'data/bench', new Date().toISOString().slice(0, 19).replaceAll(':', '-'))
 const STOP_DEADLINE_MS = 15_000
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 
-const isSet = (name: string): boolean => !['', '0', undefined].includes(process.env[name])
-const only = process.env.ONLY ?? ''
-if (only !== '' && !(only in MODULES)) {
-  process.stderr.write(`ONLY: one of ${Object.keys(MODULES).join(', ')}\n`)
+function refuse(message: string): never {
+  process.stderr.write(`${message}\n`)
   process.exit(64)
 }
 
+const isSet = (name: string): boolean => !['', '0', undefined].includes(process.env[name])
+const only = process.env.ONLY ?? ''
+if (only !== '' && !(only in MODULES)) refuse(`ONLY: one of ${Object.keys(MODULES).join(', ')}`)
+if (isSet('WRITE') && (only !== '' || isSet('QUICK')))
+  refuse('WRITE: docs/ hold the last whole run in full, without QUICK and ONLY')
+
 const dir = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
+// Whatever is put into a temporary folder goes with the run, however it ends.
+process.env.TMPDIR = dir
 process.on('exit', () => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }))
 const stop = new AbortController()
 let stoppedBy: keyof typeof EXIT_OF | undefined
@@ -58,9 +70,11 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const step = (text: string): void => say(`${elapsedS().toFixed(0).padStart(6)} s  ${text}`)
 const options: BenchOptions = { quick: isSet('QUICK'), say: step, signal: stop.signal, dir }
 
-async function measureAll(): Promise<{ figures: Figure[]; failed: string[] }> {
+/** What was measured is kept after each part: a later one may fail, or the run may be stopped. */
+async function measureAll(machine: Machine): Promise<Report> {
   const figures: Figure[] = []
   const failed: string[] = []
+  const report = (): Report => ({ machine, quick: options.quick, seconds: elapsedS(), failed, figures })
   for (const [name, load] of Object.entries(MODULES)) {
     if (only !== '' && only !== name) continue
     try {
@@ -72,34 +86,50 @@ async function measureAll(): Promise<{ figures: Figure[]; failed: string[] }> {
       failed.push(name)
       process.stderr.write(`${name} could not be measured: ${error instanceof Error ? error.stack : String(error)}\n`)
     }
+    keep(report())
   }
-  return { figures, failed }
+  return report()
 }
 
-function write(report: Report): void {
+function keep(report: Report): void {
+  mkdirSync(KEPT, { recursive: true })
+  writeFileSync(join(KEPT, 'report.md'), `${tablesOf(report)}\n`)
+  writeInto(KEPT, 'report.json', report)
+}
+
+function writeInto(folder: string, json: string, report: Report): void {
+  writeFileSync(join(folder, json), jsonOf(report))
+  for (const { file, svg } of picturesOf(report.figures)) writeFileSync(join(folder, file), svg)
+}
+
+const tablesOf = (report: Report): string =>
+  [markdownOf(report), ...picturesOf(report.figures).map(({ file, title }) => `![${title}](${file})`)].join('\n\n')
+
+function writeDocs(report: Report): void {
   const document = join(DOCS, 'performance.md')
-  const pictures = picturesOf(report.figures)
-  const shown = pictures.map(({ file, title }) => `![${title}](${file})`)
-  const tables = [markdownOf(report), ...shown].join('\n\n')
-  writeFileSync(document, withTables(readFileSync(document, 'utf8'), tables))
-  writeFileSync(join(DOCS, 'bench.json'), jsonOf(report))
-  for (const { file, svg } of pictures) writeFileSync(join(DOCS, file), svg)
+  writeFileSync(document, withTables(readFileSync(document, 'utf8'), tablesOf(report)))
+  writeInto(DOCS, 'bench.json', report)
 }
 
 try {
   refuseOtherSystems()
-  const machine = await thisMachine()
+  const machine = await thisMachine(dir)
+  const { disk } = machine
   say(`commit ${machine.commit} · node ${machine.node} · nats-server ${machine.server}`)
-  say(`${machine.cores} cores (${machine.cpu}) for everything; sync_interval as in nats.conf`)
-  const { figures, failed } = await measureAll()
-  const report = { machine, quick: options.quick, seconds: elapsedS(), figures }
+  say(
+    `${machine.cores} cores (${machine.cpu}) for everything; ${disk.kind}, ${disk.freeGb} GB free; sync_interval as in nats.conf`,
+  )
+  const report = await measureAll(machine)
   say('')
-  for (const figure of figures) say(lineOf(figure))
-  say(`${summaryOf(figures)} (${elapsedS().toFixed(0)} s)`)
-  if (isSet('WRITE') && failed.length === 0) write(report)
+  for (const figure of report.figures) say(lineOf(figure))
+  say(`${summaryOf(report.figures)} (${elapsedS().toFixed(0)} s)`)
+  say(`report: ${relative(process.cwd(), KEPT)}`)
+  const { failed } = report
+  if (isSet('WRITE') && failed.length === 0) writeDocs(report)
   if (failed.length > 0) process.stderr.write(`not measured: ${failed.join(', ')}\n`)
   process.exitCode = failed.length > 0 ? 1 : 0
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = stoppedBy === undefined ? 1 : EXIT_OF[stoppedBy]
+  // Something that was waited for may still be under way.
+  process.exit(stoppedBy === undefined ? 1 : EXIT_OF[stoppedBy])
 }

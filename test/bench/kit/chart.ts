@@ -7,7 +7,11 @@ type Axis = { label: string; log?: boolean }
 export type LineChart = { title: string; x: Axis; y: Axis; series: readonly Series[] }
 
 const WIDTH = 720
+/** With one line of names below. */
 const HEIGHT = 400
+const LINE_HEIGHT = 22
+/** Of the font below, rather too wide than too narrow. */
+const CHAR_WIDTH = 7.5
 const BOX = { left: 80, right: 700, top: 50, bottom: 330 } as const
 const TICKS = 5
 
@@ -27,13 +31,16 @@ const text = (x: number, y: number, content: string, more = ''): string =>
 const line = (x1: number, y1: number, x2: number, y2: number, name: string): string =>
   `<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" class="${name}"/>`
 
-function picture(title: string, parts: readonly string[]): string {
+function picture(title: string, parts: readonly string[], names: readonly string[]): string {
+  const below = legend(names)
+  const height = HEIGHT + (below.lines - 1) * LINE_HEIGHT
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${escaped(title)}">`,
     `<style>${STYLE}</style>`,
-    `<rect class="page" width="${WIDTH}" height="${HEIGHT}"/>`,
+    `<rect class="page" width="${WIDTH}" height="${height}"/>`,
     text(BOX.left, 28, title, 'class="title"'),
     ...parts,
+    ...below.parts,
     '</svg>\n',
   ].join('\n')
 }
@@ -66,11 +73,27 @@ function axes(x: Axis, y: Axis, xTicks: readonly [at: number, label: string][], 
   ]
 }
 
-const legend = (names: readonly string[]): string[] =>
-  names.map((name, i) => {
-    const x = BOX.left + i * 160
-    return `<rect x="${x}" y="${HEIGHT - 18}" width="12" height="12" class="d${i % 4}"/>${text(x + 18, HEIGHT - 8, name)}`
+/** One name after another, in as many lines as they need. */
+function legend(names: readonly string[]): { parts: string[]; lines: number } {
+  let [x, lines] = [BOX.left as number, 1]
+  const parts = names.map((name, i) => {
+    const width = 18 + name.length * CHAR_WIDTH
+    if (x > BOX.left && x + width > BOX.right) {
+      x = BOX.left
+      lines++
+    }
+    const [left, y] = [x, HEIGHT - 8 + (lines - 1) * LINE_HEIGHT]
+    x += width + 24
+    return `<rect x="${left.toFixed(1)}" y="${y - 10}" width="12" height="12" class="d${i % 4}"/>${text(left + 18, y, name)}`
   })
+  return { parts, lines }
+}
+
+/** A point that is alone in its series bears its name, on the side where there is room. */
+function labelOf(name: string, x: number, y: number): string {
+  const isRight = x + 10 + name.length * CHAR_WIDTH > BOX.right
+  return text(isRight ? x - 10 : x + 10, y - 8, name, `text-anchor="${isRight ? 'end' : 'start'}"`)
+}
 
 /** Lines from zero upwards; `x.log` spreads sizes that grow by factors. Needs a point. */
 export function lineChart({ title, x, y, series }: LineChart): string {
@@ -86,15 +109,21 @@ export function lineChart({ title, x, y, series }: LineChart): string {
     atX(value),
     shownNumber(value),
   ])
-  const lines = series.map(({ points: own }, i) => {
+  const lines = series.map(({ name, points: own }, i) => {
     const sorted = own.toSorted((a, b) => a.x - b.x)
     const steps = sorted.map((point) => `${atX(point.x).toFixed(1)} ${atY(point.y).toFixed(1)}`)
     const dots = sorted.map(
       (point) => `<circle cx="${atX(point.x).toFixed(1)}" cy="${atY(point.y).toFixed(1)}" r="4" class="d${i % 4}"/>`,
     )
+    const [only] = sorted
+    if (sorted.length === 1 && only !== undefined) return dots.join('') + labelOf(name, atX(only.x), atY(only.y))
     return `<path d="M${steps.join(' L')}" class="l${i % 4}"/>${dots.join('')}`
   })
-  return picture(title, [...axes(x, y, ticks, top), ...lines, ...legend(series.map(({ name }) => name))])
+  return picture(
+    title,
+    [...axes(x, y, ticks, top), ...lines],
+    series.map(({ name }) => name),
+  )
 }
 
 const BARS = 40
@@ -127,6 +156,9 @@ export function histogram({ title, label, series }: Histogram): string {
     BOX.left + ((BOX.right - BOX.left) * i) / TICKS,
     shownNumber((most * i) / TICKS),
   ])
-  const parts = [...axes({ label }, { label: '% of all' }, ticks, top), ...bars]
-  return picture(title, [...parts, ...legend(series.map(({ name }) => name))])
+  return picture(
+    title,
+    [...axes({ label }, { label: '% of all' }, ticks, top), ...bars],
+    series.map(({ name }) => name),
+  )
 }

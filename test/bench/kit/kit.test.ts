@@ -6,11 +6,13 @@ import { Worker } from 'node:worker_threads'
 import { until } from '../../support/until.ts'
 import { histogram, lineChart, niceAbove } from './chart.ts'
 import { type Figure, verdictOf } from './figure.ts'
+import { diskAt } from './machine.ts'
 import { metricsOf } from './metrics.ts'
 import { picturesOf } from './pictures.ts'
 import { boundOf, jsonOf, lineOf, markdownOf, summaryOf, withTables } from './report.ts'
 import { again, besideTenth, interleave } from './rounds.ts'
 import { median, oddAgainstEven, percentile, pieces, quotients } from './statistics.ts'
+import { orStopped } from './stop.ts'
 import { cpuMs, cpuMsOf, forgetPeak, peakBytes, refuseOtherSystems, usageOf } from './usage.ts'
 
 const NEVER = new AbortController().signal
@@ -107,16 +109,33 @@ const FIGURES: Figure[] = [
   { target: 5, name: 'Gmail, 5,000 mails', value: 9_800, unit: 'mails/s', at: 5_000, series: 'Gmail' },
   { target: 5, name: 'Gmail, 50,000 mails', value: 9_100, unit: 'mails/s', at: 50_000, series: 'Gmail' },
   { target: 5, name: 'time | of a tenth', value: 13, unit: 'times', max: 12 },
-  { target: 3, name: 'stored <→> answered', value: 0.6, unit: 'ms', max: 1, samples: [0.5, 0.6, 0.6, 2] },
+  {
+    target: 3,
+    name: 'stored <→> answered, p99',
+    series: 'stored <→> answered',
+    value: 0.6,
+    unit: 'ms',
+    max: 1,
+    samples: [0.5, 0.6, 0.6, 2],
+  },
 ]
-const MACHINE = { commit: 'abc1234', node: '24', server: '2.15', cpu: 'EPYC', cores: 2, memoryGb: 8, system: 'Linux 6' }
+const MACHINE = {
+  commit: 'abc1234',
+  node: '24',
+  server: '2.15',
+  cpu: 'EPYC',
+  cores: 2,
+  memoryGb: 8,
+  system: 'Linux 6',
+  disk: { kind: 'ext4', freeGb: 9 },
+}
 
 test('a report says verdict, value and bound of each figure, and how many targets are met', () => {
   assert.match(lineOf(FIGURES[0] as Figure), /^met +1 {2}rate +0\.85 times +≥ 0\.80 +0\.84 to 0\.86 in 3$/)
   assert.match(lineOf(FIGURES[3] as Figure), /^missed +5 .* 13\.0 times +≤ 12\.0$/)
   assert.equal(summaryOf(FIGURES), 'targets measured: 3, met: 2, missed: 5')
-  const text = markdownOf({ machine: MACHINE, quick: true, seconds: 60, figures: FIGURES })
-  assert.match(text, /Commit abc1234, short form .* nats-server 2\.15/)
+  const text = markdownOf({ machine: MACHINE, quick: true, seconds: 60, failed: ['idle'], figures: FIGURES })
+  assert.match(text, /Commit abc1234, short form .* nats-server 2\.15.* ext4\. .* Not measured: idle\.$/m)
   assert.match(text, /^\| time \\\| of a tenth \| 13\.0 times \| ≤ 12\.0 \| \*\*missed\*\* \| {2}\|$/m)
 })
 
@@ -128,7 +147,7 @@ test('a value beside its bound has as many decimals as show on which side it lie
 })
 
 test('the JSON file has a line for each figure, four digits of each number, and quantiles in place of samples', () => {
-  const text = jsonOf({ machine: MACHINE, quick: false, seconds: 61.23456, figures: FIGURES })
+  const text = jsonOf({ machine: MACHINE, quick: false, seconds: 61.23456, failed: [], figures: FIGURES })
   const { seconds, figures } = JSON.parse(text)
   assert.equal(seconds, 61.23)
   assert.deepEqual(figures[0].rounds, [0.8412, 0.853, 0.8635])
@@ -158,6 +177,15 @@ function assertWellFormed(svg: string): void {
   assert.doesNotMatch(svg, /NaN|Infinity|undefined/)
 }
 
+test('what waits is waited for until the run is stopped', async () => {
+  const stop = new AbortController()
+  assert.equal(await orStopped(Promise.resolve(7), stop.signal), 7)
+  const waiting = orStopped(new Promise(() => undefined), stop.signal)
+  stop.abort(new Error('stopped'))
+  await assert.rejects(waiting, /stopped/)
+  await assert.rejects(orStopped(Promise.reject(new Error('too late')), stop.signal), /stopped/)
+})
+
 test('a metric that the instance lacks is an error and no zero, which would meet a target', () => {
   const metric = metricsOf('# HELP\nmailsync_opens_total 3\nmailsync_accounts{state="live"} 2\n')
   assert.equal(metric('mailsync_opens_total'), 3)
@@ -177,8 +205,40 @@ test('pictures are drawn of what was measured, well-formed, for light and dark p
     assert.match(svg, /prefers-color-scheme: dark/)
   }
   assert.equal(pictures[0]?.svg.match(/<circle /g)?.length, 2)
-  assert.match(pictures[1]?.svg ?? '', /stored &lt;→&gt; answered/)
+  assert.match(pictures[1]?.svg ?? '', />stored &lt;→&gt; answered</)
   assert.deepEqual(picturesOf([]), [])
+})
+
+/** Where the names of a legend begin, and on which line they stand. */
+const placesOf = (svg: string): { x: number; y: number; name: string }[] =>
+  [...svg.matchAll(/<text x="([\d.]+)" y="([\d.]+)" >([^<]+)</g)].map(([, x, y, name = '']) => ({
+    ...{ x: Number(x), y: Number(y), name },
+  }))
+
+test('the names of a legend stand beside each other where there is room, and below where there is none', () => {
+  const names = ['service', 'a name that is much longer than any other', 'provider and benchmark', 'nats-server']
+  const points = [1, 2].map((x) => ({ x, y: x }))
+  const axis = { label: 'users' }
+  const svg = lineChart({ title: 't', x: axis, y: axis, series: names.map((name) => ({ name, points })) })
+  const places = placesOf(svg)
+  assert.deepEqual(
+    places.map(({ name }) => name),
+    names,
+  )
+  for (const [i, { x, y, name }] of places.entries()) {
+    const end = x + name.length * 7
+    assert.ok(end <= 700, name)
+    for (const other of places.slice(i + 1)) assert.ok(other.y > y || other.x > end, `${name} and ${other.name}`)
+  }
+  assert.ok(Number(/viewBox="0 0 720 (\d+)"/.exec(svg)?.[1]) > Math.max(...places.map(({ y }) => y)))
+})
+
+test('a single point bears its name, within the picture', () => {
+  const axis = { label: 'users' }
+  const one = (name: string, x: number) => ({ name, points: [{ x, y: 1 }] })
+  const svg = lineChart({ title: 't', x: axis, y: axis, series: [one('low', 1), one('high', 9)] })
+  assert.match(svg, /text-anchor="start">low</)
+  assert.match(svg, /text-anchor="end">high</)
 })
 
 test('a chart of a single point, and of values that are all zero, is well-formed', () => {
@@ -207,6 +267,13 @@ test('the peak of memory is counted anew after it was forgotten', async () => {
   const before = peakBytes(process.pid)
   forgetPeak(process.pid)
   assert.ok(peakBytes(process.pid) < before - 48 * 2 ** 20, `${peakBytes(process.pid)} after ${before}`)
+})
+
+test('a folder that is memory is refused, and the message says what to do', () => {
+  const disk = { bavail: 3 * 2 ** 18, bsize: 4_096 }
+  assert.deepEqual(diskAt('/x', { ...disk, type: 0xef53 }), { kind: 'ext4', freeGb: 3 })
+  assert.equal(diskAt('/x', { ...disk, type: 0x1234 }).kind, 'file system 0x1234')
+  assert.throws(() => diskAt('/x', { ...disk, type: 0x01021994 }), /\/x is memory \(tmpfs\): set TMPDIR/)
 })
 
 test('other systems than Linux are refused', () => {

@@ -3,7 +3,14 @@ import { type Figure, type Verdict, verdictOf } from './figure.ts'
 import type { Machine } from './machine.ts'
 import { percentile } from './statistics.ts'
 
-export type Report = { machine: Machine; quick: boolean; seconds: number; figures: readonly Figure[] }
+export type Report = {
+  machine: Machine
+  quick: boolean
+  seconds: number
+  /** Parts of the benchmark that could not be measured. */
+  failed: readonly string[]
+  figures: readonly Figure[]
+}
 
 /** Three digits that say something; whole numbers from a thousand on. `more`: so many decimals beyond that. */
 export function shownNumber(value: number, more = 0): string {
@@ -63,11 +70,12 @@ const NAMES: Record<Verdict, string> = { met: 'met', missed: '**missed**', shown
 const cell = (text: string): string => text.replaceAll('|', '\\|')
 
 /** A table for each target, and where and with what they were measured. */
-export function markdownOf({ machine, quick, seconds, figures }: Report): string {
+export function markdownOf({ machine, quick, seconds, failed, figures }: Report): string {
   const form = quick ? 'short form' : 'full form'
   const head =
     `Commit ${machine.commit}, ${form} in ${shownNumber(seconds / 60)} minutes; Node ${machine.node}, nats-server ${machine.server}; ` +
-    `${machine.cores} × ${machine.cpu}, ${machine.memoryGb} GB, ${machine.system}. ${summaryOf(figures)}.`
+    `${machine.cores} × ${machine.cpu}, ${machine.memoryGb} GB, ${machine.system}, ${machine.disk.kind}. ${summaryOf(figures)}.` +
+    (failed.length === 0 ? '' : ` Not measured: ${failed.join(', ')}.`)
   const targets = [...new Set(figures.map(({ target }) => target))].toSorted((a, b) => a - b)
   const tables = targets.map((target) => {
     const rows = figures

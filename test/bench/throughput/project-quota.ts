@@ -66,7 +66,7 @@ function figuresOf(windows: readonly Window[]): Figure[] {
       max: CORE_MAX,
       stretch: CORE_STRETCH,
       rounds: share('service'),
-      series: '1,000 mails/s',
+      series: `${USERS} users at ${RATE.toLocaleString('en')} mails/s`,
       note: `broker ${broker} %, provider ${provider} %`,
     },
     { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', ...RATES, rounds: rates },

@@ -1,8 +1,8 @@
 /** The smallest benchmark there is, with the real parts; and that one which is stopped leaves no process behind. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -11,6 +11,7 @@ import { until } from '../../support/until.ts'
 import { measure } from './backfill.ts'
 
 const MAIN = join(import.meta.dirname, '../main.ts')
+const DATA = join(import.meta.dirname, '../../../data')
 
 test('service and pipelines are compared over one small mailbox', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
@@ -47,10 +48,27 @@ const groupOf = (leader: number): string[] =>
       }
     })
 
+/** In the project's own folder, because others may be memory, which the benchmark refuses. */
+function emptyFolder(): string {
+  mkdirSync(DATA, { recursive: true })
+  return mkdtempSync(join(DATA, 'bench-test-'))
+}
+
+test('a part of a run, or a short one, does not replace the whole one in the documents', () => {
+  for (const more of [{ QUICK: '1' }, { ONLY: 'start' }]) {
+    const env = { ...process.env, QUICK: '', ONLY: '', WRITE: '1', ...more }
+    const { status, stderr } = spawnSync(process.execPath, [MAIN], { env, encoding: 'utf8' })
+    assert.equal(status, 64)
+    assert.match(stderr, /^WRITE: /)
+  }
+})
+
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  test(`a benchmark that is ended by ${signal} ends its processes`, async (t) => {
+  test(`a benchmark that is ended by ${signal} ends its processes and leaves no file`, async (t) => {
     // A group of its own, in which all that it starts can be found.
-    const env = { ...process.env, QUICK: '1', ONLY: 'backfill', WRITE: '' }
+    const tmp = emptyFolder()
+    t.after(() => rmSync(tmp, { recursive: true, force: true }))
+    const env = { ...process.env, QUICK: '1', ONLY: 'backfill', WRITE: '', TMPDIR: tmp }
     const bench = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
     const leader = bench.pid ?? 0
     t.after(() => bench.kill('SIGKILL'))
@@ -61,5 +79,6 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     bench.kill(signal)
     const [code] = await exited
     assert.equal(code, signal === 'SIGINT' ? 130 : 143)
-    assert.deepEqual(groupOf(leader), [])
+    await until('its processes are gone', () => groupOf(leader).length === 0)
+    assert.deepEqual(readdirSync(tmp), [])
   })
