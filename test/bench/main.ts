@@ -73,22 +73,25 @@ const options: BenchOptions = { quick: isSet('QUICK'), say: step, signal: stop.s
 /** What was measured is kept after each part: a later one may fail, or the run may be stopped. */
 async function measureAll(machine: Machine): Promise<Report> {
   const figures: Figure[] = []
-  const failed: string[] = []
-  const report = (): Report => ({ machine, quick: options.quick, seconds: elapsedS(), failed, figures })
+  const parts: { name: string; seconds: number; failed: boolean }[] = []
+  const report: Report = { machine, quick: options.quick, parts, figures }
   for (const [name, load] of Object.entries(MODULES)) {
     if (only !== '' && only !== name) continue
+    const fromS = elapsedS()
+    let failed = false
     try {
       const found = await (await load()).measure(options)
       for (const figure of found) say(lineOf(figure))
       figures.push(...found)
     } catch (error) {
       stop.signal.throwIfAborted()
-      failed.push(name)
+      failed = true
       process.stderr.write(`${name} could not be measured: ${error instanceof Error ? error.stack : String(error)}\n`)
     }
-    keep(report())
+    parts.push({ name, seconds: elapsedS() - fromS, failed })
+    keep(report)
   }
-  return report()
+  return report
 }
 
 function keep(report: Report): void {
@@ -124,7 +127,7 @@ try {
   for (const figure of report.figures) say(lineOf(figure))
   say(`${summaryOf(report.figures)} (${elapsedS().toFixed(0)} s)`)
   say(`report: ${relative(process.cwd(), KEPT)}`)
-  const { failed } = report
+  const failed = report.parts.filter((part) => part.failed).map(({ name }) => name)
   if (isSet('WRITE') && failed.length === 0) writeDocs(report)
   if (failed.length > 0) process.stderr.write(`not measured: ${failed.join(', ')}\n`)
   process.exitCode = failed.length > 0 ? 1 : 0

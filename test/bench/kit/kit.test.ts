@@ -119,6 +119,10 @@ const FIGURES: Figure[] = [
     samples: [0.5, 0.6, 0.6, 2],
   },
 ]
+const PARTS = [
+  { name: 'growth', seconds: 61.23456, failed: false },
+  { name: 'idle', seconds: 28.77, failed: true },
+]
 const MACHINE = {
   commit: 'abc1234',
   node: '24',
@@ -134,8 +138,9 @@ test('a report says verdict, value and bound of each figure, and how many target
   assert.match(lineOf(FIGURES[0] as Figure), /^met +1 {2}rate +0\.85 times +≥ 0\.80 +0\.84 to 0\.86 in 3$/)
   assert.match(lineOf(FIGURES[3] as Figure), /^missed +5 .* 13\.0 times +≤ 12\.0$/)
   assert.equal(summaryOf(FIGURES), 'targets measured: 3, met: 2, missed: 5')
-  const text = markdownOf({ machine: MACHINE, quick: true, seconds: 60, failed: ['idle'], figures: FIGURES })
-  assert.match(text, /Commit abc1234, short form .* nats-server 2\.15.* ext4\. .* Not measured: idle\.$/m)
+  const text = markdownOf({ machine: MACHINE, quick: true, parts: PARTS, figures: FIGURES })
+  assert.match(text, /Commit abc1234, short form in 1\.50 minutes; .* nats-server 2\.15.* ext4\. /)
+  assert.match(text, /^Parts: growth 61 s, idle 29 s \(\*\*failed\*\*\)\.$/m)
   assert.match(text, /^\| time \\\| of a tenth \| 13\.0 times \| ≤ 12\.0 \| \*\*missed\*\* \| {2}\|$/m)
 })
 
@@ -147,9 +152,9 @@ test('a value beside its bound has as many decimals as show on which side it lie
 })
 
 test('the JSON file has a line for each figure, four digits of each number, and quantiles in place of samples', () => {
-  const text = jsonOf({ machine: MACHINE, quick: false, seconds: 61.23456, failed: [], figures: FIGURES })
-  const { seconds, figures } = JSON.parse(text)
-  assert.equal(seconds, 61.23)
+  const text = jsonOf({ machine: MACHINE, quick: false, parts: PARTS, figures: FIGURES })
+  const { parts, figures } = JSON.parse(text)
+  assert.equal(parts[0].seconds, 61.23)
   assert.deepEqual(figures[0].rounds, [0.8412, 0.853, 0.8635])
   assert.deepEqual(figures[4].quantiles, { 0: 0.5, 0.25: 0.5, 0.5: 0.6, 0.75: 0.6, 0.9: 2, 0.99: 2, 1: 2 })
   assert.ok(!('samples' in figures[4]))

@@ -6,9 +6,8 @@ import { percentile } from './statistics.ts'
 export type Report = {
   machine: Machine
   quick: boolean
-  seconds: number
-  /** Parts of the benchmark that could not be measured. */
-  failed: readonly string[]
+  /** What was measured, in its order, and how long that took. */
+  parts: readonly { name: string; seconds: number; failed: boolean }[]
   figures: readonly Figure[]
 }
 
@@ -70,12 +69,16 @@ const NAMES: Record<Verdict, string> = { met: 'met', missed: '**missed**', shown
 const cell = (text: string): string => text.replaceAll('|', '\\|')
 
 /** A table for each target, and where and with what they were measured. */
-export function markdownOf({ machine, quick, seconds, failed, figures }: Report): string {
+export function markdownOf({ machine, quick, parts, figures }: Report): string {
+  const minutes = shownNumber(parts.reduce((sum, { seconds }) => sum + seconds, 0) / 60)
+  const each = parts.map(
+    ({ name, seconds, failed }) => `${name} ${Math.round(seconds)} s${failed ? ' (**failed**)' : ''}`,
+  )
   const form = quick ? 'short form' : 'full form'
   const head =
-    `Commit ${machine.commit}, ${form} in ${shownNumber(seconds / 60)} minutes; Node ${machine.node}, nats-server ${machine.server}; ` +
+    `Commit ${machine.commit}, ${form} in ${minutes} minutes; Node ${machine.node}, nats-server ${machine.server}; ` +
     `${machine.cores} × ${machine.cpu}, ${machine.memoryGb} GB, ${machine.system}, ${machine.disk.kind}. ${summaryOf(figures)}.` +
-    (failed.length === 0 ? '' : ` Not measured: ${failed.join(', ')}.`)
+    `\n\nParts: ${each.join(', ')}.`
   const targets = [...new Set(figures.map(({ target }) => target))].toSorted((a, b) => a - b)
   const tables = targets.map((target) => {
     const rows = figures
