@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import PQueue from 'p-queue'
 import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
-import { median } from '../kit/statistics.ts'
+import { median, oddAgainstEven } from '../kit/statistics.ts'
 import { type Usage, usageOf } from '../kit/usage.ts'
 import { Stage } from './stage.ts'
 
@@ -70,5 +70,6 @@ function figuresOf(windows: readonly Window[]): Figure[] {
       note: `broker ${broker} %, provider ${provider} %`,
     },
     { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', ...RATES, rounds: rates },
+    { target: 7, name: 'quota of a project: A/A of the CPU', value: oddAgainstEven(share('service')), unit: 'times' },
   ]
 }
