@@ -1,7 +1,6 @@
 /** Target 8: what many small mailboxes feel of a large one that is backfilled beside them by the same instance. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EVENT_SUBJECT_ALL, eventSubject } from '#shared/subjects.ts'
-import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
 import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
@@ -74,15 +73,7 @@ async function smallOnesDone(
     },
   })
   const { spawnedMs } = (await world.spawn('a')).process
-  let doneAt: number | null = null
-  done.promise.then((at) => {
-    doneAt = at
-  }, undefined)
-  await until('all mail of the small ones is there', () => doneAt !== null, {
-    timeoutMs: DEADLINE_MS,
-    everyMs: 50,
-    signal,
-  })
+  const doneMs = await orStopped(done.promise, AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]))
   subscription.unsubscribe()
-  return (doneAt ?? Number.NaN) - spawnedMs
+  return doneMs - spawnedMs
 }
