@@ -156,7 +156,7 @@ test('the JSON file has a line for each figure, four digits of each number, and 
   const { parts, figures } = JSON.parse(text)
   assert.equal(parts[0].seconds, 61.23)
   assert.deepEqual(figures[0].rounds, [0.8412, 0.853, 0.8635])
-  assert.deepEqual(figures[4].quantiles, { 0: 0.5, 0.25: 0.5, 0.5: 0.6, 0.75: 0.6, 0.9: 2, 0.99: 2, 1: 2 })
+  assert.deepEqual(figures[4].quantiles, { min: 0.5, p25: 0.5, p50: 0.6, p75: 0.6, p90: 2, p99: 2, max: 2 })
   assert.ok(!('samples' in figures[4]))
   assert.equal(text.match(/^ {4}\{.*\},?$/gm)?.length, FIGURES.length)
 })

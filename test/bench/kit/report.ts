@@ -90,7 +90,7 @@ export function markdownOf({ machine, quick, parts, figures }: Report): string {
   return [head, ...tables].join('\n\n')
 }
 
-const QUANTILES = [0, 0.25, 0.5, 0.75, 0.9, 0.99, 1] as const
+const QUANTILES = { min: 0, p25: 0.25, p50: 0.5, p75: 0.75, p90: 0.9, p99: 0.99, max: 1 }
 const DIGITS = 4
 const rounded = (_key: string, value: unknown): unknown =>
   typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(DIGITS)) : value
@@ -98,7 +98,8 @@ const rounded = (_key: string, value: unknown): unknown =>
 /** One line for each figure; of thousands of samples their quantiles. */
 export function jsonOf({ figures, ...run }: Report): string {
   const lines = figures.map(({ samples, ...figure }) => {
-    const quantiles = samples && Object.fromEntries(QUANTILES.map((part) => [part, percentile(samples, part)]))
+    const quantiles =
+      samples && Object.fromEntries(Object.entries(QUANTILES).map(([name, part]) => [name, percentile(samples, part)]))
     return `    ${JSON.stringify({ ...figure, verdict: verdictOf(figure), quantiles }, rounded)}`
   })
   const head = JSON.stringify(run, rounded, 2).slice(0, -2)
