@@ -11,7 +11,7 @@ import { cpuMs } from '../kit/usage.ts'
 import { ALL_EVENTS, World } from './world.ts'
 
 const FULL = { mails: 5_000, known: 100_000 }
-const QUICK = { mails: 600, known: 3_000 }
+const QUICK = { mails: 600, known: 2_000 }
 
 const UNITS = { perMs: 6_000 / 60_000, get: 20, list: 5, poll: 2 }
 const PAGE = 500

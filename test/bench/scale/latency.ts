@@ -23,11 +23,11 @@ import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts
 import { orStopped } from '../kit/stop.ts'
 import { ALL_EVENTS, World } from './world.ts'
 
-type Size = { mails: number; deliveries: number; everyMs: number; windows: number }
-const FULL: Size = { mails: 2_100, deliveries: 2_100, everyMs: 50, windows: 7 }
-const QUICK: Size = { mails: 200, deliveries: 200, everyMs: 25, windows: 2 }
+/** `commitMs` and `everyMs`: from one mail to the next. */
+type Size = { mails: number; commitMs: number; deliveries: number; everyMs: number; windows: number }
+const FULL: Size = { mails: 2_100, commitMs: 20, deliveries: 2_100, everyMs: 50, windows: 7 }
+const QUICK: Size = { mails: 200, commitMs: 10, deliveries: 200, everyMs: 25, windows: 2 }
 const USERS = 20
-const EVERY_MS = 20
 const WARM_UP = 50
 const STREAM = { retentionDays: 30, dedupeWindowMs: 600_000, maxBytes: 1024 ** 3, replicas: 1 }
 const OUTBOX = { onNewStream: 'skip', retentionMs: 30 * 86_400_000, keepMs: 86_400_000 } as const
@@ -35,7 +35,7 @@ const log = createLog('bench', 'silent')
 
 export async function measure(options: BenchOptions): Promise<Figure[]> {
   const size = options.quick ? QUICK : FULL
-  const acks = await commitToAck(size.mails, options)
+  const acks = await commitToAck(size, options)
   const events = await answerToEvent(size, options)
   return [
     ...figuresOf('commit to acknowledgement', acks, size.windows, { p50: { max: 1 }, p99: { max: 3 } }),
@@ -62,7 +62,7 @@ function figuresOf(series: string, samples: number[], windows: number, { p50, p9
 }
 
 /** One mail at a time. The transaction that marks the row is part of it, so the acknowledgement itself is earlier. */
-async function commitToAck(mails: number, { dir, signal }: BenchOptions): Promise<number[]> {
+async function commitToAck({ mails, commitMs }: Size, { dir, signal }: BenchOptions): Promise<number[]> {
   await using world = await World.start()
   const { js, jsm } = await openJetStream(world.nc)
   await ensureEventStream(jsm, STREAM)
@@ -77,7 +77,7 @@ async function commitToAck(mails: number, { dir, signal }: BenchOptions): Promis
   const samples: number[] = []
   try {
     for (let i = 0; i < WARM_UP + mails; i++) {
-      await sleep(EVERY_MS, undefined, { signal })
+      await sleep(commitMs, undefined, { signal })
       marked = Promise.withResolvers()
       store.commit(userId, EPOCH, (tx) => storeNew(tx, ACCOUNT, [mail(`m${i}`)], Date.now()))
       const committed = performance.now()

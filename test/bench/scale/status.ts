@@ -20,7 +20,7 @@ import { type Instance, World } from './world.ts'
 
 type Size = { windows: number; windowMs: number }
 const FULL: Size = { windows: 7, windowMs: 6_000 }
-const QUICK: Size = { windows: 2, windowMs: 1_500 }
+const QUICK: Size = { windows: 2, windowMs: 1_200 }
 const EVERY_MS = 10
 /** Asked before anything is noted: the first answers of a process take longer. */
 const WARM_UP_MS = 3_000

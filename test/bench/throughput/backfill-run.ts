@@ -29,6 +29,19 @@ export const costOf = ({ mails, cpuMs }: Backfill, of: Process): number => (cpuM
 /** Longer than the service waits before it writes down how far it has come. */
 const TRAILING_MS = 1_200
 
+/** Lets each fetch so many mails that are not measured, and waits until nobody has anything left to do. */
+export async function warmUp(
+  stage: Stage,
+  provider: ProviderName,
+  contenders: readonly (readonly [Contender, number])[],
+): Promise<void> {
+  for (const [i, [contender, mails]] of contenders.entries()) {
+    const before = await stage.events()
+    await Promise.all([contender.begin(`warm-${i}`, provider, mails), stage.reached(before + mails)])
+  }
+  await stage.quiet(TRAILING_MS)
+}
+
 /**
  * Time from the order to fetch until the last event stands on the stream, seen by the same eye for everybody; processor time
  * until nobody has anything left to do: marks, checkpoints and copies are work for these mails, too.

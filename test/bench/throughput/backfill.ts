@@ -7,7 +7,16 @@ import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { interleave } from '../kit/rounds.ts'
 import { median, quotients } from '../kit/statistics.ts'
-import { type Backfill, backfill, type Contender, costOf, rateOf, thePipeline, theService } from './backfill-run.ts'
+import {
+  type Backfill,
+  backfill,
+  type Contender,
+  costOf,
+  rateOf,
+  thePipeline,
+  theService,
+  warmUp,
+} from './backfill-run.ts'
 import { Stage } from './stage.ts'
 
 type Size = { rounds: number; mails: number; naive: number; warmUp: number; providers: readonly ProviderName[] }
@@ -42,8 +51,12 @@ async function runs(options: BenchOptions, provider: ProviderName, size: Size): 
   const naive = thePipeline(await stage.pipeline(), 'naive')
   const run = (contender: Contender, user: string, mails: number): Promise<Backfill> =>
     backfill(stage, contender, { user, provider, mails }, options.signal)
-  for (const [name, contender] of Object.entries({ service, short, naive }))
-    await run(contender, `warm-${name}`, contender === naive ? size.naive : size.warmUp)
+  const warm = [
+    [service, size.warmUp],
+    [short, size.warmUp],
+    [naive, size.naive],
+  ] as const
+  await warmUp(stage, provider, warm)
   const cell = (name: Name, contender: Contender, mails: number) => ({
     name,
     run: (round: number) => run(contender, `${name.replace(' ', '-')}-${round}`, mails),

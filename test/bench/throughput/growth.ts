@@ -9,7 +9,7 @@ import { again, besideTenth } from '../kit/rounds.ts'
 import { median } from '../kit/statistics.ts'
 import { forgetPeak, peakBytes } from '../kit/usage.ts'
 import { LABEL } from './backfill.ts'
-import { backfill, rateOf, theService } from './backfill-run.ts'
+import { backfill, rateOf, theService, warmUp } from './backfill-run.ts'
 import { Stage } from './stage.ts'
 
 /** `order`: which of the sizes come one after another; those of one list are fetched by the same instance. */
@@ -50,7 +50,7 @@ async function fetched(
   await using stage = await Stage.start(options)
   const contender = theService(stage, await stage.instance('bench'))
   // A heap that has never been full says nothing about growth.
-  await backfill(stage, contender, { user: 'warm', provider, mails: plan.warmUp }, options.signal)
+  await warmUp(stage, provider, [[contender, plan.warmUp]])
   const runs: Run[] = []
   for (const [i, size] of sizes.entries()) {
     const mails = plan.sizes[size] ?? 0
