@@ -30,7 +30,7 @@ export const RekeyReply = v.object({
   instance: v.string(),
   active: v.pipe(kid, v.description('the key that it seals with')),
   keys: v.pipe(v.array(kid), v.description('all that it has')),
-  running: v.pipe(v.boolean(), v.description('it seals rows anew at this moment')),
+  running: v.pipe(v.boolean(), v.description('it seals rows anew at this moment, or is about to')),
   resealed: v.pipe(count, v.description('rows that it has sealed anew since its start')),
   rows: v.object({
     accounts: v.pipe(KeyCounts, v.description('records of the bucket, the same on every instance')),

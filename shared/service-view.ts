@@ -4,10 +4,10 @@
  */
 import * as v from 'valibot'
 import { FleetReply } from './fleet.ts'
-import type { NatsConnection } from './nats.ts'
+import { headers, type NatsConnection } from './nats.ts'
 import { decodeJson, isNoResponders } from './nats-answer.ts'
 import { RekeyReply, type RekeyRequest } from './rekey.ts'
-import { FLEET_SUBJECT, REKEY_SUBJECT, SRV_INFO, SRV_PING, SRV_STATS } from './subjects.ts'
+import { FLEET_SUBJECT, HEADER_REQUEST_ID, REKEY_SUBJECT, SRV_INFO, SRV_PING, SRV_STATS } from './subjects.ts'
 
 /** All instances have answered when none did for this long. */
 const STALL_MS = 200
@@ -71,9 +71,15 @@ export const infoOfInstances = (nc: NatsConnection, waitMs: number): Promise<Ins
 export const statsOfInstances = (nc: NatsConnection, waitMs: number): Promise<InstanceStats[]> =>
   ask(nc, SRV_STATS, Stats, waitMs)
 export const fleetOf = (nc: NatsConnection, waitMs: number): Promise<FleetReply[]> =>
-  ask(nc, FLEET_SUBJECT, FleetReply, waitMs, FLEET_STALL_MS)
-export const rekeyOf = (nc: NatsConnection, request: RekeyRequest, waitMs: number): Promise<RekeyReply[]> =>
-  ask(nc, REKEY_SUBJECT, RekeyReply, waitMs, FLEET_STALL_MS, JSON.stringify(request))
+  ask(nc, FLEET_SUBJECT, FleetReply, waitMs, { stallMs: FLEET_STALL_MS })
+/** @param requestId the same for all requests of one rekey: each instance puts it on the audit trail once */
+export const rekeyOf = (
+  nc: NatsConnection,
+  request: RekeyRequest,
+  requestId: string,
+  waitMs: number,
+): Promise<RekeyReply[]> =>
+  ask(nc, REKEY_SUBJECT, RekeyReply, waitMs, { stallMs: FLEET_STALL_MS, payload: JSON.stringify(request), requestId })
 
 /** The name that an instance was given, else the id of its service. */
 export const instanceName = (stats: InstanceStats): string =>
@@ -97,12 +103,19 @@ async function ask<S extends v.GenericSchema>(
   subject: string,
   schema: S,
   waitMs: number,
-  stallMs = STALL_MS,
-  payload = '',
+  { stallMs = STALL_MS, payload = '', requestId }: { stallMs?: number; payload?: string; requestId?: string } = {},
 ): Promise<v.InferOutput<S>[]> {
   const found: v.InferOutput<S>[] = []
+  const named = headers()
+  if (requestId !== undefined) named.set(HEADER_REQUEST_ID, requestId)
+  const options = {
+    strategy: 'stall',
+    maxWait: waitMs,
+    stall: stallMs,
+    ...(requestId === undefined ? {} : { headers: named }),
+  } as const
   try {
-    const answers = await nc.requestMany(subject, payload, { strategy: 'stall', maxWait: waitMs, stall: stallMs })
+    const answers = await nc.requestMany(subject, payload, options)
     for await (const answer of answers) {
       const parsed = v.safeParse(schema, decodeJson(answer.data))
       if (parsed.success) found.push(parsed.output)

@@ -36,13 +36,18 @@ export const TrailRecord = v.object({
   request_id: v.nullable(v.string()),
   /** Of `ownership`: what the term goes on from, see ADR 0014. */
   how: v.optional(v.string()),
+  /** Of `rekey`: name of the key that tokens are sealed with from now on. */
+  to: v.optional(v.string()),
 })
 export type TrailRecord = v.InferOutput<typeof TrailRecord>
 
-const TERM_NAMESPACE = '5b0b5cf4-6f8f-4f0a-9a51-3d7a2f3c9e18'
+const NAMESPACE = '5b0b5cf4-6f8f-4f0a-9a51-3d7a2f3c9e18'
 /** Id of the record of a term: the same whoever writes it, however often. */
 export const termId = (userId: string, epoch: { era: number; rev: number }): string =>
-  v5(JSON.stringify([userId, epoch.era, epoch.rev]), TERM_NAMESPACE)
+  v5(JSON.stringify([userId, epoch.era, epoch.rev]), NAMESPACE)
+/** Id of the record of what a request to seal tokens anew has an instance do: the same however often it is repeated. */
+export const passId = (requestId: string, instance: string, to: string): string =>
+  v5(JSON.stringify([requestId, instance, to]), NAMESPACE)
 
 /** Who asks, as far as a record says. */
 export type Caller = { by: TrailRecord['by']; requestId: string | null }
@@ -58,13 +63,14 @@ export type TrailFacts = Caller & {
   /** Default: `ok`. */
   outcome?: string
   how?: string
+  to?: string
   /** Default: one that was never used. */
   id?: string
 }
 
 /** @throws AppError BAD_USER_ID */
 export function trailRecord(facts: TrailFacts): TrailRecord {
-  const { action, userId, provider, by, instance, atS, requestId, how } = facts
+  const { action, userId, provider, by, instance, atS, requestId, how, to } = facts
   return {
     v: 1,
     id: facts.id ?? v7(),
@@ -77,5 +83,6 @@ export function trailRecord(facts: TrailFacts): TrailRecord {
     outcome: facts.outcome ?? 'ok',
     request_id: requestId,
     ...(how === undefined ? {} : { how }),
+    ...(to === undefined ? {} : { to }),
   }
 }

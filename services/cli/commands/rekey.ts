@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
+import { v7 } from 'uuid'
 import type { NatsConnection } from '#shared/nats.ts'
 import type { KeyCounts, RekeyReply } from '#shared/rekey.ts'
 import { fleetOf, rekeyOf } from '#shared/service-view.ts'
@@ -26,22 +27,23 @@ export function addRekey(program: Command, start: Start): void {
     .action(
       start([], async (cli: Cli, _args, { show: isShow, timeout }: Options) => {
         const nc = await cli.nats()
-        if (isShow === true) return show(await ask(nc), cli.out)
-        const first = await agreed(nc)
-        const last = await rekey(nc, first, timeout, cli)
+        const requestId = v7()
+        if (isShow === true) return show(await ask(nc, requestId), cli.out)
+        const first = await agreed(nc, requestId)
+        const last = await rekey(nc, first, requestId, timeout, cli)
         return show(last, cli.out)
       }),
     )
 }
 
-async function ask(nc: NatsConnection, to?: string): Promise<RekeyReply[]> {
-  const replies = await rekeyOf(nc, to === undefined ? {} : { to }, WAIT_MS)
+async function ask(nc: NatsConnection, requestId: string, to?: string): Promise<RekeyReply[]> {
+  const replies = await rekeyOf(nc, to === undefined ? {} : { to }, requestId, WAIT_MS)
   return replies.toSorted((a, b) => (a.instance < b.instance ? -1 : 1))
 }
 
 /** Every instance that lives has answered, and all seal with one key: else one would meet tokens that it cannot open. */
-async function agreed(nc: NatsConnection): Promise<RekeyReply[]> {
-  const [replies, fleet] = [await ask(nc), await fleetOf(nc, WAIT_MS)]
+async function agreed(nc: NatsConnection, requestId: string): Promise<RekeyReply[]> {
+  const [replies, fleet] = [await ask(nc, requestId), await fleetOf(nc, WAIT_MS)]
   if (fleet.length === 0) throw new CliFailure('no mail-sync instance answers: start one with "npm start"')
   const sids = new Set(fleet.map(({ sid }) => sid))
   const sessions = fleet.flatMap((one) => one.sessions)
@@ -62,12 +64,18 @@ async function agreed(nc: NatsConnection): Promise<RekeyReply[]> {
 }
 
 /** @throws CliFailure when the time is over, or when nothing changes any more */
-async function rekey(nc: NatsConnection, first: RekeyReply[], timeoutS: number, cli: Cli): Promise<RekeyReply[]> {
+async function rekey(
+  nc: NatsConnection,
+  first: RekeyReply[],
+  requestId: string,
+  timeoutS: number,
+  cli: Cli,
+): Promise<RekeyReply[]> {
   const to = first[0]?.active ?? ''
   const names = first.map(({ instance }) => instance).join()
   const endMs = performance.now() + timeoutS * 1_000
   for (let [before, still] = ['', 0]; ; await sleep(LOOK_MS, undefined, { signal: cli.signal })) {
-    const replies = await ask(nc, to)
+    const replies = await ask(nc, requestId, to)
     const left = leftOf(replies)
     const isAll = replies.map(({ instance }) => instance).join() === names
     if (isAll && left === 0) return replies

@@ -1,6 +1,6 @@
 /** `mail.rekey` of this instance: what it answers, and the pass over the stored tokens that a request begins. */
 import type { RekeyReply, RekeyRequest } from '#shared/rekey.ts'
-import { trailRecord } from '#shared/trail.ts'
+import { passId, trailRecord } from '#shared/trail.ts'
 import { toSeconds } from '../base/model.ts'
 import type { Supervisor } from '../owner/supervisor.ts'
 import { Rekey } from '../token/rekey.ts'
@@ -24,12 +24,23 @@ export function rekeying(
     // Of a user on the way from one owner to the next, whoever comes first.
     isMine: (userId) => supervisor.tenures.has(userId) || supervisor.ownerAddress(userId) === null,
   })
+  let isUnderWay = false
+  /** Before the first row: a process that dies in the midst has said what it was about. */
+  const recorded = async (to: string, requestId: string): Promise<boolean> => {
+    const id = passId(requestId, instance, to)
+    const asked = { action: 'rekey', by: 'service', userId: null, provider: null } as const
+    try {
+      await trail.append(trailRecord({ ...asked, id, requestId, to, instance, atS: toSeconds(clock.wallMs()) }))
+      return true
+    } catch (error) {
+      log.warn({ err: error, to }, 'the audit trail takes no record, so no token is sealed anew; ask again')
+      return false
+    }
+  }
   /** The one place that knows when this instance has begun to seal tokens anew, and what came of it. */
   const begin = async (to: string, requestId: string): Promise<void> => {
+    if (!(await recorded(to, requestId))) return
     const before = rekey.resealed
-    // Before the first row: a process that dies in the midst has said what it was about.
-    const asked = { action: 'rekey', by: 'service', requestId, userId: null, provider: null } as const
-    trail.note(trailRecord({ ...asked, instance, atS: toSeconds(clock.wallMs()) }))
     const outcome = await rekey.pass(background.signal).then(
       () => 'done',
       (error) => {
@@ -46,12 +57,19 @@ export function rekeying(
     const isLeft = [rows.accounts, rows.auth_db].some((counts) =>
       Object.keys(counts).some((key) => key !== kid && counts[key] !== 0),
     )
-    if (to === kid && isLeft && !rekey.running) background.run(begin(to, requestId))
+    if (to === kid && isLeft && !isUnderWay) {
+      isUnderWay = true
+      background.run(
+        begin(to, requestId).finally(() => {
+          isUnderWay = false
+        }),
+      )
+    }
     return {
       instance,
       active: kid,
       keys: [...keys.kids],
-      running: rekey.running,
+      running: isUnderWay,
       resealed: rekey.resealed,
       rows,
     }

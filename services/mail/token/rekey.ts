@@ -40,9 +40,6 @@ export class Rekey {
     this.#parts = parts
   }
 
-  get running(): boolean {
-    return this.#pass !== null
-  }
   /** Rows that were sealed anew since the start of the process. */
   get resealed(): number {
     return this.#resealed

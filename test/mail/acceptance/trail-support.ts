@@ -1,4 +1,4 @@
-/** The audit trail as it stands on the server: every record, in order of sequence. */
+/** The audit trail as it stands on the server: every record, in order of sequence; and a stream that takes none. */
 import { jetstreamManager } from '@nats-io/jetstream'
 import * as v from 'valibot'
 import type { NatsConnection } from '#shared/nats.ts'
@@ -19,4 +19,9 @@ export async function trailOf(ops: NatsConnection): Promise<TrailRecord[]> {
     records.push(record)
     seq = message.seq + 1
   }
+}
+
+/** From now on the stream takes nothing, or everything again. */
+export async function setFull(ops: NatsConnection, isFull: boolean): Promise<void> {
+  await (await jetstreamManager(ops)).streams.update(TRAIL_STREAM, { max_bytes: isFull ? 1 : -1 })
 }

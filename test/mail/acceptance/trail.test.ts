@@ -1,29 +1,19 @@
 /** Accepted when: every call and fact that changes the state of an account has exactly one record on the audit trail. */
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
 import { requestOperation } from '#shared/control-client.ts'
 import { AppError } from '#shared/errors.ts'
-import { headers, type NatsConnection } from '#shared/nats.ts'
-import type { RekeyReply, RekeyRequest } from '#shared/rekey.ts'
-import {
-  accountKey,
-  BUCKET_ACCOUNTS,
-  EVENT_STREAM,
-  HEADER_REQUEST_ID,
-  REKEY_SUBJECT,
-  TRAIL_STREAM,
-  trailSubject,
-} from '#shared/subjects.ts'
+import type { NatsConnection } from '#shared/nats.ts'
+import { accountKey, BUCKET_ACCOUNTS, EVENT_STREAM, TRAIL_STREAM, trailSubject } from '#shared/subjects.ts'
 import { type TrailRecord, trailRecord } from '#shared/trail.ts'
 import type { Credentials } from '../../simulator/types.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 import { connectWith, recordOf, SEED, settled, untilStatus } from './support.ts'
-import { trailOf } from './trail-support.ts'
+import { setFull, trailOf } from './trail-support.ts'
 
 const byId = (records: readonly TrailRecord[], requestId: string): TrailRecord[] =>
   records.filter((record) => record.request_id === requestId)
@@ -168,11 +158,6 @@ test('who dies before the record is on the trail loses none, and who dies after 
   )
 })
 
-/** From now on the stream takes nothing, or everything again. */
-async function setFull(ops: NatsConnection, isFull: boolean): Promise<void> {
-  await (await jetstreamManager(ops)).streams.update(TRAIL_STREAM, { max_bytes: isFull ? 1 : -1 })
-}
-
 test('while NATS takes no record mail goes on and calls are answered, up to a bound; then each record comes once', async () => {
   await using box = await sandbox({ simulator: { seed: SEED }, steady: true })
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
@@ -205,39 +190,6 @@ test('while NATS takes no record mail goes on and calls are answered, up to a bo
   assert.equal(new Set(connects.map(({ id }) => id)).size, taken)
   assert.equal(connects.length, taken)
   await again()
-})
-
-test('each pass of rekey has one record; a request that only counts, or finds nothing left to do, has none', async () => {
-  const key = (kid: string): string => `${kid}:${randomBytes(32).toString('base64url')}`
-  const [old, next] = [key('old'), key('new')]
-  await using box = await sandbox({ simulator: { seed: SEED }, steady: true })
-  const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
-  const before = await box.start('a', { env: { MAIL_TOKEN_KEYS: old } })
-  for (const user of ['ada', 'grace']) await box.connect(nc, user, 'google', { n: 1 })
-  await box.allLive(nc, ['ada', 'grace'])
-  await before.stop()
-  const a = await box.start('a', { env: { MAIL_TOKEN_KEYS: `${next},${old}` } })
-  const ask = async (id: string, request: RekeyRequest): Promise<RekeyReply> => {
-    const hdrs = headers()
-    hdrs.set(HEADER_REQUEST_ID, id)
-    return (await nc.request(REKEY_SUBJECT, JSON.stringify(request), { timeout: 5_000, headers: hdrs })).json()
-  }
-  await ask('count', {})
-  await ask('another-key', { to: 'old' })
-  assert.equal((await ask('pass', { to: 'new' })).running, true)
-  await until('all is sealed anew', async () => {
-    const { rows, running } = await ask('count', {})
-    return !running && rows.accounts.old === 0 && rows.auth_db.old === 0
-  })
-  await ask('nothing-left', { to: 'new' })
-  await a.stop()
-  const records = (await trailOf(ops)).filter(({ action }) => action === 'rekey')
-  assert.deepEqual(
-    records.map(({ user, provider, by, instance, outcome, request_id }) => [
-      ...[user, provider, by, instance, outcome, request_id],
-    ]),
-    [[null, null, 'service', 'a', 'ok', 'pass']],
-  )
 })
 
 test('only an instance may write on the trail, and nobody takes a record out of it', async () => {
