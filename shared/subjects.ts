@@ -42,9 +42,8 @@ export const snapshotName = (userId: string, epoch: { era: number; rev: number }
 export const TRAIL_STREAM = 'MAIL_AUDIT'
 /** What the stream of the audit trail captures. */
 export const TRAIL_SUBJECT_ALL = 'audit.mail.>'
-/** `audit.mail.<token>.<action>`; `=`, which is the token of no user, for what concerns all of them. */
-export const trailSubject = (userToken: string | null, action: string): string =>
-  `audit.mail.${userToken ?? '='}.${action}`
+/** `audit.mail.<user>.<action>`, the user as the record names it; `=`, which is the token of no user, for what concerns all of them. */
+export const trailSubject = (user: string | null, action: string): string => `audit.mail.${user ?? '='}.${action}`
 
 /** The stream behind a KV bucket. */
 export const bucketStream = (bucket: string): string => `KV_${bucket}`

@@ -1,9 +1,10 @@
 /**
  * One record of the audit trail, the stream MAIL_AUDIT: who did what to which account, when, and how it ended.
  * It holds no secret, and of personal data nothing but the user token: no address, no inbox, which a client may name as it
- * likes, and nothing of a mail.
+ * likes, and nothing of a mail. A record of `erase` has not even that.
  */
-import { v5, v7 } from 'uuid'
+import { hash } from 'node:crypto'
+import { v5, v7, validate } from 'uuid'
 import * as v from 'valibot'
 import { PROVIDERS } from './contract.ts'
 import { encodeUser } from './user-token.ts'
@@ -22,7 +23,7 @@ export const TrailRecord = v.object({
   /** UUID, the `Nats-Msg-Id` too. */
   id: v.string(),
   action: v.picklist(TRAIL_ACTIONS),
-  /** User token; null when it is about no single user. */
+  /** User token, of `erase` what `hiddenUser` makes; null when it is about no single user. */
   user: v.nullable(v.string()),
   provider: v.nullable(v.picklist(PROVIDERS)),
   by: v.picklist(TRAIL_ACTORS),
@@ -32,7 +33,7 @@ export const TrailRecord = v.object({
   at: v.number(),
   /** `ok` or a code of errors.ts. */
   outcome: v.string(),
-  /** As in the answer and the log; null when nobody asked. */
+  /** As in the answer and the log; null when nobody asked, and of `erase` when it is no UUID. */
   request_id: v.nullable(v.string()),
   /** Of `ownership`: what the term goes on from, see ADR 0014. */
   how: v.optional(v.string()),
@@ -48,6 +49,12 @@ export const termId = (userId: string, epoch: { era: number; rev: number }): str
 /** Id of the record of what a request to seal tokens anew has an instance do: the same however often it is repeated. */
 export const passId = (requestId: string, instance: string, to: string): string =>
   v5(JSON.stringify([requestId, instance, to]), NAMESPACE)
+
+/**
+ * Stands for a user who was erased: `=sha256-` and the hash of the user id in hex. Who knows the id finds the record, who has the
+ * record finds no id. No user token is written so.
+ */
+export const hiddenUser = (userId: string): string => `=sha256-${hash('sha256', userId, 'hex')}`
 
 /** Who asks, as far as a record says. */
 export type Caller = { by: TrailRecord['by']; requestId: string | null }
@@ -71,17 +78,20 @@ export type TrailFacts = Caller & {
 /** @throws AppError BAD_USER_ID */
 export function trailRecord(facts: TrailFacts): TrailRecord {
   const { action, userId, provider, by, instance, atS, requestId, how, to } = facts
+  const token = userId === null ? null : encodeUser(userId)
+  const isErase = action === 'erase'
   return {
     v: 1,
     id: facts.id ?? v7(),
     action,
-    user: userId === null ? null : encodeUser(userId),
+    user: isErase && userId !== null ? hiddenUser(userId) : token,
     provider,
     by,
     instance,
     at: atS,
     outcome: facts.outcome ?? 'ok',
-    request_id: requestId,
+    // A caller may put a name there.
+    request_id: isErase && !validate(requestId) ? null : requestId,
     ...(how === undefined ? {} : { how }),
     ...(to === undefined ? {} : { to }),
   }

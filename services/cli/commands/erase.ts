@@ -1,6 +1,8 @@
 /** mailctl erase: has all there is of a user erased, and waits until it is done. Interrupted, the service goes on. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
+import { trailSubject } from '#shared/subjects.ts'
+import { hiddenUser } from '#shared/trail.ts'
 import { type Cli, CliFailure, type Start, seconds, withUser } from '../cli.ts'
 import { duration } from '../output.ts'
 
@@ -17,8 +19,10 @@ export function addErase(program: Command, start: Start): void {
         const endMs = performance.now() + timeout * 1_000
         for (let reply = await cli.erase(user); ; reply = await cli.erase(user)) {
           if (reply.state === 'done') {
-            cli.out.data(reply)
-            cli.out.line(`${cli.out.paint('green', '✔')} erased; receipt ${reply.receipt}`)
+            // The user as the audit trail has it: to find the receipt again.
+            const subject = trailSubject(hiddenUser(user), 'erase')
+            cli.out.data({ ...reply, receipt_subject: subject })
+            cli.out.line(`${cli.out.paint('green', '✔')} erased; receipt ${reply.receipt} on ${subject}`)
             return
           }
           if (performance.now() > endMs)

@@ -17,7 +17,7 @@ export type AuditedDeps = {
 
 /**
  * @param work says whether the account's record owes `record` now
- * @throws what the work throws. Where nobody knows whether it wrote, both records have one id, and only one is kept.
+ * @throws what the work throws. Where nobody knows whether it wrote, both records have one id, and only one is kept. A receipt of `erase` has its own.
  */
 export async function audited<T>(
   action: TrailAction,

@@ -1,4 +1,5 @@
 /** erase: the wish that nothing is left of a user, in KV. The owner of the user does it. Idempotent. */
+import { v7 } from 'uuid'
 import type { Erasure } from '#shared/erase.ts'
 import { AppError } from '#shared/errors.ts'
 import type { TrailRecord } from '#shared/trail.ts'
@@ -11,10 +12,10 @@ export type EraseDeps = { accounts: Accounts; clock: Clock }
 
 /**
  * Asking again is a look: it changes nothing, and has no record.
- * @param receipt record of the call that begins it, which the wish owes to the audit trail
+ * @param record of the call that begins it: the wish owes it to the audit trail, as the receipt
  * @throws AppError CONFLICT
  */
-export async function erase(userId: string, { accounts, clock }: EraseDeps, receipt: TrailRecord): Promise<Erasure> {
+export async function erase(userId: string, { accounts, clock }: EraseDeps, record: TrailRecord): Promise<Erasure> {
   const found = await accounts.readErasure(userId)
   const isRunning = found?.record.erase === 'asked'
   // Who has connected again has records.
@@ -24,6 +25,8 @@ export async function erase(userId: string, { accounts, clock }: EraseDeps, rece
     return { state: isRunning ? 'running' : 'done', at, receipt: first.id }
   }
   const at = toSeconds(clock.wallMs())
+  // When the wish is written and its answer is lost, the call has a record that says so: it must not pass for the receipt.
+  const receipt = { ...record, id: v7() }
   try {
     await accounts.writeErasure(userId, { v: 1, erase: 'asked', receipt, at }, found?.revision ?? null)
   } catch (error) {
