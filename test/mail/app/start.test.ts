@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { createLog } from '#shared/log.ts'
@@ -151,6 +152,23 @@ test('a stream that would store refresh tokens, and a folder in use, are refused
     assert.match(lines[0] ?? '', /^stream GREEDY captures subjects of mail\.> and would store refresh tokens/)
     await deleteStream(jsm, 'GREEDY')
   }
+})
+
+test('production without a token key is refused in one line, with exit 78, and no key is made; elsewhere one is', async () => {
+  await using box = await sandbox()
+  const { MAIL_TOKEN_KEYS: _, ...withoutKey } = box.env('a')
+  const file = join(box.dir, '.mail-sync', 'token.key')
+  await using refused = start({ ...withoutKey, NODE_ENV: 'production' })
+  const { code, lines } = await end(refused)
+  assert.deepEqual([code, lines.length], [78, 1], lines.join('\n'))
+  assert.match(
+    lines[0] ?? '',
+    /^There is no token key, and NODE_ENV=production makes none .* make a key with: node -e /,
+  )
+  assert.equal(existsSync(dirname(file)), false)
+  await using started = start(withoutKey)
+  await started.ready()
+  assert.equal(existsSync(file), true)
 })
 
 test('a metrics port that is taken ends the process with exit 78 and leaves nothing running', async () => {
