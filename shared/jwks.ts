@@ -12,7 +12,11 @@ const FETCH_DEADLINE_MS = 2_000
 const JWKS_MAX_BYTES = 256 * 1024
 /** Age from which the use of a known key starts a reload in the background. */
 const RELOAD_AGE_MS = 600_000
-/** A key id that a fetch did not bring stays unknown this long, and so does every other unknown one. */
+/**
+ * After a fetch that did not bring the key all unknown ones stay unknown for a second: then one more fetch finds what was made
+ * meanwhile. After that they stay so for half a minute, whatever comes.
+ */
+const AGAIN_MS = 1_000
 const UNKNOWN_MS = 30_000
 /** Pause after a failed fetch: with keys known, and with none. */
 const FAILED_MS = 5_000
@@ -32,6 +36,9 @@ export class IssuerKeys {
   /** No fetch starts before this moment; the gate that a flood of unknown key ids runs into. */
   #notBeforeMs = Number.NEGATIVE_INFINITY
   #fetching: Promise<void> | undefined
+  /** Those that did not bring what was asked for, and when the first of two did not. */
+  readonly #inVain = new WeakSet<Promise<void>>()
+  #firstInVainMs = Number.NEGATIVE_INFINITY
 
   constructor(url: string, clock: TokenClock) {
     this.#url = url
@@ -70,7 +77,7 @@ export class IssuerKeys {
       const found = await this.#lookup(header)
       if (found !== undefined) return found
       // Only a fetch in vain closes the gate: after a reload, or a key that was found, the next new key is found at once.
-      if (this.#failure === undefined) this.#notBeforeMs = this.#clock.monoMs() + UNKNOWN_MS
+      if (this.#failure === undefined) this.#closeGate(asked)
     }
     if (this.#failure !== undefined) throw this.#unreachable()
     throw new jose.JWKSNoMatchingKey()
@@ -83,6 +90,16 @@ export class IssuerKeys {
       if (error instanceof jose.JWKSNoMatchingKey) return undefined
       throw error
     }
+  }
+
+  /** Two fetches at most in any half minute. @param fetch the one in vain, which many may have waited for */
+  #closeGate(fetch: Promise<void>): void {
+    if (this.#inVain.has(fetch)) return
+    this.#inVain.add(fetch)
+    const nowMs = this.#clock.monoMs()
+    const isFirst = nowMs - this.#firstInVainMs >= UNKNOWN_MS
+    this.#firstInVainMs = isFirst ? nowMs : Number.NEGATIVE_INFINITY
+    this.#notBeforeMs = nowMs + (isFirst ? AGAIN_MS : UNKNOWN_MS)
   }
 
   #unreachable(): AppError {
