@@ -159,6 +159,19 @@ const cases: Case[] = [
     ],
   },
   {
+    rule: rules.queuesSayTheirBound,
+    title: 'whoever makes a queue says what bounds it',
+    bad: each(
+      'services/mail/app/x.ts',
+      'const work = new PQueue({ concurrency: 4 })',
+      `const a = 'Bound: b'; new PQueue()`,
+    ),
+    good: [
+      file('services/mail/app/x.ts', '// Bound: the users.', 'const work = new PQueue({ concurrency: 4 })'),
+      file('services/mail/app/y.ts', `import type PQueue from 'p-queue'`),
+    ],
+  },
+  {
     rule: rules.noTestLeftOut,
     title: 'no test is skipped, singled out or left to do',
     bad: each(

@@ -182,6 +182,13 @@ export const noBarrel: Rule = perFile(OURS, ({ path, text }) => {
   return reExports.test(code) && !owns ? ['is a barrel'] : []
 })
 
+/** Whoever makes a queue says what bounds the number of those that wait in it. */
+export const queuesSayTheirBound: Rule = perFile(/^services\//, ({ text }) =>
+  bareCode(text).includes('new PQueue(') && !/(?:\/\/|\*) .*\bBound(?: of both)?: /.test(text)
+    ? ['has a queue, and no comment "Bound: …" that says what bounds it']
+    : [],
+)
+
 /** Names of the broker stand only in shared/subjects.ts; others import them. */
 export const namesHaveOnePlace = forbid(
   OURS,

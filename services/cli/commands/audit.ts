@@ -63,6 +63,7 @@ async function answer(cli: Cli, user: string, start: boolean): Promise<AuditRepl
 }
 
 async function auditAll(cli: Cli, users: AsyncIterable<string>, parallel: number, timeoutS: number): Promise<number> {
+  // Bound: one. The next user is read when nobody waits.
   const queue = new PQueue({ concurrency: parallel })
   const sum = { users: 0, unclean: 0, failed: 0 }
   for await (const user of users) {

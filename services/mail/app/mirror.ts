@@ -33,15 +33,20 @@ export type Mirror = {
 export function mirrorCredentials(parts: MirrorParts): Mirror {
   const { accounts, tokens, auth, log } = parts
   const erased = erasedUsers(parts)
+  // Bound: the accounts. One that waits is mirrored as it is at its turn, however often it has changed by then.
   const work = new PQueue({ concurrency: 4 })
-  const note = (key: string): void => {
+  const waiting = new Set<string>()
+  const mirror = async (key: string): Promise<void> => {
+    waiting.delete(key)
     const account = parseAccountKey(key)
     const entry = accounts.replica.entries.get(key)
     if (account === null || entry === undefined || 'erase' in entry.record) return
-    const { record, revision } = entry
-    void work
-      .add(() => tokens.noteRecord(account, record, revision))
-      .catch((error) => log.error({ err: error }, 'a credential could not be mirrored'))
+    await tokens.noteRecord(account, entry.record, entry.revision)
+  }
+  const note = (key: string): void => {
+    if (waiting.has(key)) return
+    waiting.add(key)
+    void work.add(() => mirror(key)).catch((error) => log.error({ err: error }, 'a credential could not be mirrored'))
   }
   return {
     async restore(signal) {

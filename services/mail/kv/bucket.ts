@@ -49,7 +49,7 @@ export class Bucket {
   /** Creation time of the stream behind the bucket, epoch ms: tells a recreated bucket from the old one. */
   readonly createdMs: number
   #highest: number
-  /** Overwritten revisions that are being erased; null: this bucket's are not. */
+  /** Overwritten revisions that are being erased; null: this bucket's are not. Bound: ERASING_MAX. */
   readonly #overwritten: PQueue | null
 
   private constructor(name: string, { nc, kv, jsm, group }: Ways, createdMs: number, lastRevision: number) {

@@ -18,6 +18,7 @@ const PARALLEL_USERS = 64
 
 export class Relay {
   readonly #deps: RelayDeps
+  /** Bound: the users that are owned. Each has one run, which waits for one turn at a time. */
   readonly #turns = new PQueue({ concurrency: PARALLEL_USERS })
   readonly #runs = new Set<RelayRun>()
 

@@ -27,6 +27,7 @@ export class Snapshots {
   /** Creation time of the store behind it, epoch ms: one that is made anew has none of the objects. */
   #createdMs: number
   readonly #jsm: JetStreamManager
+  /** Bound: the users that are owned. Each is taken over, or puts one snapshot, at a time. */
   readonly #turns = new PQueue({ concurrency: PARALLEL })
 
   private constructor(store: ObjectStore, jsm: JetStreamManager, createdMs: number) {

@@ -22,6 +22,7 @@ type Parts = { js: JetStreamClient; jsm: JetStreamManager; clock: Clock; log: Lo
 
 export class Trail implements AsyncDisposable {
   readonly #parts: Parts
+  /** Bound: WAITING_MAX. */
   readonly #queue = new PQueue({ concurrency: PARALLEL })
   readonly #over = new AbortController()
 

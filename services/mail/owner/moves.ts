@@ -23,6 +23,7 @@ export type Step = 'lease' | 'look' | 'work'
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
+  /** Bound of both: the users. Each has one move, and each move takes one step after the other. */
   readonly #leases = new PQueue({ concurrency: LEASES_MAX })
   readonly #work = new PQueue({ concurrency: WORK_MAX })
   #lastLeaseMs = 0
