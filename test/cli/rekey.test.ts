@@ -26,11 +26,11 @@ const withKeys = (...keys: string[]) => ({ env: { MAIL_TOKEN_KEYS: keys.join(','
 type Shown = { active: string[]; left: number; removable: string[]; instances: RekeyReply[] }
 const shown = (ran: Ran): Shown => JSON.parse(ran.out)
 
-async function gauge(nc: NatsConnection): Promise<Record<string, number>> {
+async function metricsOf(nc: NatsConnection, prefix: string): Promise<Record<string, number>> {
   const stats = await nc.request(SRV_STATS, '', { timeout: 5_000 })
   const { endpoints } = stats.json<{ endpoints: { name: string; data: { metrics?: Record<string, number> } }[] }>()
   const metrics = endpoints.find(({ name }) => name === 'status')?.data.metrics ?? {}
-  return Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('mailsync_token_rows')))
+  return Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith(prefix)))
 }
 
 test('the key is changed while mail is synced: rows of each key are counted, and the old key can go', async () => {
@@ -60,12 +60,16 @@ test('the key is changed while mail is synced: rows of each key are counted, and
   for (const { rows } of again.instances) {
     assert.deepEqual(rows, { accounts: { new: 3, old: 0 }, auth_db: { new: 3, old: 0 } })
   }
-  assert.deepEqual(await gauge(nc), {
+  assert.deepEqual(await metricsOf(nc, 'mailsync_token_rows'), {
     'mailsync_token_rows{store="accounts",kid="new"}': 3,
     'mailsync_token_rows{store="accounts",kid="old"}': 0,
     'mailsync_token_rows{store="auth_db",kid="new"}': 3,
     'mailsync_token_rows{store="auth_db",kid="old"}': 0,
   })
+  const seals = await metricsOf(nc, 'mailsync_token_seals')
+  assert.deepEqual(Object.keys(seals), ['mailsync_token_seals_total{kid="new"}'])
+  // Two tokens in each row of its auth.db.
+  assert.ok((seals['mailsync_token_seals_total{kid="new"}'] ?? 0) >= 2 * USERS.length, JSON.stringify(seals))
   await a.stop()
   await box.start('a', withKeys(NEW))
   await box.allLive(nc, USERS)

@@ -23,7 +23,8 @@ export async function openCredentials(
   )
   const kidsInUse = [...new Set([...auth.allKids(kidsOf), ...kidsOf(sealed)])]
   const keys = await loadKeys({ ...config.keys, dataDir: config.dataDir, kidsInUse, signal: stop }, log)
-  const seal = createSeal(keys)
+  telemetry.tokenSealed(keys.active().kid, 0)
+  const seal = createSeal(keys, telemetry.tokenSealed)
   const tokens = stack.use(
     new TokenProvider({
       auth,

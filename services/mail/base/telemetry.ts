@@ -30,8 +30,8 @@ const perProvider = (label: string, values: readonly string[]): Record<string, s
 const each = (label: string, values: readonly string[]): Record<string, string>[] =>
   values.map((value) => ({ [label]: value }))
 
-type CounterSpec = { name: string; help: string; from: readonly Record<string, string>[] }
-/** Every counter, with the labels at which it stands from the start; [] = it has none. */
+type CounterSpec = { name: string; help: string; from: readonly Record<string, string>[]; labels?: readonly string[] }
+/** Every counter, with the labels at which it stands from the start; [] = it has none, or those of `labels`, known later. */
 const COUNTERS = {
   stored: { name: 'mail_stored_total', help: 'Mails written to a user database', from: BY_PROVIDER },
   published: { name: 'events_published_total', help: 'Events acknowledged by the stream', from: [] },
@@ -41,6 +41,7 @@ const COUNTERS = {
     help: 'Refreshes of access tokens',
     from: perProvider('outcome', OUTCOMES),
   },
+  seals: { name: 'token_seals_total', help: 'Values sealed, by the key that seals them', from: [], labels: ['kid'] },
   throttles: { name: 'throttled_total', help: 'Times a provider asked to wait', from: BY_PROVIDER },
   cursors: { name: 'cursor_expired_total', help: 'Times a provider forgot a position', from: BY_PROVIDER },
   skipped: { name: 'items_skipped_total', help: 'Items of a provider without an id', from: BY_PROVIDER },
@@ -75,11 +76,11 @@ const COUNTERS = {
 } as const satisfies Record<string, CounterSpec>
 
 function countersOf(registry: Registry): Record<keyof typeof COUNTERS, Counter> {
-  const make = ({ name, help, from }: CounterSpec): Counter => {
-    const labelNames = Object.keys(from[0] ?? {})
+  const make = ({ name, help, from, labels = Object.keys(from[0] ?? {}) }: CounterSpec): Counter => {
+    const labelNames = [...labels]
     const made = new Counter({ name: `mailsync_${name}`, help, labelNames, registers: [registry] })
     // A counter that begins with its first event shows no rise there: rate() would miss the first error.
-    for (const labels of from) made.inc(labels, 0)
+    for (const each of from) made.inc(each, 0)
     return made
   }
   return Object.fromEntries(Object.entries(COUNTERS).map(([key, spec]) => [key, make(spec)])) as Record<
@@ -181,6 +182,8 @@ export function createTelemetry(
     syncFailed: (provider: ProviderName, code: AccountErrorCode): void => count.errors.inc({ provider, code }),
     tokenRefreshed: (provider: ProviderName, outcome: (typeof OUTCOMES)[number]): void =>
       count.refreshes.inc({ provider, outcome }),
+    /** A key must not seal more than 2^32 values: of random IVs two may then be the same. */
+    tokenSealed: (kid: string, values = 1): void => count.seals.inc({ kid }, values),
     throttled: (provider: ProviderName): void => count.throttles.inc({ provider }),
     cursorExpired: (provider: ProviderName): void => count.cursors.inc({ provider }),
     itemsSkipped(provider: ProviderName, items: number): void {

@@ -97,8 +97,8 @@ export function kidsOf(sealed: Iterable<string>): string[] {
   return [...kids]
 }
 
-/** Sealing and opening with the keys of a ring. */
-export function createSeal(keys: KeyRing): Seal {
+/** Sealing and opening with the keys of a ring. @param onSeal told of each value, with the key that seals it */
+export function createSeal(keys: KeyRing, onSeal: (kid: string) => void = () => undefined): Seal {
   return {
     async seal(plain, binding) {
       const { kid, key } = keys.active()
@@ -106,6 +106,7 @@ export function createSeal(keys: KeyRing): Seal {
         .setProtectedHeader(headerOf(kid))
         .setAdditionalAuthenticatedData(bindingBytes(binding))
         .encrypt(key)
+      onSeal(kid)
       return `${jwe.protected}..${jwe.iv}.${jwe.ciphertext}.${jwe.tag}`
     },
     async open(sealed, binding) {

@@ -37,6 +37,14 @@ test('a sealed value opens for its own user, provider, inbox and field only', as
   for (const other of others) await assert.rejects(seal.open(sealed, { ...BINDING, ...other }), SealBrokenError)
 })
 
+test('each value is told with the key that seals it, and what is opened is not', async () => {
+  const told: string[] = []
+  const seal = createSeal(await ring(`${keyText('next')},${keyText('old')}`), (kid) => void told.push(kid))
+  await seal.open(await seal.seal(PLAIN, BINDING), BINDING)
+  await seal.seal(PLAIN, BINDING)
+  assert.deepEqual(told, ['next', 'next'])
+})
+
 test('no single character that is changed, left out or put in is accepted', async () => {
   const seal = createSeal(await ring(keyText('k1')))
   const sealed = await seal.seal(new Secret('x'), BINDING)
