@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { FLEET_EXAMPLE, type FleetReply } from '#shared/fleet.ts'
 import { FLEET_SUBJECT } from '#shared/subjects.ts'
+import { startTapped } from '../security/own-conf.ts'
 import type { NatsRole } from '../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
 import { until } from '../support/until.ts'
@@ -63,7 +64,8 @@ test('fleet shows each instance, the sums, and the session of one that was kille
 })
 
 test('fleet shows what is wrong with an instance, adds up, and leaves out what is no reply', async () => {
-  await using box = await sandbox()
+  await using stack = new AsyncDisposableStack()
+  await using box = await sandbox({ nats: await startTapped(stack) })
   // An instance may answer once; this one answers for three.
   const nc = await box.connection('ops')
   const sick: FleetReply = {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { INSPECT, type QuarantineReply, type WhyAnswer, type WhyReply } from '#shared/inspect.ts'
 import { asSubject } from '#shared/subjects.ts'
+import { startTapped } from '../security/own-conf.ts'
 import type { NatsRole } from '../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
 import { mailctl, type Ran } from './mailctl.ts'
@@ -124,7 +125,8 @@ const TOLD: [WhyAnswer, string[]][] = [
 ]
 
 test('every answer has its text, and nothing in it drives a terminal', async () => {
-  await using box = await sandbox()
+  await using stack = new AsyncDisposableStack()
+  await using box = await sandbox({ nats: await startTapped(stack) })
   const ops = await box.connection('ops')
   let reply: WhyReply | QuarantineReply = { user_id: 'ada', message_id: 'm1', instance: 'a', answers: [] }
   for (const name of ['why', 'quarantine'] as const)

@@ -6,7 +6,18 @@ import { type NatsRole, type NatsServer, startNatsServer } from '../support/nats
 import { until } from '../support/until.ts'
 import { connectAs } from './login.ts'
 import { refusals } from './refusals.ts'
-import { covers, FOREIGN, type Rights, ROLE_NAMES, ROLES, type Role, rightsInConf, sampleOf, WIDE } from './roles.ts'
+import {
+  covers,
+  FOREIGN,
+  OPS_REFUSED,
+  type Rights,
+  ROLE_NAMES,
+  ROLES,
+  type Role,
+  rightsInConf,
+  sampleOf,
+  WIDE,
+} from './roles.ts'
 
 const asRole = (stack: AsyncDisposableStack, server: NatsServer, role: NatsRole): Promise<NatsConnection> =>
   connectAs(stack, server, role, server.passwords[role])
@@ -50,7 +61,8 @@ test('nats.conf gives each role what the table says, no more and no less', () =>
         { publish: rights.publish.toSorted(), subscribe: rights.subscribe.toSorted() },
       ]),
     )
-  assert.deepEqual(sorted(rightsInConf()), sorted(ROLES))
+  assert.deepEqual(sorted(rightsInConf('allow')), sorted(ROLES))
+  assert.deepEqual(sorted(rightsInConf('deny')), sorted({ ops: OPS_REFUSED }))
 })
 
 test('each role is refused every subject that is not in its own list, to publish and to listen', async (t) => {
@@ -76,6 +88,21 @@ test('each role is refused every subject that is not in its own list, to publish
   t.diagnostic(
     `${ROLE_NAMES.length} roles, ${PUBLISHES.length} publishes and ${SUBSCRIBES.length} subscriptions each: ${refused} refused`,
   )
+})
+
+test('ops is refused to write on the audit trail and to listen to requests, and nothing else', async () => {
+  await using server = await startNatsServer()
+  await using stack = new AsyncDisposableStack()
+  const found = await attemptAll(await asRole(stack, server, 'ops'))
+  const refused = [
+    ...PUBLISHES.filter((subject) => mayPublish(OPS_REFUSED, subject)).map((subject) => key('publish', { subject })),
+    ...SUBSCRIBES.filter((attempt) => maySubscribe(OPS_REFUSED, attempt)).map((attempt) =>
+      key('subscription', attempt),
+    ),
+  ]
+  assert.deepEqual([...found].toSorted(), refused.toSorted())
+  for (const one of ['publish audit.mail.x.connect', 'subscription mail.as.x.connect', 'subscription mail.>'])
+    assert.ok(found.has(one), one)
 })
 
 /** Who may, said once more without the lists: the rights that another role would be an attack with. */
@@ -129,7 +156,7 @@ test('control: on a server without users nobody is refused any of it', async () 
   assert.deepEqual([...(await attemptAll(await asRole(stack, server, 'bridge')))], [])
 })
 
-test('the operator of the server sees no mail, and nothing that it sends arrives there', async () => {
+test('the operator of the server sees no mail, and nothing that it sends arrives there; ops, which hears all else, hears no request', async () => {
   await using server = await startNatsServer()
   await using stack = new AsyncDisposableStack()
   const [sys, ops] = [await asRole(stack, server, 'sys'), await asRole(stack, server, 'ops')]
@@ -140,11 +167,12 @@ test('the operator of the server sees no mail, and nothing that it sends arrives
   ] as const)
     nc.subscribe('>', { callback: (_error, { subject }) => void heard[who].add(subject) })
   await Promise.all([sys.flush(), ops.flush()])
-  const secret = ['mail.connect', 'mail.as.ada.connect', 'user.ada.email.received', '$KV.mail_accounts.ada']
+  const heardByOps = ['user.ada.email.received', '$KV.mail_accounts.ada']
+  const secret = ['mail.connect', 'mail.as.ada.connect', ...heardByOps]
   for (const nc of [sys, ops]) for (const subject of secret) nc.publish(subject)
   for (const nc of [sys, ops]) nc.publish('last')
   await until('both have heard what they sent themselves', () => heard.sys.has('last') && heard.ops.has('last'))
-  assert.deepEqual([...heard.ops].filter((subject) => subject !== 'last').toSorted(), secret.toSorted())
+  assert.deepEqual([...heard.ops].filter((subject) => subject !== 'last').toSorted(), heardByOps.toSorted())
   sys.publish('only.sys')
   ops.publish('only.ops')
   await until('each has heard its own', () => heard.sys.has('only.sys') && heard.ops.has('only.ops'))

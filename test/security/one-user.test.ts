@@ -13,7 +13,7 @@ import { blocksOf, readDoc } from '../support/docs.ts'
 import { MACHINE } from '../support/instance.ts'
 import { until } from '../support/until.ts'
 import { connectAs } from './login.ts'
-import { natsConf, settingsIn, startWith, temporaryDir } from './own-conf.ts'
+import { natsConf, settingsIn, startWith, tapped, temporaryDir } from './own-conf.ts'
 import { answerElsewhere, listen, makeStreams, publishEvent, tryEverything } from './readers.ts'
 
 const DOC = 'docs/consumers.md'
@@ -33,7 +33,7 @@ async function openReader(stack: AsyncDisposableStack): Promise<Reader> {
     .replace('\n  CONSUMER {', `\n${account}\n  CONSUMER {`)
     .replaceAll('$READER_PASSWORD', PASSWORD)
   const dir = await temporaryDir(stack)
-  const server = await startWith(stack, dir, conf)
+  const server = await startWith(stack, dir, tapped(conf))
   const ops = await connectAs(stack, server, 'ops', server.passwords.ops)
   await makeStreams(ops)
   for (const user of [MINE, 'bob', 'user_abc1234', MINE]) await publishEvent(ops, user)

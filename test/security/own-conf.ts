@@ -20,6 +20,17 @@ export async function temporaryDir(stack: AsyncDisposableStack): Promise<string>
   return dir
 }
 
+/** The settings with a role ops that hears requests too, for tests that listen to everything. */
+export function tapped(conf: string): string {
+  const limit = 'subscribe { deny: [ "mail.>" ] }'
+  if (!conf.includes(limit)) throw new Error('nats.conf does not keep requests from ops')
+  return conf.replace(limit, '')
+}
+
+/** A server with nats.conf, but for the ops that hears everything. */
+export const startTapped = async (stack: AsyncDisposableStack): Promise<NatsServer> =>
+  await startWith(stack, await temporaryDir(stack), tapped(await natsConf()))
+
 /** Starts a server with these settings in `dir`, which they may name files of. */
 export async function startWith(stack: AsyncDisposableStack, dir: string, conf: string): Promise<NatsServer> {
   const file = join(dir, 'changed.conf')

@@ -6,7 +6,7 @@ import { apiPrefix, EVENT_STREAM, EVENT_SUBJECT_ALL, eventSubject } from '#share
 import { type NatsServer, startNatsServer } from '../support/nats-server.ts'
 import { until } from '../support/until.ts'
 import { connectAs } from './login.ts'
-import { natsConf, startWith, temporaryDir } from './own-conf.ts'
+import { natsConf, startTapped, startWith, tapped, temporaryDir } from './own-conf.ts'
 import { answerElsewhere, FOREIGN_SUBJECTS, listen, makeStreams, publishEvent, tryEverything } from './readers.ts'
 
 const OWN = 'consumer'
@@ -53,7 +53,7 @@ test('the role consumer reads all events by its consumer and one by one, and ack
 
 test('the role consumer is refused everything else', async (t) => {
   await using stack = new AsyncDisposableStack()
-  const server = stack.use(await startNatsServer())
+  const server = await startTapped(stack)
   const { ops } = await open(stack, server)
   const reader = await connectAs(stack, server, OWN, server.passwords.consumer)
   const heard = await listen(ops)
@@ -65,7 +65,7 @@ test('the role consumer is refused everything else', async (t) => {
 
 test('whatever subject the role consumer wants its answers on, nothing comes out in the account of the service', async () => {
   await using stack = new AsyncDisposableStack()
-  const server = stack.use(await startNatsServer())
+  const server = await startTapped(stack)
   const { ops, jsm } = await open(stack, server)
   const reader = await connectAs(stack, server, OWN, server.passwords.consumer)
   const heard = await listen(ops)
@@ -98,7 +98,7 @@ test('control: a reader inside the account of the service has the server write r
   const inside = `{ user: inside, password: p-inside, permissions {
     publish { allow: [ ${rights} ] }, subscribe { allow: [ "_INBOX_inside.>" ] } } }`
   const conf = (await natsConf()).replace('{ user: ops,', `${inside}\n      { user: ops,`)
-  const server = await startWith(stack, await temporaryDir(stack), conf)
+  const server = await startWith(stack, await temporaryDir(stack), tapped(conf))
   const { ops, jsm } = await open(stack, server)
   const reader = await connectAs(stack, server, 'inside', 'p-inside')
   const heard = await listen(ops)

@@ -79,6 +79,9 @@ export const ROLES = {
   },
 } as const satisfies Record<string, Rights>
 
+/** What ops is refused, which may do everything else in its account. */
+export const OPS_REFUSED: Rights = { publish: ['audit.mail.>'], subscribe: ['mail.>'] }
+
 export type Role = keyof typeof ROLES
 export const ROLE_NAMES = Object.keys(ROLES) as Role[]
 
@@ -146,12 +149,15 @@ export function covers(pattern: string, subject: string): boolean {
   return wanted.length === given.length
 }
 
-/** The rights that nats.conf gives to those who have a list. */
-export function rightsInConf(): Record<string, Rights> {
+/** The rights that nats.conf gives to those who have a list, or takes from those who have all others. */
+export function rightsInConf(kind: 'allow' | 'deny'): Record<string, Rights> {
   const conf = readFileSync(join(import.meta.dirname, '../../nats.conf'), 'utf8')
   const listOf = (text: string): string[] => [...text.matchAll(/"([^"]+)"/g)].map(([, subject = '']) => subject)
-  const users =
-    /\{ user: (\w+),[^{]*permissions \{\s*publish \{ allow: \[([^\]]*)\] \}\s*subscribe \{ allow: \[([^\]]*)\]/g
+  const list = (what: string): string => `${what} \\{ ${kind}: \\[([^\\]]*)\\]`
+  const users = new RegExp(
+    `\\{ user: (\\w+),[^{]*permissions \\{\\s*${list('publish')} \\}\\s*${list('subscribe')}`,
+    'g',
+  )
   return Object.fromEntries(
     [...conf.matchAll(users)].map(([, user, publish = '', subscribe = '']) => [
       user,

@@ -10,6 +10,7 @@ import type { Answer, Credentials } from '../simulator/types.ts'
 import { freePort } from '../support/free-port.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
 import { until } from '../support/until.ts'
+import { startTapped } from './own-conf.ts'
 import { type Program, type SecretKind, Sweep } from './sweep.ts'
 import { type ForgeKey, forgeKey, signed } from './token-forge.ts'
 
@@ -153,7 +154,8 @@ export async function openSweepWorld(stack: AsyncDisposableStack): Promise<Sweep
     world.echoed.set(userId, (world.echoed.get(userId) ?? 0) + 1)
     Object.assign(answer, repeated(echo.as, route, [...given.slice(-4), ...clients].join(' ')))
   }
-  const box = stack.use(await sandbox({ env, simulator: { onAnswer }, steady: true }))
+  const nats = await startTapped(stack)
+  const box = stack.use(await sandbox({ nats, env, simulator: { onAnswer }, steady: true }))
   for (const password of Object.values(box.nats.passwords)) sweep.hide('password', password)
   sweep.folder('data', box.dir)
   // The one file that holds the passwords, made by the script that starts the server.

@@ -5,8 +5,10 @@ import { AppError, type ErrorCode } from '#shared/errors.ts'
 import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, headers, type NatsConnection, PermissionViolationError } from '#shared/nats.ts'
 import { asSubject, HEADER_ERROR_CODE, requestSubject } from '#shared/subjects.ts'
-import { type NatsServer, startNatsServer } from '../support/nats-server.ts'
+import { startTapped } from '../security/own-conf.ts'
+import type { NatsServer } from '../support/nats-server.ts'
 
+const stack = new AsyncDisposableStack()
 let server: NatsServer
 let nc: NatsConnection
 const log = createLog('test', 'silent')
@@ -17,12 +19,12 @@ const connect = (user: 'ops' | 'bridge'): Promise<NatsConnection> =>
     AbortSignal.timeout(10_000),
   )
 before(async () => {
-  server = await startNatsServer()
+  server = await startTapped(stack)
   nc = await connect('ops')
 })
 after(async () => {
   await drainNats(nc, log)
-  await server[Symbol.asyncDispose]()
+  await stack.disposeAsync()
 })
 
 const ask = (more: { timeoutMs?: number; signal?: AbortSignal; body?: unknown } = {}) =>

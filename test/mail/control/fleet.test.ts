@@ -135,7 +135,7 @@ test('service and ops may ask; bridge and consumer may not; only instances may a
   await box.start('a')
   assert.deepEqual([await asks(box, 'service'), await asks(box, 'ops')], [null, null])
   for (const role of ['bridge', 'consumer'] as const) assert.equal(await asks(box, role), `publish ${FLEET_SUBJECT}`)
-  for (const role of ['bridge', 'consumer', 'service'] as const)
+  for (const role of ['bridge', 'consumer', 'service', 'ops'] as const)
     assert.equal(await listens(box, role, FLEET_SUBJECT), `subscription ${FLEET_SUBJECT}`)
   assert.equal(await listens(box, 'mailsync', FLEET_SUBJECT), null)
   const other = requestSubject('connect')
