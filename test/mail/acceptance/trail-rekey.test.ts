@@ -21,6 +21,10 @@ async function withOldRows(box: Sandbox, nc: NatsConnection, names: readonly str
   const before = await Promise.all(names.map((name) => box.start(name, { env: { MAIL_TOKEN_KEYS: old } })))
   for (const user of USERS) await box.connect(nc, user, 'google', { n: 1 })
   await box.allLive(nc, USERS)
+  await until('each disk has them', async () => {
+    const replies = await askAll(nc, 'count', {})
+    return replies.length === names.length && replies.every(({ rows }) => rows.auth_db.old === USERS.length)
+  })
   for (const one of before) await one.stop()
   for (const name of names) await box.start(name, { env: { MAIL_TOKEN_KEYS: `${next},${old}` } })
 }
