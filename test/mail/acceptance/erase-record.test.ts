@@ -54,8 +54,8 @@ test('the receipt of a user who was erased has these keys and names nobody; who 
   assert.deepEqual(canaries.in(`${message.subject} ${message.header.toString()} ${message.string()}`), [])
 })
 
-/** Swallows what the stream answers to the wish to erase ada. */
-function dropAnswerToWish(proxy: TcpProxy): Promise<Buffer> {
+/** Holds back what the server sends from the answer to the wish to erase ada on. Resolves when that is held. */
+function holdAnswerToWish(proxy: TcpProxy): Promise<void> {
   let isSent = false
   // Drops nothing: it looks on.
   void proxy.dropNext('toServer', (chunk) => {
@@ -63,22 +63,25 @@ function dropAnswerToWish(proxy: TcpProxy): Promise<Buffer> {
     return false
   })
   const isAck = (text: string): boolean => /\{"stream":"KV_mail_accounts",\s*"seq":/.test(text)
-  return proxy.dropNext('toClient', (chunk) => isSent && isAck(chunk.toString('latin1')))
+  return proxy.holdFrom('toClient', (chunk) => isSent && isAck(chunk.toString('latin1')))
 }
 
 test('a wish that is written while its answer is lost has a record of the call, and its own receipt when the user is erased', async () => {
   await using nats = await startNatsServer()
   await using proxy = await startProxy(nats.port)
-  await using box = await sandbox({ nats, simulator: { seed: SEED } })
+  // Nothing is heard of NATS for two seconds.
+  const env = { MAIL_LEASE_SILENCE_MS: '20000' }
+  await using box = await sandbox({ nats, env, simulator: { seed: SEED } })
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   await box.start('a', { env: { NATS_URL: `nats://127.0.0.1:${proxy.port}` } })
   await box.connect(nc, 'ada', 'google', { n: 3 })
   await box.allLive(nc, ['ada'])
   await until('nothing is owed', async () => (await recordOf(ops, 'ada', 'google')).owed === undefined)
 
-  const lost = dropAnswerToWish(proxy)
+  const held = holdAnswerToWish(proxy)
   const failed = await erase(nc, 'ada', 'first').catch((error: unknown) => error)
-  await lost
+  await held
+  proxy.release()
   assert.ok(failed instanceof AppError && failed.code === 'TIMEOUT', String(failed))
   const { receipt } = await eraseUntilDone(nc, 'ada')
   const ofCalls = async () => (await trailOf(ops)).filter(({ action }) => action === 'erase')
