@@ -8,9 +8,9 @@ import { after, before, test } from 'node:test'
 import fc from 'fast-check'
 import { AppError } from '#shared/errors.ts'
 import { type BridgeBox, bridgeBox } from '../http/bridge-box.ts'
-import { amount, chunks, heapBytes } from './amount.ts'
+import { cases, chunks, heapBytes } from './amount.ts'
 
-const SHORT = 2_000
+const REQUESTS = cases(2_000, 50_000)
 const AT_ONCE = 20
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const CANARY = 'canary-c81b'
@@ -238,11 +238,10 @@ function assertSilent(logged: string[]): void {
 }
 
 test('random requests over HTTP: no status of 500 or more but 503, no secret is told, the memory stays', async (t) => {
-  const count = amount(SHORT)
   const outcomes: Outcomes = {}
   let done = 0
   let settledBytes = 0
-  for (const chunk of chunks(requests, count)) {
+  for (const chunk of chunks(requests, REQUESTS)) {
     for (let at = 0; at < chunk.length; at += AT_ONCE) {
       await Promise.all(chunk.slice(at, at + AT_ONCE).map((each) => ask(each, outcomes)))
       assertSilent(box.logged)
@@ -251,7 +250,7 @@ test('random requests over HTTP: no status of 500 or more but 503, no secret is 
     done += chunk.length
     // One lives a quarter of an hour.
     jwt = await user.jwt()
-    if (settledBytes === 0 && done >= count / 2) settledBytes = heapBytes()
+    if (settledBytes === 0 && done >= REQUESTS / 2) settledBytes = heapBytes()
   }
   const grown = heapBytes() - settledBytes
   t.diagnostic(`${done} connections, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)

@@ -20,10 +20,10 @@ import {
 import { createSigner, startIssuer } from '../shared/issuer.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
-import { amount, chunks, heapBytes } from './amount.ts'
+import { cases, chunks, heapBytes } from './amount.ts'
 import { RawNats, type RawReply } from './raw-nats.ts'
 
-const SHORT = 3_000
+const REQUESTS = cases(3_000, 50_000)
 const AT_ONCE = 25
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const CANARY = 'canary-5d0e'
@@ -237,15 +237,14 @@ test('random requests over NATS: each is answered as the contract says, no secre
   await box.allLive(nc, ['ada'])
   const info = (await nc.request(SRV_INFO, '')).json<{ endpoints: { name: string; subject: string }[] }>()
   const address = info.endpoints.find(({ name }) => name === 'at-status')?.subject.split('.')[2] ?? assert.fail()
-  const count = amount(SHORT)
   const outcomes: Outcomes = {}
   let done = 0
   let settledBytes = 0
-  for (const chunk of chunks(asks(jwt, address), count)) {
+  for (const chunk of chunks(asks(jwt, address), REQUESTS)) {
     for (let at = 0; at < chunk.length; at += AT_ONCE)
       await Promise.all(chunk.slice(at, at + AT_ONCE).map((each) => ask(raw, each, outcomes)))
     done += chunk.length
-    if (settledBytes === 0 && done >= count / 2) settledBytes = heapBytes()
+    if (settledBytes === 0 && done >= REQUESTS / 2) settledBytes = heapBytes()
   }
   const grown = heapBytes() - settledBytes
   t.diagnostic(`${done} requests over NATS, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)

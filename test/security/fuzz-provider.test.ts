@@ -18,11 +18,11 @@ import {
   ProviderError,
 } from '../../services/mail/provider/provider.ts'
 import { batchAnswer, readBatchRequest } from '../simulator/gmail-batch.ts'
-import { amount, chunks, heapBytes } from './amount.ts'
+import { cases, chunks, heapBytes } from './amount.ts'
 import { type Answer, type Recipe, recipes, wrongAnswer, wrongBytes } from './mutate.ts'
 import { FOLDERS, GMAIL_LANES, GRAPH_LANES, ORIGIN, rightAnswer } from './right-answers.ts'
 
-const SHORT = 4_000
+const ANSWERS = cases(4_000, 100_000)
 const LAST_SECOND = 253_402_300_799
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const NO_BODY = new Set([101, 204, 205, 304])
@@ -180,9 +180,8 @@ async function feed(http: Http, state: ReturnType<typeof forger>['state'], count
 test('wrong answers: a page that moves or a named fault, and no position that nobody has told', async (t) => {
   const { http, state } = forger()
   const outcomes: Outcomes = { pages: 0, kinds: {} }
-  const count = amount(SHORT)
-  const grown = await feed(http, state, count, outcomes)
-  t.diagnostic(`${count} wrong answers, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)
+  const grown = await feed(http, state, ANSWERS, outcomes)
+  t.diagnostic(`${ANSWERS} wrong answers, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)
   // The answers are wrong in many ways, and not all of them.
   assert.ok(outcomes.pages > 0)
   for (const kind of ['auth', 'gone', 'throttled', 'transient', 'rejected']) assert.ok(outcomes.kinds[kind], kind)

@@ -8,6 +8,7 @@ import { HEADER_AUTHORIZATION, requestSubject } from '#shared/subjects.ts'
 import { type MovedClock, movedClock, startIssuer, type TestIssuer } from '../shared/issuer.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
 import { until } from '../support/until.ts'
+import { amount } from './amount.ts'
 import { startBridge } from './bridge.ts'
 import { claimTokens, criticalTokens, unfitKeys } from './hostile-claims.ts'
 import {
@@ -22,8 +23,8 @@ import {
 import { type ForgeKey, forgeKey, signed } from './token-forge.ts'
 
 const SECRET = 'a secret that stands in the key set by mistake'
-/** FULL=1: a token a second. */
-const STEP_S = process.env.FULL ? 1 : 5
+/** So often comes a token. */
+const STEP_S = amount(5, 1, 1)
 const REFUSALS = new Set(['TOKEN_MISSING', 'TOKEN_NOT_A_JWT', 'TOKEN_INVALID', 'TOKEN_EXPIRED'])
 
 const ofEach = (): Attack['honest'] => ({

@@ -11,14 +11,14 @@ import { BUCKET_ACCOUNTS, BUCKET_STATE, EVENT_STREAM } from '#shared/subjects.ts
 import { decodeUser } from '#shared/user-token.ts'
 import { dice, SEED } from '../mail/acceptance/support.ts'
 import { startIssuer } from '../shared/issuer.ts'
+import { amount } from './amount.ts'
 import { startBridge } from './bridge.ts'
 import { DISCONNECT, FOREIGN_STEPS, lookers, OWN_STEPS, type Walk } from './tenant-steps.ts'
 import { connectAll, openTenants, type Tenant } from './tenants.ts'
 import { forgeKey } from './token-forge.ts'
 
 const USERS = 20
-/** FULL=1: twenty thousand. */
-const OPERATIONS = process.env.FULL ? 20_000 : 400
+const OPERATIONS = amount(400, 20_000, 20_000)
 const IN_FLIGHT = 10
 
 async function openWalk(stack: AsyncDisposableStack): Promise<Walk> {

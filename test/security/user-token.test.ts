@@ -24,11 +24,11 @@ import { UserStore } from '../../services/mail/store/user-store.ts'
 import { EPOCH, storeBox } from '../mail/store/support.ts'
 import { mix } from '../simulator/random.ts'
 import { startNatsServer } from '../support/nats-server.ts'
+import { amount } from './amount.ts'
 import { neighbour, randomId } from './random-ids.ts'
 
-/** FULL=1: a million pairs, two thousand users. */
-const PAIRS = process.env.FULL ? 1_000_000 : 50_000
-const LIVE = process.env.FULL ? 2_000 : 300
+const PAIRS = amount(50_000, 200_000, 1_000_000)
+const LIVE = amount(300, 2_000, 2_000)
 const log = createLog('test', 'silent')
 const SEED = 20_261_129
 
