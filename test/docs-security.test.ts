@@ -28,3 +28,19 @@ test('what shows it is a test of make test; only webhooks, which do not exist, h
     assert.match(readFileSync(join(ROOT, path), 'utf8'), /^\s*(?:test|it)\(/m, `${path} has no test`)
   }
 })
+
+/** Titles of tests as they are written; of those that a loop makes, what stands before the case: `title: ${of}`. */
+const titlesOf = (path: string): string[] =>
+  [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^\s*(?:test|it)\((['"`])(.+?)(?:: \$\{\w+\})?\1/gm)].map(
+    ([, , title = '']) => title,
+  )
+
+test('where a file has several tests, the row of a chapter names the title of one', () => {
+  const rows = tableOf(readDoc('SECURITY.md'), 'asvs')
+  for (const [chapter, , , shown = ''] of rows)
+    for (const [, path = '', title] of shown.matchAll(/`([^`]+)`(?: “([^”]+)”)?/g)) {
+      const titles = titlesOf(path)
+      if (title !== undefined) assert.ok(titles.includes(title), `${chapter}: ${path} has no test “${title}”`)
+      else assert.ok(titles.length <= 1, `${chapter}: which test of ${path}?`)
+    }
+})

@@ -3,14 +3,15 @@
  * good form, to the bridge. None is answered with a status of 500 or more other than 503, and nothing of a secret is told.
  */
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { after, before, test } from 'node:test'
 import fc from 'fast-check'
 import { AppError } from '#shared/errors.ts'
 import { type BridgeBox, bridgeBox } from '../http/bridge-box.ts'
-import { amount, chunks, heapBytes } from './amount.ts'
+import { cases, chunks, heapBytes } from './amount.ts'
 
-const SHORT = 2_000
+const REQUESTS = cases(2_000, 50_000)
 const AT_ONCE = 20
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const CANARY = 'canary-c81b'
@@ -202,9 +203,9 @@ const requests: fc.Arbitrary<Sent> = fc.oneof(
   },
 )
 
-/** All that the bridge says until it closes the connection. */
-async function exchange({ bytes, ends }: Sent): Promise<string> {
-  const socket = connect({ port: Number(new URL(box.url).port), host: '127.0.0.1', allowHalfOpen: true })
+/** All that the server says until it closes the connection. */
+async function exchange({ bytes, ends }: Sent, port: number): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   const told: Buffer[] = []
   socket.on('data', (chunk) => told.push(chunk))
   // It may close before it has read all.
@@ -219,8 +220,9 @@ async function exchange({ bytes, ends }: Sent): Promise<string> {
 
 type Outcomes = Record<string, number>
 
-async function ask(sent: Sent, outcomes: Outcomes): Promise<void> {
-  const told = await exchange(sent)
+/** @throws AssertionError at what no client may be told */
+async function ask(sent: Sent, outcomes: Outcomes, port: number): Promise<void> {
+  const told = await exchange(sent, port)
   const statuses = [...told.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status))
   const shown = (): string => `${sent.bytes.toString('latin1').slice(0, 600)}\n→ ${told.slice(0, 600)}`
   for (const status of statuses) {
@@ -238,20 +240,20 @@ function assertSilent(logged: string[]): void {
 }
 
 test('random requests over HTTP: no status of 500 or more but 503, no secret is told, the memory stays', async (t) => {
-  const count = amount(SHORT)
   const outcomes: Outcomes = {}
+  const port = Number(new URL(box.url).port)
   let done = 0
   let settledBytes = 0
-  for (const chunk of chunks(requests, count)) {
+  for (const chunk of chunks(requests, REQUESTS)) {
     for (let at = 0; at < chunk.length; at += AT_ONCE) {
-      await Promise.all(chunk.slice(at, at + AT_ONCE).map((each) => ask(each, outcomes)))
+      await Promise.all(chunk.slice(at, at + AT_ONCE).map((each) => ask(each, outcomes, port)))
       assertSilent(box.logged)
       box.service.seen.length = 0
     }
     done += chunk.length
     // One lives a quarter of an hour.
     jwt = await user.jwt()
-    if (settledBytes === 0 && done >= count / 2) settledBytes = heapBytes()
+    if (settledBytes === 0 && done >= REQUESTS / 2) settledBytes = heapBytes()
   }
   const grown = heapBytes() - settledBytes
   t.diagnostic(`${done} connections, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)
@@ -260,4 +262,33 @@ test('random requests over HTTP: no status of 500 or more but 503, no secret is 
   assert.ok(grown < HEAP_MAX_GROWTH_BYTES, `${grown} bytes`)
   assert.equal((await fetch(`${box.url}/healthz`)).status, 200)
   assert.equal((await fetch(`${box.url}/mail/status`, { headers: { authorization: `Bearer ${jwt}` } })).status, 200)
+})
+
+/** What a bridge with a fault would say, and what is thrown then. */
+const FAULTY: Record<string, [answer: string, noticed: RegExp]> = {
+  'a fault of its own': ['HTTP/1.1 500 Internal Server Error\r\n\r\n', /500 Internal/],
+  'one behind a good answer': ['HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 502 Bad Gateway\r\n\r\n', /502 Bad/],
+  'a secret in the body': [`HTTP/1.1 400 Bad Request\r\n\r\n{"got":"${CANARY}-a"}`, /a secret in an answer/],
+  'a secret in a header': [`HTTP/1.1 200 OK\r\nX: ${CANARY}\r\n\r\n`, /a secret in an answer/],
+  'no answer at all': ['', /no answer/],
+}
+
+test('control: a status of 500, a secret, or no answer is noticed', async (t) => {
+  let says = ''
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => socket.end(says))
+  }).listen(0, '127.0.0.1')
+  t.after(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  for (const [name, [answer, noticed]] of Object.entries(FAULTY)) {
+    says = answer
+    await assert.rejects(ask({ bytes: Buffer.from('GET / HTTP/1.1\r\n\r\n'), ends: false }, {}, port), noticed, name)
+  }
+})
+
+test('control: a secret in the log is noticed', () => {
+  assert.throws(() => assertSilent(['a line', `{"body":"${CANARY}-r"}`]), /a secret in the log/)
+  assert.throws(() => assertSilent([`{"authorization":"Bearer ${jwt}"}`]), /a secret in the log/)
 })

@@ -4,158 +4,28 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import fc from 'fast-check'
 import { pino } from 'pino'
-import { ERRORS, type ErrorBody, isErrorCode } from '#shared/errors.ts'
+import { AppError, ERRORS, type ErrorBody, errorBody, isErrorCode } from '#shared/errors.ts'
 import { describeError } from '#shared/log.ts'
-import {
-  HEADER_AUTHORIZATION,
-  HEADER_ERROR_CODE,
-  HEADER_REQUEST_ID,
-  HEADER_USER,
-  INSPECTIONS,
-  OPERATIONS,
-  SRV_INFO,
-} from '#shared/subjects.ts'
+import { headers } from '#shared/nats.ts'
+import { HEADER_AUTHORIZATION, HEADER_ERROR_CODE, SRV_INFO } from '#shared/subjects.ts'
 import { createSigner, startIssuer } from '../shared/issuer.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import { type Sandbox, sandbox } from '../support/sandbox.ts'
-import { amount, chunks, heapBytes } from './amount.ts'
+import { cases, chunks, heapBytes } from './amount.ts'
+import { type Ask, asks, CANARY } from './nats-requests.ts'
 import { RawNats, type RawReply } from './raw-nats.ts'
 
-const SHORT = 3_000
+const REQUESTS = cases(3_000, 50_000)
 const AT_ONCE = 25
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
-const CANARY = 'canary-5d0e'
-
-const ASKED = [...OPERATIONS, ...INSPECTIONS]
-const asUsers = (users: string[]): string[] => users.flatMap((user) => ASKED.map((name) => `mail.as.${user}.${name}`))
-/** @param address of the instance, where the others ask it */
-const subjectsOf = (address: string) =>
-  fc.oneof(
-    { weight: 4, arbitrary: fc.constantFrom('mail.connect', 'mail.status', 'mail.disconnect') },
-    { weight: 1, arbitrary: fc.constantFrom('mail.fleet', 'mail.rekey') },
-    { weight: 4, arbitrary: fc.constantFrom(...asUsers(['ada', 'fuzz'])) },
-    {
-      weight: 1,
-      arbitrary: fc.constantFrom(...['status', ...INSPECTIONS].map((name) => `mail.at.${address}.${name}`)),
-    },
-    { weight: 1, arbitrary: fc.constantFrom(...asUsers(['=41da', 'a=2', '=C3', 'x'.repeat(181)])) },
-  )
-const GOOD: Record<string, unknown>[] = [
-  {
-    provider: 'google',
-    access_token: `${CANARY}-a`,
-    refresh_token: `${CANARY}-r`,
-    expires_in: 3_600,
-    inbox_id: 'work',
-  },
-  { provider: 'microsoft', access_token: `${CANARY}-a`, refresh_token: `${CANARY}-r`, expires_in: 0 },
-  { provider: 'google', inbox_id: 'work' },
-  { message_id: 'm1', provider: 'google' },
-  {},
-]
-const ODD: unknown[] = [
-  null,
-  '',
-  -1,
-  1e308,
-  true,
-  [],
-  {},
-  'google',
-  '\u0000',
-  '__proto__',
-  'x'.repeat(9_000),
-  `${CANARY}-odd`,
-]
-
-type Ask = { subject: string; block: Buffer | null; payload: Buffer }
-
-const mutated = fc
-  .record({
-    good: fc.constantFrom(...GOOD),
-    key: fc.constantFrom('provider', 'inbox_id', 'expires_in', 'access_token', 'x'),
-    odd: fc.option(fc.constantFrom(...ODD)),
-  })
-  .map(({ good, key, odd }) => Buffer.from(JSON.stringify(odd === null ? good : { ...good, [key]: odd })))
-const payloads: fc.Arbitrary<Buffer> = fc.oneof(
-  { weight: 6, arbitrary: mutated },
-  { weight: 2, arbitrary: fc.json().map((text) => Buffer.from(text)) },
-  { weight: 2, arbitrary: fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)) },
-  {
-    weight: 1,
-    arbitrary: fc
-      .constantFrom('', '   ', '{', '[['.repeat(20_000), '{"a":'.repeat(9_000))
-      .map((text) => Buffer.from(text)),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.integer({ min: 65_000, max: 66_000 }).map((size) => Buffer.from(`{${' '.repeat(size)}}`)),
-  },
-)
-const names = fc.constantFrom(
-  HEADER_AUTHORIZATION,
-  HEADER_AUTHORIZATION.toLowerCase(),
-  HEADER_REQUEST_ID,
-  HEADER_USER,
-  'X',
-  '',
-  'a b',
-  'ä',
-  '\u0001',
-  ':',
-)
-const values = fc.oneof(
-  fc.constantFrom(
-    '',
-    'Bearer ',
-    `Bearer ${CANARY}`,
-    'Bearer a.b.c',
-    'x\ry',
-    'x\ny',
-    '\u0000',
-    'x'.repeat(9_000),
-    'id-1',
-    'ada',
-  ),
-  fc.string({ unit: 'binary', maxLength: 40 }),
-)
-/** `jwt`: the place of a good token, which the test puts there. */
-const blocks = fc.oneof(
-  { weight: 2, arbitrary: fc.constant(null) },
-  { weight: 5, arbitrary: fc.constant(`NATS/1.0\r\n${HEADER_AUTHORIZATION}: jwt\r\n\r\n`) },
-  {
-    weight: 3,
-    arbitrary: fc
-      .array(fc.tuple(names, values), { maxLength: 5 })
-      .map((lines) => `NATS/1.0\r\n${lines.map((line) => line.join(': ')).join('\r\n')}\r\n\r\n`),
-  },
-  { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 60 }) },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom(
-      'NATS/1.0',
-      'NATS/1.0 503\r\n\r\n',
-      'NATS/1.0 404 No Messages\r\n\r\n',
-      'HTTP/1.1\r\n\r\n',
-      '\r\n'.repeat(500),
-    ),
-  },
-)
-const asks = (jwt: string, address: string): fc.Arbitrary<Ask> =>
-  fc.record({ subject: subjectsOf(address), block: blocks, payload: payloads }).map(({ subject, block, payload }) => ({
-    subject,
-    payload,
-    block: block === null ? null : Buffer.from(block.replace(': jwt', `: Bearer ${jwt}`)),
-  }))
 
 type Outcomes = Record<string, number>
 
 /** The code of a refusal, or `ok`. */
-function outcomeOf({ headers, data }: RawReply): string {
+function outcomeOf({ headers: block, data }: RawReply): string {
   const body = JSON.parse(data.toString()) as ErrorBody
-  const status = new RegExp(`^${HEADER_ERROR_CODE}: (\\d+)`, 'm').exec(headers)?.[1]
+  const status = new RegExp(`^${HEADER_ERROR_CODE}: (\\d+)`, 'm').exec(block)?.[1]
   if (status === undefined) return 'ok'
   const { code, message, hint, request_id } = body.error
   assert.ok(isErrorCode(code), code)
@@ -233,19 +103,18 @@ test('headers that the client library cannot read are refused, and so are more t
 
 test('random requests over NATS: each is answered as the contract says, no secret is told, the memory stays', async (t) => {
   const nc = await box.connection('service')
-  await box.connect(nc, 'ada', 'google', { n: 5 })
-  await box.allLive(nc, ['ada'])
+  for (const user of ['ada', 'eve']) await box.connect(nc, user, 'google', { n: 5 })
+  await box.allLive(nc, ['ada', 'eve'])
   const info = (await nc.request(SRV_INFO, '')).json<{ endpoints: { name: string; subject: string }[] }>()
   const address = info.endpoints.find(({ name }) => name === 'at-status')?.subject.split('.')[2] ?? assert.fail()
-  const count = amount(SHORT)
   const outcomes: Outcomes = {}
   let done = 0
   let settledBytes = 0
-  for (const chunk of chunks(asks(jwt, address), count)) {
+  for (const chunk of chunks(asks(jwt, address), REQUESTS)) {
     for (let at = 0; at < chunk.length; at += AT_ONCE)
       await Promise.all(chunk.slice(at, at + AT_ONCE).map((each) => ask(raw, each, outcomes)))
     done += chunk.length
-    if (settledBytes === 0 && done >= count / 2) settledBytes = heapBytes()
+    if (settledBytes === 0 && done >= REQUESTS / 2) settledBytes = heapBytes()
   }
   const grown = heapBytes() - settledBytes
   t.diagnostic(`${done} requests over NATS, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)
@@ -260,7 +129,37 @@ test('random requests over NATS: each is answered as the contract says, no secre
     'TOKEN_MISSING',
     'TOKEN_NOT_A_JWT',
     'CREDENTIAL_REFUSED',
+    'OTHER_MAILBOXES_CONNECTED',
   ])
     assert.ok((outcomes[code] ?? 0) > 0, `${code} did not occur`)
-  assert.equal((await box.status(nc, 'ada')).user_id, 'ada')
+  const connected = await Promise.all(['ada', 'eve'].map(async (user) => (await box.status(nc, user)).accounts.length))
+  assert.deepEqual(connected, [1, 0], 'who was to be erased is, and nobody else')
+})
+
+const errorOf = (code: string, more: object = {}): string =>
+  JSON.stringify({ error: { code, message: 'x', hint: 'x', details: {}, request_id: 'id-1', ...more } })
+/** What an endpoint with a fault would answer. */
+const FAULTY: Record<string, [data: string, status: string | null]> = {
+  'a code that is not on the list': [errorOf('OTHER'), '400'],
+  'another message than that of the code': [errorOf('BAD_JSON'), '400'],
+  'a fault of its own': [JSON.stringify(errorBody(new AppError('INTERNAL'), 'id-1')), '500'],
+  'a status that is not that of the code': [JSON.stringify(errorBody(new AppError('BAD_JSON'), 'id-1')), '404'],
+  'a secret': [`{"user_id":"${CANARY}"}`, null],
+  'no JSON': ['fault', null],
+}
+
+test('control: an answer that is not by the contract is noticed', async () => {
+  const nc = await box.connection('service')
+  for (const [name, [data, status]] of Object.entries(FAULTY)) {
+    const answers = nc.subscribe('planted', {
+      callback(_error, message) {
+        const hdrs = headers()
+        if (status !== null) hdrs.set(HEADER_ERROR_CODE, status)
+        message.respond(data, { headers: hdrs })
+      },
+    })
+    await nc.flush()
+    await assert.rejects(ask(raw, { subject: 'planted', block: null, payload: BARE }, {}), name)
+    answers.unsubscribe()
+  }
 })

@@ -18,12 +18,12 @@ import {
   ProviderError,
 } from '../../services/mail/provider/provider.ts'
 import { batchAnswer, readBatchRequest } from '../simulator/gmail-batch.ts'
-import { amount, chunks, heapBytes } from './amount.ts'
+import { cases, chunks, heapBytes } from './amount.ts'
 import { type Answer, type Recipe, recipes, wrongAnswer, wrongBytes } from './mutate.ts'
 import { FOLDERS, GMAIL_LANES, GRAPH_LANES, ORIGIN, rightAnswer } from './right-answers.ts'
+import { assertStorable } from './storable.ts'
 
-const SHORT = 4_000
-const LAST_SECOND = 253_402_300_799
+const ANSWERS = cases(4_000, 100_000)
 const HEAP_MAX_GROWTH_BYTES = 32 * 1024 ** 2
 const NO_BODY = new Set([101, 204, 205, 304])
 const CANARY = 'canary-token-a41c'
@@ -86,17 +86,6 @@ const requestOf = (lane: string, cursor: string | null): PageRequest => ({
   cursorOf: (other) => (other === 'folders' ? FOLDERS : undefined),
   accountAnswers: false,
 })
-
-function assertStorable(meta: MessageMeta): void {
-  const { msgDate } = meta
-  assert.ok(msgDate === null || (Number.isInteger(msgDate) && msgDate >= 0 && msgDate <= LAST_SECOND), String(msgDate))
-  const texts = [meta.id, meta.subject, meta.sender, meta.snippet, ...meta.to, ...meta.cc, ...meta.bcc, ...meta.labels]
-  for (const text of [...texts, ...Object.entries(meta.headers).flat()])
-    assert.ok(typeof text === 'string' && text.isWellFormed(), JSON.stringify(text))
-  assert.doesNotMatch(meta.subject, /[\r\n]/)
-  assert.equal(Object.getPrototypeOf(meta.headers), Object.prototype)
-  assert.ok(!('polluted' in meta.headers))
-}
 
 /** A page that moved something came of right answers only. */
 function assertPage(page: Page, [lane, cursor]: [string, string | null], statuses: readonly number[]): void {
@@ -180,11 +169,59 @@ async function feed(http: Http, state: ReturnType<typeof forger>['state'], count
 test('wrong answers: a page that moves or a named fault, and no position that nobody has told', async (t) => {
   const { http, state } = forger()
   const outcomes: Outcomes = { pages: 0, kinds: {} }
-  const count = amount(SHORT)
-  const grown = await feed(http, state, count, outcomes)
-  t.diagnostic(`${count} wrong answers, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)
+  const grown = await feed(http, state, ANSWERS, outcomes)
+  t.diagnostic(`${ANSWERS} wrong answers, ${grown} bytes more after the second half: ${JSON.stringify(outcomes)}`)
   // The answers are wrong in many ways, and not all of them.
   assert.ok(outcomes.pages > 0)
   for (const kind of ['auth', 'gone', 'throttled', 'transient', 'rejected']) assert.ok(outcomes.kinds[kind], kind)
   assert.ok(grown < HEAP_MAX_GROWTH_BYTES, `${grown} bytes`)
+})
+
+function planted(): never {
+  throw new TypeError('planted')
+}
+const withMeta =
+  (more: Partial<MessageMeta>) =>
+  (right: Page): Page => ({ ...right, messages: right.messages.map((meta) => ({ ...meta, ...more })) })
+/** The adapter with a fault in it, and what is thrown then. */
+const FAULTY: Record<string, [page: (right: Page) => Page, noticed: RegExp]> = {
+  'it throws': [planted, /planted/],
+  'a text that cannot be stored': [withMeta({ subject: '\ud800' }), /ud800/],
+  'a subject of two lines': [withMeta({ subject: 'a\nb' }), /not match/],
+  'a date that is none': [withMeta({ msgDate: Number.NaN }), /NaN/],
+  'nothing moves, and there is more': [
+    (right) => ({
+      ...right,
+      messages: [],
+      drop: [],
+      failed: [],
+      lanes: [],
+      enqueue: { ...right.enqueue, ids: [] },
+      more: true,
+    }),
+    /nothing moves/,
+  ],
+  'a position with the token in it': [
+    (right) => ({ ...right, lanes: right.lanes.map((lane) => ({ ...lane, cursor: CANARY })) }),
+    /falsy/,
+  ],
+  'an error with the token in it': [
+    () => {
+      throw new ProviderError('transient', { operation: CANARY })
+    },
+    /falsy/,
+  ],
+}
+
+test('control: an adapter that throws, stands still, tells the token or lets through what cannot be stored is noticed', async () => {
+  const { http } = forger()
+  const right = createOutlook({ baseUrl: `${ORIGIN}/v1.0`, http })
+  const lane: [string, string | null] = ['folder:abc', null]
+  const outcomes: Outcomes = { pages: 0, kinds: {} }
+  await meet(right, lane, [], outcomes)
+  assert.deepEqual(outcomes, { pages: 1, kinds: {} })
+  for (const [name, [spoil, noticed]] of Object.entries(FAULTY)) {
+    const page = async (...args: Parameters<MailProvider['page']>): Promise<Page> => spoil(await right.page(...args))
+    await assert.rejects(meet({ ...right, page }, lane, [], outcomes), noticed, name)
+  }
 })

@@ -1,38 +1,19 @@
 /** How much one caller may ask for: requests and connects per user, requests under way, connections, time for headers. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect } from 'node:net'
-import { type TestContext, test } from 'node:test'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
 import { requestOperation } from '#shared/control-client.ts'
-import { AppError } from '#shared/errors.ts'
-import { createJwtVerifier } from '#shared/jwt.ts'
-import { createLog } from '#shared/log.ts'
-import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { FLEET_SUBJECT } from '#shared/subjects.ts'
-import { createRoutes } from '../../services/http/routes.ts'
 import { listen } from '../../services/http/server.ts'
-import { ControlService, type ServiceOptions } from '../../services/mail/control/service.ts'
 import { UserRate } from '../../services/mail/control/user-rate.ts'
 import { ManualClock } from '../mail/base/manual-clock.ts'
-import { createSigner, startIssuer } from '../shared/issuer.ts'
-import { startNatsServer } from '../support/nats-server.ts'
 import { until } from '../support/until.ts'
+import { gatedBridge, log, loris, pipelined, type Refusal, refusalOf, service } from './limits-box.ts'
 
-const log = createLog('test', 'silent')
 const LIMITS = { requestsPerMin: 600, connectsPerMin: 20, concurrent: 2_000 }
 
-type Refusal = { code: string; details: Record<string, unknown> } | null
-
-/** What `ask` was refused with; null when it was answered. */
-const refusalOf = async (ask: () => unknown): Promise<Refusal> => {
-  try {
-    await ask()
-    return null
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error
-    return { code: error.code, details: error.details }
-  }
-}
 const limited = (per_min: number, retry_after_s: number): Refusal => ({
   code: 'RATE_LIMITED',
   details: { per_min, retry_after_s },
@@ -76,69 +57,6 @@ test('of users without end no more than ten thousand are remembered', async () =
   assert.equal(await first(), null)
 })
 
-type Service = {
-  nc: NatsConnection
-  clock: ManualClock
-  jwt(sub: string): Promise<string>
-  release(): void
-  asked: number
-}
-
-/** The endpoints on a real server; a status waits until it is released. */
-async function service(t: TestContext, limits: ServiceOptions['limits'], waits = false): Promise<Service> {
-  const server = await startNatsServer({ conf: 'open' })
-  t.after(() => server[Symbol.asyncDispose]())
-  const nc = await connectNats(
-    { url: server.url, name: 'test', inboxPrefix: '_INBOX' },
-    log,
-    AbortSignal.timeout(10_000),
-  )
-  t.after(() => drainNats(nc, log))
-  const signer = await createSigner('key-1')
-  const issuer = await startIssuer([signer.jwk])
-  t.after(() => issuer[Symbol.asyncDispose]())
-  const gate = Promise.withResolvers<void>()
-  if (!waits) gate.resolve()
-  const own: Service = {
-    nc,
-    clock: new ManualClock(),
-    jwt: (sub) => signer.sign({ iss: issuer.url, aud: issuer.url, sub, exp: Math.floor(Date.now() / 1000) + 600 }),
-    release: gate.resolve,
-    asked: 0,
-  }
-  const status = async (userId: string) => {
-    own.asked++
-    await gate.promise
-    return { user_id: userId, running_syncs: [], accounts: [] }
-  }
-  const control = await ControlService.start({
-    nc,
-    jwt: createJwtVerifier({ jwksUrl: issuer.jwksUrl, issuer: issuer.url, audience: issuer.url }),
-    handlers: {
-      connect: async (user_id, { provider }) => ({ message: 'mail sync started', provider, user_id }),
-      status,
-      disconnect: async () => ({ message: 'mail sync stopped' }),
-      ownerStatus: status,
-      fleet: async () => Promise.reject(new AppError('NO_INSTANCE')),
-      rekey: async () => Promise.reject(new AppError('NO_INSTANCE')),
-      erase: async () => Promise.reject(new AppError('NO_INSTANCE')),
-      inspect: status,
-      ownerInspect: status,
-    },
-    log,
-    version: '0.0.1',
-    instance: 'a',
-    address: 'here',
-    metadata: {},
-    trusted: true,
-    limits,
-    clock: own.clock,
-    metrics: async () => ({}),
-  })
-  t.after(() => control[Symbol.asyncDispose]())
-  return own
-}
-
 const CONNECT = { provider: 'google', access_token: 'a', refresh_token: 'r', expires_in: 1 }
 
 test('over NATS: refused with the time to wait, by user, and trusted services are not counted', async (t) => {
@@ -168,6 +86,12 @@ test('control: without a rate one user is answered as often as it asks', async (
   assert.equal(own.asked, 700)
 })
 
+test('control: without a rate of connects one user connects as often as it asks', async (t) => {
+  const own = await service(t, { ...LIMITS, connectsPerMin: Number.POSITIVE_INFINITY })
+  const jwt = await own.jwt('ada')
+  for (let i = 0; i < 100; i++) await requestOperation(own.nc, 'connect', { jwt, body: CONNECT, requestId: 'test' })
+})
+
 test('requests under way are bounded: the next one is refused at once, and the fleet still answers', async (t) => {
   const own = await service(t, { ...LIMITS, concurrent: 3 }, true)
   const ask = () => requestOperation(own.nc, 'status', { asUser: 'ada', body: {}, requestId: 'test' })
@@ -182,30 +106,23 @@ test('requests under way are bounded: the next one is refused at once, and the f
   assert.equal(own.asked, 4)
 })
 
-/** Sends the beginning of a request and then a byte of a header now and then; resolves with what it was told at the end. */
-async function loris(port: number): Promise<string> {
-  const socket = connect(port, '127.0.0.1')
-  let told = ''
-  socket.on('error', () => undefined)
-  socket.on('data', (bytes) => {
-    told += bytes.toString()
-  })
-  socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ')
-  const drip = setInterval(() => socket.write('a'), 100)
-  // It may be cut off, which is no error here.
-  await new Promise((resolve) => socket.on('close', resolve))
-  clearInterval(drip)
-  return told.slice(0, told.indexOf('\r\n'))
-}
+test('control: without a bound all requests are under way at once', async (t) => {
+  const own = await service(t, { ...LIMITS, concurrent: Number.POSITIVE_INFINITY }, true)
+  const ask = () => requestOperation(own.nc, 'status', { asUser: 'ada', body: {}, requestId: 'test' })
+  const waiting = Array.from({ length: 100 }, ask)
+  await until('all are under way', () => own.asked === 100)
+  own.release()
+  await Promise.all(waiting)
+})
 
 test('who sends headers slowly holds a connection for seconds, and no more connections than there are', async (t) => {
   const server = await listen(() => new Response('ok'), { host: '127.0.0.1', port: 0, connectionsMax: 60 }, log)
   t.after(() => server.close())
   const port = Number(new URL(server.url).port)
   const ask = async () => await (await fetch(server.url, { headers: { connection: 'close' } })).text()
-  const slow = Array.from({ length: 50 }, () => loris(port))
+  const slow = Array.from({ length: 50 }, () => loris(port).closed)
   assert.equal(await ask(), 'ok')
-  slow.push(...Array.from({ length: 40 }, () => loris(port)))
+  slow.push(...Array.from({ length: 40 }, () => loris(port).closed))
   const told = await Promise.all(slow)
   assert.deepEqual(new Set(told), new Set(['HTTP/1.1 408 Request Timeout', '']))
   assert.ok(told.filter((line) => line === '').length >= 30, 'closed without a word')
@@ -213,48 +130,62 @@ test('who sends headers slowly holds a connection for seconds, and no more conne
   assert.equal(await ask(), 'ok')
 })
 
-/** Sends all at once on one connection; resolves with the status of each answer. */
-async function pipelined(url: string, requests: string[], onSent: () => Promise<void>): Promise<number[]> {
-  const socket = connect(Number(new URL(url).port), '127.0.0.1')
-  let told = ''
-  socket.on('data', (bytes) => {
-    told += bytes.toString()
+function connectionsOf(server: Server): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
   })
-  socket.write(requests.join(''))
-  await onSent()
-  await once(socket, 'end')
-  return [...told.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status))
 }
 
-test('requests that come at once on one connection wait for NATS no more than the bound, the others are refused', async (t) => {
-  const gate = Promise.withResolvers<void>()
-  let waiting = 0
-  const routes = createRoutes({
-    verifier: { verify: async () => ({ userId: 'ada', expiresAt: 0 }) },
-    async forward() {
-      waiting++
-      await gate.promise
-      return {}
-    },
-    ready: async () => undefined,
-    metrics: async () => '',
-    openApi: {},
-    concurrent: 4,
-    answered: () => undefined,
-    stopping: () => false,
-    log,
-  })
-  const server = await listen(routes.fetch, { host: '127.0.0.1', port: 0, connectionsMax: 10 }, log)
+test('control: a server without deadlines keeps slow clients while ours cuts them off, and answers them in the end', async (t) => {
+  const patient = createServer({ headersTimeout: 0, requestTimeout: 0 }, (_request, response) => response.end('ok'))
+  patient.listen(0, '127.0.0.1')
+  await once(patient, 'listening')
+  t.after(() => patient.close())
+  const kept = Array.from({ length: 10 }, () => loris((patient.address() as AddressInfo).port))
+  await until('all are connected', async () => (await connectionsOf(patient)) === kept.length)
+  const ours = await listen(() => new Response('ok'), { host: '127.0.0.1', port: 0, connectionsMax: 60 }, log)
+  t.after(() => ours.close())
+  // Later than those, and at an end before them.
+  const cut = await Promise.all(kept.map(() => loris(Number(new URL(ours.url).port)).closed))
+  assert.deepEqual(new Set(cut), new Set(['HTTP/1.1 408 Request Timeout']))
+  assert.equal(await connectionsOf(patient), kept.length)
+  for (const each of kept) each.finish()
+  assert.deepEqual(new Set(await Promise.all(kept.map(({ closed }) => closed))), new Set(['HTTP/1.1 200 OK']))
+})
+
+test('control: without a bound on connections slow clients get as many as they want', async (t) => {
+  const unbounded = { host: '127.0.0.1', port: 0, connectionsMax: Number.POSITIVE_INFINITY }
+  const server = await listen(() => new Response('ok'), unbounded, log)
   t.after(() => server.close())
-  const status = 'GET /mail/status HTTP/1.1\r\nHost: x\r\n\r\n'
-  const last = 'GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
-  const told = await pipelined(server.url, [...Array.from({ length: 10 }, () => status), last], async () => {
-    await until('four wait', () => waiting === 4)
-    const busy = await fetch(`${server.url}/mail/status`)
+  const slow = Array.from({ length: 90 }, () => loris(Number(new URL(server.url).port)).closed)
+  assert.deepEqual(new Set(await Promise.all(slow)), new Set(['HTTP/1.1 408 Request Timeout']))
+})
+
+const STATUS = 'GET /mail/status HTTP/1.1\r\nHost: x\r\n\r\n'
+const LAST = 'GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+const TEN = [...Array.from({ length: 10 }, () => STATUS), LAST]
+
+test('requests that come at once on one connection wait for NATS no more than the bound, the others are refused', async () => {
+  await using bridge = await gatedBridge(4)
+  const told = await pipelined(bridge.url, TEN, async () => {
+    await until('four wait', () => bridge.waiting === 4)
+    const busy = await fetch(`${bridge.url}/mail/status`)
     assert.deepEqual([busy.status, busy.headers.get('retry-after')], [429, '1'])
-    assert.equal((await fetch(`${server.url}/healthz`)).status, 200)
-    gate.resolve()
+    assert.equal((await fetch(`${bridge.url}/healthz`)).status, 200)
+    bridge.release()
   })
   assert.deepEqual(told, [200, 200, 200, 200, 429, 429, 429, 429, 429, 429, 200])
-  assert.equal((await fetch(`${server.url}/mail/status`)).status, 200, 'when they are done there is room')
+  assert.equal((await fetch(`${bridge.url}/mail/status`)).status, 200, 'when they are done there is room')
+})
+
+test('control: without the bound all that come at once on one connection wait for NATS', async () => {
+  await using bridge = await gatedBridge(Number.POSITIVE_INFINITY)
+  const told = await pipelined(bridge.url, TEN, async () => {
+    await until('ten wait', () => bridge.waiting === 10)
+    bridge.release()
+  })
+  assert.deepEqual(
+    told,
+    TEN.map(() => 200),
+  )
 })

@@ -104,6 +104,11 @@ async function refuses(driver: Driver, lane: string, kind: string, note: string)
   assert.deepEqual(driver.state(), was, note)
 }
 
+test('there are sixty addresses, each another one', async () => {
+  await using here = await box()
+  assert.deepEqual([here.urls.length, new Set(here.urls).size], [60, 60])
+})
+
 test('links in the answers of Graph', async () => {
   await using here = await box()
   for (const url of here.urls)

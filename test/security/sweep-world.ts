@@ -72,6 +72,13 @@ export class SweepWorld {
     return credentials
   }
 
+  /** The id of one of the user's mails. */
+  messageOf(userId: string, provider: ProviderName): string {
+    const [id] = this.box.sim.truth(this.box.simUser(userId), provider).must
+    if (id === undefined) throw new Error(`${userId} has no mail`)
+    return id
+  }
+
   post(path: string, body: string | object, more: Record<string, string>): Promise<{ status: number; text: string }> {
     const text = typeof body === 'string' ? body : JSON.stringify(body)
     const type = { 'content-type': 'application/json' }
@@ -104,13 +111,18 @@ export class SweepWorld {
     return { NATS_URL: nats.url, NATS_USER: role, NATS_PASSWORD: nats.passwords[role], NO_COLOR: '1' }
   }
 
+  /** The same keys, out of a command. */
+  keysByCommand(): Record<string, string> {
+    return { MAIL_TOKEN_KEYS: '', MAIL_TOKEN_KEY_COMMAND: `echo ${this.#env.MAIL_TOKEN_KEYS}` }
+  }
+
   /** The instance `a`, up or not. */
   instance(name: string, more: Record<string, string> = {}): Program {
     return this.sweep.spawn(name, main('mail'), this.box.env('a', more))
   }
-  async startInstance(name: string): Promise<Program> {
+  async startInstance(name: string, more: Record<string, string> = {}): Promise<Program> {
     const port = await freePort()
-    const program = this.instance(name, { MAIL_METRICS_PORT: String(port) })
+    const program = this.instance(name, { MAIL_METRICS_PORT: String(port), ...more })
     await program.wrote(/"mail-sync runs"/)
     this.metricsUrl = `http://127.0.0.1:${port}`
     return program

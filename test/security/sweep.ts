@@ -81,6 +81,11 @@ export class Sweep {
       }
   }
 
+  /** How much was seen at such places. */
+  bytesOf(place: RegExp): number {
+    return this.#seen.filter((seen) => place.test(seen.place)).reduce((sum, { bytes }) => sum + bytes.length, 0)
+  }
+
   /** `place: kind, spelling` of each canary that was found, each once. */
   findings(): string[] {
     const found = this.#seen.flatMap(({ place, bytes, allowed }) =>

@@ -10,6 +10,7 @@ import {
   asSubject,
   BUCKET_ACCOUNTS,
   EVENT_STREAM,
+  eraseSubject,
   eventSubject,
   HEADER_AUTHORIZATION,
   type InspectionName,
@@ -149,6 +150,8 @@ export const DISCONNECT: Step = async (walk, me, other) => {
   return answer
 }
 
+const erasing = ({ provider }: Tenant, more: object = {}): object => ({ provider, erase: true, ...more })
+
 const forged =
   (asked: string, text: (walk: Walk, me: Tenant, other: Tenant) => Promise<string>): Step =>
   async (walk, me, other) => ({ asked, owner: null, text: await text(walk, me, other) })
@@ -202,6 +205,30 @@ export const FOREIGN_STEPS: readonly Step[] = [
     const [, payload] = jwtOf(walk, other).split('.')
     return overHttp(walk, 'disconnect', `${header}.${payload}.${signature}`, { provider: other.provider })
   }),
+  async (walk, me, other) => ({
+    asked: 'refused: erasing the other in the body',
+    owner: me,
+    text: await overHttp(walk, 'disconnect', jwtOf(walk, me), erasing(other, { user_id: other.userId })),
+  }),
+  async (walk, me, other) => ({
+    asked: 'refused: erasing the other in the body, over NATS',
+    owner: me,
+    text: await overNats(
+      walk.bridge,
+      requestSubject('disconnect'),
+      jwtOf(walk, me),
+      erasing(other, { user_id: other.userId }),
+    ),
+  }),
+  forged('refused: erasing with a forged token of the other', (walk, _me, other) =>
+    overHttp(walk, 'disconnect', jwtOf(walk, other, {}, walk.thief), erasing(other)),
+  ),
+  forged('refused: erasing with a forged token of the other, over NATS', (walk, _me, other) =>
+    overNats(walk.bridge, requestSubject('disconnect'), jwtOf(walk, other, {}, walk.thief), erasing(other)),
+  ),
+  forged('denied: the bridge erases', (walk, _me, other) =>
+    overNats(walk.bridge, eraseSubject(other.userId), null, {}).catch((error) => error.name),
+  ),
   forged('denied: the bridge as a trusted service', (walk, _me, other) =>
     overNats(walk.bridge, asSubject(other.userId, 'status'), null, {}).catch((error) => error.name),
   ),

@@ -3,29 +3,31 @@
  * one user gets into an answer, an event, a record or a file of another.
  */
 import assert from 'node:assert/strict'
-import { globSync, readFileSync } from 'node:fs'
+import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
+import { jetstream } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
-import { BUCKET_ACCOUNTS, BUCKET_STATE, EVENT_STREAM } from '#shared/subjects.ts'
+import { BUCKET_ACCOUNTS, BUCKET_STATE, EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
 import { decodeUser } from '#shared/user-token.ts'
 import { dice, SEED } from '../mail/acceptance/support.ts'
+import { trailOf } from '../mail/acceptance/trail-support.ts'
 import { startIssuer } from '../shared/issuer.ts'
+import { amount } from './amount.ts'
 import { startBridge } from './bridge.ts'
 import { DISCONNECT, FOREIGN_STEPS, lookers, OWN_STEPS, type Walk } from './tenant-steps.ts'
 import { connectAll, openTenants, type Tenant } from './tenants.ts'
 import { forgeKey } from './token-forge.ts'
 
 const USERS = 20
-/** FULL=1: twenty thousand. */
-const OPERATIONS = process.env.FULL ? 20_000 : 400
+const OPERATIONS = amount(400, 20_000, 20_000)
 const IN_FLIGHT = 10
 
-async function openWalk(stack: AsyncDisposableStack): Promise<Walk> {
+async function openWalk(stack: AsyncDisposableStack, users: number): Promise<Walk> {
   const [honest, thief] = [forgeKey('key', 'EdDSA'), forgeKey('key', 'EdDSA')]
   const issuer = stack.use(await startIssuer([honest.jwk]))
   const env = { BETTER_AUTH_JWKS_URL: issuer.jwksUrl, MAIL_SYNC_INTERVAL_MS: '2000' }
-  const tenants = await openTenants(USERS, env)
+  const tenants = await openTenants(users, env)
   const box = stack.use(tenants.box)
   await Promise.all([box.start('a'), box.start('b')])
   const [service, bridge] = [await box.connection('service'), await box.connection('bridge')]
@@ -62,7 +64,7 @@ async function step(walk: Walk, roll: ReturnType<typeof dice>): Promise<string> 
 
 test('in a random walk of many users no answer, event, record or file has a byte of another user', async (t) => {
   await using stack = new AsyncDisposableStack()
-  const walk = await openWalk(stack)
+  const walk = await openWalk(stack, USERS)
   const roll = dice(SEED)
   const told = new Map<string, number>()
   let left = OPERATIONS
@@ -82,11 +84,37 @@ test('in a random walk of many users no answer, event, record or file has a byte
       .toSorted()
       .join(', '),
   )
-  await lookEverywhere(walk, t)
+  const { events, records, files } = await lookEverywhere(walk)
+  t.diagnostic(`0 foreign bytes in ${events} events, ${records} records and ${files} files`)
+})
+
+test('control: a byte of another user is noticed in an answer, a file, a record and an event', async () => {
+  await using stack = new AsyncDisposableStack()
+  const walk = await openWalk(stack, 2)
+  const { all, box } = walk.tenants
+  const [me, other] = all as [Tenant, Tenant]
+  await lookEverywhere(walk)
+  assert.throws(() => assertNothingForeign(walk, 'an answer', JSON.stringify({ to: other.canary }), me), /an answer/)
+
+  const [folder = ''] = globSync(`*/users/${me.userId}`, { cwd: box.dir })
+  const file = join(box.dir, folder, 'planted')
+  writeFileSync(file, Buffer.from(`..${other.canary}`).toString('base64'))
+  await assert.rejects(lookEverywhere(walk), /planted/)
+  rmSync(file)
+
+  const nc = await box.connection('mailsync')
+  const state = await new Kvm(nc).open(BUCKET_STATE)
+  await state.put(`${me.userId}.planted`, other.credentials.refresh_token)
+  await assert.rejects(lookEverywhere(walk), /planted/)
+  await state.purge(`${me.userId}.planted`)
+  await lookEverywhere(walk)
+
+  await jetstream(nc).publish(eventSubject(me.userId), JSON.stringify({ to: me.canary, subject: other.canary }))
+  await assert.rejects(lookEverywhere(walk), new RegExp(me.userId))
 })
 
 /** Every event, record and file against its owner. */
-async function lookEverywhere(walk: Walk, t: TestContext): Promise<void> {
+async function lookEverywhere(walk: Walk): Promise<{ events: number; records: number; files: number }> {
   const { all, box } = walk.tenants
   const byId = new Map(all.map((tenant) => [tenant.userId, tenant]))
   const ownerOf = (token: string | undefined): Tenant => {
@@ -94,6 +122,8 @@ async function lookEverywhere(walk: Walk, t: TestContext): Promise<void> {
     assert.ok(owner !== undefined, token)
     return owner
   }
+  const erasures = (await trailOf(await box.connection('ops'))).filter(({ action }) => action === 'erase')
+  assert.deepEqual(erasures, [], 'nobody was erased')
   let events = 0
   for (let seq = 1; ; events++) {
     // Known to every server that we take; the type of the library knows it for direct gets only.
@@ -118,6 +148,6 @@ async function lookEverywhere(walk: Walk, t: TestContext): Promise<void> {
   const files = globSync('*/users/*/*', { cwd: box.dir })
   for (const file of files)
     assertNothingForeign(walk, file, readFileSync(join(box.dir, file)), ownerOf(file.split('/')[2]))
-  assert.ok(events >= 3 * USERS && records >= USERS && files.length >= USERS)
-  t.diagnostic(`0 foreign bytes in ${events} events, ${records} records and ${files.length} files`)
+  assert.ok(events >= 3 * all.length && records >= all.length && files.length >= all.length)
+  return { events, records, files: files.length }
 }

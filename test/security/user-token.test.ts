@@ -24,35 +24,38 @@ import { UserStore } from '../../services/mail/store/user-store.ts'
 import { EPOCH, storeBox } from '../mail/store/support.ts'
 import { mix } from '../simulator/random.ts'
 import { startNatsServer } from '../support/nats-server.ts'
+import { amount } from './amount.ts'
 import { neighbour, randomId } from './random-ids.ts'
 
-/** FULL=1: a million pairs, two thousand users. */
-const PAIRS = process.env.FULL ? 1_000_000 : 50_000
-const LIVE = process.env.FULL ? 2_000 : 300
+const PAIRS = amount(50_000, 200_000, 1_000_000)
+const LIVE = amount(300, 2_000, 2_000)
 const log = createLog('test', 'silent')
 const SEED = 20_261_129
 
 /** The token, or null for an id that is refused. */
-function tokenOf(id: string): string | null {
+function tokenOf(id: string, encode = encodeUser): string | null {
   try {
-    return encodeUser(id)
+    return encode(id)
   } catch (error) {
     if (error instanceof AppError && error.code === 'BAD_USER_ID') return null
     throw error
   }
 }
 
-test('no two user ids share a token, every id comes back from its own, and no path leaves its folder', (t) => {
+type Encoding = { encode(id: string): string; decode(token: string): string }
+
+/** @throws at two ids that share a token, at one that does not come back, at a token that is no folder */
+function lookAtPairs({ encode, decode }: Encoding): { different: number; refused: number } {
   const base = resolve('base', 'users')
   const ids = new Map<string, string>()
   let refused = 0
   const look = (id: string): string | null => {
-    const token = tokenOf(id)
+    const token = tokenOf(id, encode)
     if (token === null) {
       refused++
       return null
     }
-    if (decodeUser(token) !== id) assert.fail(`${JSON.stringify(id)} does not come back from ${token}`)
+    if (decode(token) !== id) assert.fail(`${JSON.stringify(id)} does not come back from ${token}`)
     if ((ids.get(token) ?? id) !== id)
       assert.fail(`${JSON.stringify(id)} shares ${token} with ${JSON.stringify(ids.get(token))}`)
     ids.set(token, id)
@@ -67,8 +70,38 @@ test('no two user ids share a token, every id comes back from its own, and no pa
     if (a !== null && b !== null && (a === b) !== (one === other))
       assert.fail(`${JSON.stringify([one, other])} → ${a}, ${b}`)
   }
+  return { different: ids.size, refused }
+}
+
+test('no two user ids share a token, every id comes back from its own, and no path leaves its folder', (t) => {
+  const { different, refused } = lookAtPairs({ encode: encodeUser, decode: decodeUser })
   assert.ok(refused < PAIRS / 10)
-  t.diagnostic(`${PAIRS} pairs, ${ids.size} different ids, ${refused} refused`)
+  t.diagnostic(`${PAIRS} pairs, ${different} different ids, ${refused} refused`)
+})
+
+/** Encodings as others have them, and what is wrong with each. */
+const CARELESS: Record<string, [encode: (id: string) => string, wrong: RegExp]> = {
+  'what is not plain becomes _': [(id) => encodeUser(id.replace(/[^\w-]/g, '_')), /shares/],
+  'upper case becomes lower case': [(id) => encodeUser(id.toLowerCase()), /shares/],
+  'Unicode is normalised': [(id) => encodeUser(id.normalize('NFD')), /shares/],
+  'the end is cut off': [(id) => encodeUser(id.slice(0, 12)), /shares/],
+  'the bytes, without what tells them from text': [(id) => encodeUser(id).replaceAll('=', ''), /shares/],
+  'the end of a C string': [(id) => encodeUser(id.replace(/\0.*$/s, '') || '0'), /shares/],
+  'percent, as in an address': [(id) => encodeURIComponent(id.toWellFormed()), /is no folder/],
+  nothing: [(id) => id, /is no folder/],
+}
+
+test('control: an encoding that is careless is found to let ids share a token, or to lead out of the folder', () => {
+  for (const [name, [encode, wrong]] of Object.entries(CARELESS)) {
+    let last = ''
+    // It remembers, so that it seems reversible.
+    const remembering = (id: string): string => {
+      last = id
+      return encode(id)
+    }
+    assert.throws(() => lookAtPairs({ encode: remembering, decode: () => last }), wrong, name)
+  }
+  assert.throws(() => lookAtPairs({ encode: encodeUser, decode: (token) => token }), /does not come back/)
 })
 
 /** Different also on a disk that does not tell upper from lower case. */

@@ -159,7 +159,7 @@ export class Sandbox {
     provider: ProviderName,
     spec: Omit<MailboxSpec, 'user' | 'provider'>,
     inboxId = 'primary',
-    { patient = this.#onCluster }: { patient?: boolean } = {},
+    { patient = this.#onCluster, requestId = 'test' }: { patient?: boolean; requestId?: string } = {},
   ): Promise<void> {
     const simUser = `${userId}-${inboxId}`
     const key = `${provider} ${simUser}`
@@ -169,7 +169,7 @@ export class Sandbox {
     this.#credentials.set(key, credentials)
     const { access_token, refresh_token, expires_in } = credentials
     const body = { provider, access_token, refresh_token, expires_in, inbox_id: inboxId }
-    const request = () => requestOperation(nc, 'connect', { asUser: userId, body, requestId: 'test' })
+    const request = () => requestOperation(nc, 'connect', { asUser: userId, body, requestId })
     // Connecting again changes nothing; while a leader is elected it is refused, and by instances at their limit it is late.
     await (patient ? until(`${userId} is connected`, request, { timeoutMs: 90_000 }) : request())
   }

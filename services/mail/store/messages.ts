@@ -173,7 +173,7 @@ export function isMailOf(reader: UserReader, account: AccountRef, id: string): b
 export const storedTs = (reader: UserReader, id: string): number | null =>
   selectTs(reader).get({ eventId: id })?.ts ?? null
 
-function toEvent(account: AccountRef, mail: MessageMeta, ts: number): EmailReceived {
+export function toEvent(account: AccountRef, mail: MessageMeta, ts: number): EmailReceived {
   const provider = PROVIDER_UPPER[account.provider]
   return {
     event_id: eventId(account.userId, provider, account.inboxId, mail.id),

@@ -7,7 +7,7 @@ import { until } from '../../support/until.ts'
 import { assertClean, connectWith, untilStatus } from '../acceptance/support.ts'
 
 for (const first of ['while it syncs', 'after a disconnect'])
-  test(`${first}, a credential of another mailbox, handed over while the provider is down, opens nothing`, async () => {
+  test(`a credential of another mailbox, handed over while the provider is down, opens nothing: ${first}`, async () => {
     await using box = await sandbox()
     await box.start('a')
     const [nc, ops] = [await box.connection('service'), await box.connection('ops')]

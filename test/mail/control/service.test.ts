@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { Ajv } from 'ajv'
 import * as v from 'valibot'
 import { CONTRACT } from '#shared/contract.ts'
 import { ERRORS, type ErrorBody } from '#shared/errors.ts'
 import { INSPECT } from '#shared/inspect.ts'
 import { createLog } from '#shared/log.ts'
-import { connectNats, drainNats, NoRespondersError, RequestError } from '#shared/nats.ts'
+import { connectNats, drainNats, type NatsConnection, NoRespondersError, RequestError } from '#shared/nats.ts'
 import { INSPECTIONS, OPERATIONS } from '#shared/subjects.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { startNatsServer } from '../../support/nats-server.ts'
@@ -141,28 +141,31 @@ test('each operation describes itself: route, errors, and schemas that its own e
   }
 })
 
-async function throwing(url: string, how: 'bare' | 'answered'): Promise<ChildProcess> {
+/** A process with an endpoint whose operation fails later, and somebody who asks it. */
+async function throwing(
+  t: TestContext,
+  how: 'bare' | 'answered',
+): Promise<{ nc: NatsConnection; child: ChildProcess; end: Promise<unknown[]> }> {
+  const server = await startNatsServer({ conf: 'open' })
+  t.after(() => server[Symbol.asyncDispose]())
+  const options = { url: server.url, name: 'test', inboxPrefix: '_INBOX' }
+  const nc = await connectNats(options, log, AbortSignal.timeout(10_000))
+  t.after(() => drainNats(nc, log))
   const script = join(import.meta.dirname, 'throwing-service.ts')
-  const child = spawn(process.execPath, [script, url, how], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(process.execPath, [script, server.url, how], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const end = once(child, 'exit')
   await once(child.stdout, 'data')
-  return child
+  return { nc, child, end }
 }
 
-test('an operation that fails later is answered; registered without that, it ends the process', async (t) => {
-  await using server = await startNatsServer({ conf: 'open' })
-  const nc = await connectNats(
-    { url: server.url, name: 'test', inboxPrefix: '_INBOX' },
-    log,
-    AbortSignal.timeout(10_000),
-  )
-  t.after(() => drainNats(nc, log))
-  const bare = await throwing(server.url, 'bare')
-  const bareEnd = once(bare, 'exit')
+test('control: an operation that fails later ends the process where nothing answers for it', async (t) => {
+  const { nc, end } = await throwing(t, 'bare')
   await assert.rejects(nc.request('fails', '{}', { timeout: 2_000 }))
-  assert.notEqual((await bareEnd)[0], 0, 'the control: the process is gone')
+  assert.notEqual((await end)[0], 0)
+})
 
-  const answered = await throwing(server.url, 'answered')
-  const answeredEnd = once(answered, 'exit')
+test('an operation that fails later is answered', async (t) => {
+  const { nc, child: answered, end: answeredEnd } = await throwing(t, 'answered')
   try {
     for (let i = 0; i < 2; i++) {
       const reply = await nc.request('fails', '{}', { timeout: 2_000 })
