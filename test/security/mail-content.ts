@@ -72,13 +72,19 @@ export const gmailMessages = fc.record({
   snippet: texts,
   internalDate: fc.oneof(fc.constantFrom('1700000000000', '', '-1', 'NaN', '1e400', null), fc.double(), texts),
   payload: fc.record({
-    headers: fc.oneof({ weight: 9, arbitrary: headerLists(12) }, { weight: 1, arbitrary: headerLists(60) }),
+    headers: fc.oneof(
+      { weight: 38, arbitrary: headerLists(12) },
+      { weight: 1, arbitrary: headerLists(60) },
+      { weight: 1, arbitrary: fc.array(fc.record({ name: names, value: long }), { minLength: 30, maxLength: 60 }) },
+    ),
   }),
 })
 
 const recipients = fc.record({
   emailAddress: fc.option(fc.record({ name: fc.option(texts), address: fc.option(texts) })),
 })
+/** As a header list of Gmail above: together beyond the bound of an event. */
+const longRecipients = fc.record({ emailAddress: fc.record({ name: fc.option(texts), address: long }) })
 const dates = fc.oneof(
   fc.constantFrom('2026-01-02T03:04:05Z', '+275760-09-13T00:00:00Z', '0001-01-01T00:00:00Z'),
   texts,
@@ -95,8 +101,9 @@ export const graphMessages = fc.record({
   from: fc.option(recipients),
   sender: fc.option(recipients),
   toRecipients: fc.oneof(
-    { weight: 9, arbitrary: people },
+    { weight: 38, arbitrary: people },
     { weight: 1, arbitrary: fc.array(recipients, { maxLength: 200 }) },
+    { weight: 1, arbitrary: fc.array(longRecipients, { minLength: 30, maxLength: 60 }) },
   ),
   ccRecipients: fc.option(people),
   bccRecipients: fc.option(people),

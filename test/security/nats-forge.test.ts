@@ -101,7 +101,7 @@ test('ops is refused to write on the audit trail and to listen to requests, and 
     ),
   ]
   assert.deepEqual([...found].toSorted(), refused.toSorted())
-  for (const one of ['publish audit.mail.x.connect', 'subscription mail.as.x.connect', 'subscription mail.>'])
+  for (const one of ['publish audit.mail.x.y', 'subscription mail.as.x.connect', 'subscription mail.>'])
     assert.ok(found.has(one), one)
 })
 

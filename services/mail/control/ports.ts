@@ -23,10 +23,7 @@ export type ControlPorts = {
   seal(account: AccountRef, tokens: HandedTokens): Promise<string>
   /** Status from the owner, when this instance is it. */
   ownStatus(userId: string): Promise<AccountStatus[] | null>
-  /**
-   * The answer of the owner, when this instance is it, else null.
-   * @throws AppError TIMEOUT while the user is being taken over
-   */
+  /** The answer of the owner, when this instance is it and has taken the user over, else null. */
   inspect<N extends InspectionName>(
     name: N,
     userId: string,

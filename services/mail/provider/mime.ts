@@ -172,5 +172,6 @@ const LAST_SECOND = 253_402_300_799
 /** Epoch milliseconds of a provider as epoch seconds: null when it is no time, at most the year 9999. */
 export function epochSeconds(ms: number): number | null {
   if (!Number.isFinite(ms) || ms < 0) return null
-  return Math.min(LAST_SECOND, Math.floor(ms / 1000))
+  // In JSON there is one zero only.
+  return Math.min(LAST_SECOND, Math.floor(ms / 1000) + 0)
 }

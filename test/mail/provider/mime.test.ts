@@ -194,6 +194,7 @@ describe('times', () => {
   it('makes seconds of milliseconds, null of what is no time, and stops at the year 9999', () => {
     assert.equal(epochSeconds(1_704_139_172_999), 1_704_139_172)
     assert.equal(epochSeconds(0), 0)
+    assert.equal(epochSeconds(-0), 0)
     for (const none of [Number.NaN, Number.POSITIVE_INFINITY, -1, Date.parse('0001-01-01T00:00:00Z')]) {
       assert.equal(epochSeconds(none), null)
     }
