@@ -23,6 +23,8 @@ import { until } from './until.ts'
 
 /** CLUSTER=3: a cluster of three in place of one server, with one node killed every ten seconds. */
 const CLUSTER_SIZE = Number(process.env.CLUSTER || '1')
+/** A try of a connect that is repeated: NATS may have handed it to an instance that is paused. */
+const PATIENT_MS = 5_000
 const KILLED_EVERY_MS = 10_000
 const DOWN_MS = 3_000
 /** What is different for an instance on a cluster; the limits of nats.conf count every copy. */
@@ -169,7 +171,8 @@ export class Sandbox {
     this.#credentials.set(key, credentials)
     const { access_token, refresh_token, expires_in } = credentials
     const body = { provider, access_token, refresh_token, expires_in, inbox_id: inboxId }
-    const request = () => requestOperation(nc, 'connect', { asUser: userId, body, requestId })
+    const call = { asUser: userId, body, requestId, ...(patient ? { timeoutMs: PATIENT_MS } : {}) }
+    const request = () => requestOperation(nc, 'connect', call)
     // Connecting again changes nothing; while a leader is elected it is refused, and by instances at their limit it is late.
     await (patient ? until(`${userId} is connected`, request, { timeoutMs: 90_000 }) : request())
   }

@@ -15,12 +15,16 @@ const STATE = `$KV.${BUCKET_STATE}.`
 export type LateWrite = { store: 'state' | 'stream'; user: string; by: string; stored: boolean | null }
 type Write = { subject: string; writer: string; body: string; late: LateWrite | null }
 
+const EARLY_MAX = 1_000
+
 export class Wire {
   readonly late: LateWrite[] = []
   /** Events that were refused, whoever sent them. */
   refusedEvents = 0
   /** By the reply subject on which the answer comes: one write, or all of a batch. */
   readonly #open = new Map<string, Write[]>()
+  /** Answers to what has not been heard yet: a refusal waits for no disk and may be here before the write. The newest ones. */
+  readonly #early = new Map<string, Uint8Array>()
   /** Batches that are not complete, by their id. */
   readonly #batches = new Map<string, Msg[]>()
   /** Sessions that a connection has written, by the inbox that its answers go to. */
@@ -33,7 +37,9 @@ export class Wire {
     const wire = new Wire()
     for (const subject of [`${LEASES}>`, `${STATE}*`, EVENT_SUBJECT_ALL])
       nc.subscribe(subject, { callback: (_error, message) => wire.#sent(message) })
-    nc.subscribe(`${inboxPrefix('mailsync')}.>`, { callback: (_error, message) => wire.#answered(message) })
+    nc.subscribe(`${inboxPrefix('mailsync')}.>`, {
+      callback: (_error, { subject, data }) => wire.#answered(subject, data),
+    })
     await answered(async () => (await jetstreamManager(nc)).getAccountInfo())
     return wire
   }
@@ -64,6 +70,8 @@ export class Wire {
         this.#arrived({ subject, writer, body: Buffer.from(data).toString(), late: null }),
       ),
     )
+    const answer = this.#early.get(reply)
+    if (answer !== undefined) this.#answered(reply, answer)
   }
 
   #arrived(write: Write): Write {
@@ -78,10 +86,16 @@ export class Wire {
     return write
   }
 
-  #answered({ subject, data }: Msg): void {
-    const writes = this.#open.get(subject)
-    if (writes === undefined) return
-    this.#open.delete(subject)
+  #answered(reply: string, data: Uint8Array): void {
+    const writes = this.#open.get(reply)
+    if (writes === undefined) {
+      this.#early.set(reply, data)
+      const [oldest] = this.#early.keys()
+      if (this.#early.size > EARLY_MAX && oldest !== undefined) this.#early.delete(oldest)
+      return
+    }
+    this.#early.delete(reply)
+    this.#open.delete(reply)
     const stored = !Buffer.from(data).toString().includes('"error"')
     for (const write of writes) {
       if (write.late !== null) write.late.stored = stored

@@ -12,13 +12,18 @@ import { until } from '../../support/until.ts'
 import { BURST, type Figures, Fleet, fleetEnv } from './fleet.ts'
 import { dice, SEED } from './support.ts'
 
+type Kind = { name: string; isIn(chunk: Buffer): boolean }
 export type Story = { rounds: number; mails: number; silenceMs: number }
 
 const BOTH = ['a', 'b'] as const
 /** Long enough for a checkpoint of what was delivered. */
 const TRAP_MS = 5_000
-/** What the trapped chunk carries: an event, or a checkpoint. */
-const KINDS = ['PUB user.', 'PUB $KV.mail_state.'] as const
+/** What the trapped chunk carries. Of a batch it is the end: to a beginning that is late nobody sends the rest. */
+const [EVENT, CHECKPOINT] = (['user.', '$KV.mail_state.'] as const).map((subject) => ({
+  name: `a write to ${subject}`,
+  isIn: (chunk: Buffer): boolean =>
+    chunk.includes(`PUB ${subject}`) && (!chunk.includes('Nats-Batch-Id') || chunk.includes('Nats-Batch-Commit')),
+})) as [Kind, Kind]
 
 /** At no time two owners by deadline, and no write of a past one is stored. */
 export function assertOneOwner({ overlaps, wire, line }: Figures): void {
@@ -68,8 +73,7 @@ export async function heldBytes(
   await fleet.spawn('b')
   await fleet.connectAll(mails, BOTH)
   for (let round = 0; round < rounds; round++) {
-    const kind = KINDS[round % KINDS.length] ?? KINDS[0]
-    await trap(proxy, kind, fleet)
+    await trap(proxy, round % 2 === 0 ? EVENT : CHECKPOINT, fleet)
     proxy.hold('toClient')
     const held = pass(holdMs)
     fleet.deliver()
@@ -83,17 +87,15 @@ export async function heldBytes(
 }
 
 /** A busy machine may lose its users for a moment, and what was delivered then goes another way: so it is delivered again. */
-async function trap(proxy: TcpProxy, kind: string, fleet: Fleet): Promise<void> {
+async function trap(proxy: TcpProxy, { name, isIn }: Kind, fleet: Fleet): Promise<void> {
   let isTrapped = false
-  const trapped = proxy
-    .holdFrom('toServer', (chunk) => chunk.includes(kind))
-    .then(() => {
-      isTrapped = true
-    })
+  const trapped = proxy.holdFrom('toServer', isIn).then(() => {
+    isTrapped = true
+  })
   const delivered = async (): Promise<boolean> => {
     fleet.deliver()
     await Promise.race([trapped, pass(TRAP_MS)])
     return isTrapped
   }
-  await until(`${kind} is held`, delivered, { timeoutMs: 60_000 })
+  await until(`${name} is held`, delivered, { timeoutMs: 60_000 })
 }
