@@ -55,6 +55,8 @@ export const CONNECTIONS_MAX = 256
 const MAX_ORIGINS = 16
 /** Google compresses for nobody whose name does not say gzip (developers.google.com/workspace/gmail/api/guides/performance). */
 const HEADERS = { 'accept-encoding': 'gzip', 'user-agent': 'mail-sync (gzip)' }
+/** Why what belongs to a request ends with it. One for all: an abort without a reason makes an error with a stack. */
+const OVER: unknown = new Error('the request is over')
 const NO_BODY = new Set([101, 204, 205, 304])
 
 const causeCode = (error: unknown): unknown => {
@@ -154,7 +156,7 @@ export function createHttp(options: HttpOptions = {}): Http {
       const timer = clock.sleep(deadlineMs, stop.signal).then(
         () => {
           late = true
-          stop.abort()
+          stop.abort(OVER)
         },
         () => undefined,
       )
@@ -172,7 +174,7 @@ export function createHttp(options: HttpOptions = {}): Http {
         })
       } finally {
         request.signal.removeEventListener('abort', onAbort)
-        stop.abort()
+        stop.abort(OVER)
         await timer
       }
     },

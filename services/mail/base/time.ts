@@ -42,6 +42,8 @@ export async function pause(clock: Clock, ms: number, signal: AbortSignal): Prom
   }
 }
 
+const ENDED: unknown = new Error('ended')
+
 /** Whether the work has ended after `ms`; it goes on in any case. @throws what the work throws in time. */
 export async function endsWithin(clock: Clock, ms: number, work: Promise<unknown>): Promise<boolean> {
   const ended = new AbortController()
@@ -49,6 +51,6 @@ export async function endsWithin(clock: Clock, ms: number, work: Promise<unknown
   try {
     return await Promise.race([work.then(() => true), late])
   } finally {
-    ended.abort()
+    ended.abort(ENDED)
   }
 }
