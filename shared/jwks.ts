@@ -73,14 +73,20 @@ export class IssuerKeys {
     }
     const asked = this.#fetch()
     if (asked !== undefined) {
-      await abortable(asked, signal)
-      const found = await this.#lookup(header)
+      const found = await abortable(this.#broughtBy(asked, header), signal)
       if (found !== undefined) return found
-      // Only a fetch in vain closes the gate: after a reload, or a key that was found, the next new key is found at once.
-      if (this.#failure === undefined) this.#closeGate(asked)
     }
     if (this.#failure !== undefined) throw this.#unreachable()
     throw new jose.JWKSNoMatchingKey()
+  }
+
+  /** Goes on to its end when nobody waits any more: who asks and goes away must not leave the gate open. */
+  async #broughtBy(asked: Promise<void>, header: JWTHeaderParameters): Promise<Key | undefined> {
+    await asked
+    const found = await this.#lookup(header)
+    // Only a fetch in vain closes the gate: after a reload, or a key that was found, the next new key is found at once.
+    if (found === undefined && this.#failure === undefined) this.#closeGate(asked)
+    return found
   }
 
   async #lookup(header: JWTHeaderParameters): Promise<Key | undefined> {
@@ -157,9 +163,9 @@ async function fetchText(url: string): Promise<string> {
 /** Waits for a shared promise; the signal ends only this wait. */
 function abortable<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return shared
-  signal.throwIfAborted()
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
     shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })

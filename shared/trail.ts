@@ -51,8 +51,8 @@ export const passId = (requestId: string, instance: string, to: string): string 
   v5(JSON.stringify([requestId, instance, to]), NAMESPACE)
 
 /**
- * Stands for a user who was erased: `=sha256-` and the hash of the user id in hex. Who knows the id finds the record, who has the
- * record finds no id. No user token is written so.
+ * Stands for a user who was erased: `=sha256-` and the hash of the user id in hex. Who knows the id finds the record; who has only
+ * the record can but try ids. No user token is written so.
  */
 export const hiddenUser = (userId: string): string => `=sha256-${hash('sha256', userId, 'hex')}`
 
@@ -90,8 +90,8 @@ export function trailRecord(facts: TrailFacts): TrailRecord {
     instance,
     at: atS,
     outcome: facts.outcome ?? 'ok',
-    // A caller may put a name there.
-    request_id: isErase && !validate(requestId) ? null : requestId,
+    // A caller may put a name there, or the user id itself.
+    request_id: isErase && (!validate(requestId) || requestId === userId) ? null : requestId,
     ...(how === undefined ? {} : { how }),
     ...(to === undefined ? {} : { to }),
   }

@@ -14,11 +14,11 @@ import { graphMeta } from '../../services/mail/provider/outlook/normalize.ts'
 import { Message as GraphMessage } from '../../services/mail/provider/outlook/schemas.ts'
 import { cutEvent, EVENT_MAX_BYTES } from '../../services/mail/store/event-size.ts'
 import { toEvent } from '../../services/mail/store/messages.ts'
-import { cases, chunks } from './amount.ts'
+import { amount, chunks } from './amount.ts'
 import { gmailMessages, graphMessages } from './mail-content.ts'
 import { assertStorable, textsOf } from './storable.ts'
 
-const MAILS = cases(1_000, 50_000)
+const MAILS = amount(1_000, 50_000, 200_000)
 const ACCOUNT = { userId: 'ada', inboxId: 'primary' }
 /** A header is kept as it is, and once more as what it says. */
 const GROWTH_MAX = 3

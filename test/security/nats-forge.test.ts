@@ -9,7 +9,7 @@ import { refusals } from './refusals.ts'
 import {
   covers,
   FOREIGN,
-  OPS_REFUSED,
+  OPS,
   type Rights,
   ROLE_NAMES,
   ROLES,
@@ -62,7 +62,7 @@ test('nats.conf gives each role what the table says, no more and no less', () =>
       ]),
     )
   assert.deepEqual(sorted(rightsInConf('allow')), sorted(ROLES))
-  assert.deepEqual(sorted(rightsInConf('deny')), sorted({ ops: OPS_REFUSED }))
+  assert.deepEqual(sorted(rightsInConf('deny')), sorted({ ops: { publish: OPS.refused, subscribe: OPS.subscribe } }))
 })
 
 test('each role is refused every subject that is not in its own list, to publish and to listen', async (t) => {
@@ -90,18 +90,20 @@ test('each role is refused every subject that is not in its own list, to publish
   )
 })
 
-test('ops is refused to write on the audit trail and to listen to requests, and nothing else', async () => {
+test('ops is refused to write on the audit trail and to listen to requests, also by crossing wildcards, and hears all else that it should', async () => {
   await using server = await startNatsServer()
   await using stack = new AsyncDisposableStack()
   const found = await attemptAll(await asRole(stack, server, 'ops'))
   const refused = [
-    ...PUBLISHES.filter((subject) => mayPublish(OPS_REFUSED, subject)).map((subject) => key('publish', { subject })),
-    ...SUBSCRIBES.filter((attempt) => maySubscribe(OPS_REFUSED, attempt)).map((attempt) =>
-      key('subscription', attempt),
+    ...PUBLISHES.filter((subject) => mayPublish({ publish: OPS.refused, subscribe: [] }, subject)).map((subject) =>
+      key('publish', { subject }),
+    ),
+    ...SUBSCRIBES.filter((attempt) => !maySubscribe({ publish: [], subscribe: OPS.subscribe }, attempt)).map(
+      (attempt) => key('subscription', attempt),
     ),
   ]
   assert.deepEqual([...found].toSorted(), refused.toSorted())
-  for (const one of ['publish audit.mail.x.y', 'subscription mail.as.x.connect', 'subscription mail.>'])
+  for (const one of ['publish audit.mail.x.y', 'subscription mail.as.x.connect', 'subscription *.connect'])
     assert.ok(found.has(one), one)
 })
 
@@ -161,20 +163,23 @@ test('the operator of the server sees no mail, and nothing that it sends arrives
   await using stack = new AsyncDisposableStack()
   const [sys, ops] = [await asRole(stack, server, 'sys'), await asRole(stack, server, 'ops')]
   const heard = { sys: new Set<string>(), ops: new Set<string>() }
-  for (const [who, nc] of [
-    ['sys', sys],
-    ['ops', ops],
+  for (const [who, nc, patterns] of [
+    ['sys', sys, ['>']],
+    ['ops', ops, OPS.subscribe],
   ] as const)
-    nc.subscribe('>', { callback: (_error, { subject }) => void heard[who].add(subject) })
+    for (const pattern of patterns)
+      nc.subscribe(pattern, { callback: (_error, { subject }) => void heard[who].add(subject) })
   await Promise.all([sys.flush(), ops.flush()])
   const heardByOps = ['user.ada.email.received', '$KV.mail_accounts.ada']
   const secret = ['mail.connect', 'mail.as.ada.connect', ...heardByOps]
   for (const nc of [sys, ops]) for (const subject of secret) nc.publish(subject)
-  for (const nc of [sys, ops]) nc.publish('last')
-  await until('both have heard what they sent themselves', () => heard.sys.has('last') && heard.ops.has('last'))
-  assert.deepEqual([...heard.ops].filter((subject) => subject !== 'last').toSorted(), heardByOps.toSorted())
-  sys.publish('only.sys')
-  ops.publish('only.ops')
-  await until('each has heard its own', () => heard.sys.has('only.sys') && heard.ops.has('only.ops'))
-  assert.ok(!heard.sys.has('only.ops') && !heard.ops.has('only.sys'))
+  for (const nc of [sys, ops]) nc.publish('user.last')
+  await until('both have heard what they sent themselves', () =>
+    [heard.sys, heard.ops].every((each) => each.has('user.last')),
+  )
+  assert.deepEqual([...heard.ops].filter((subject) => subject !== 'user.last').toSorted(), heardByOps.toSorted())
+  sys.publish('user.only.sys')
+  ops.publish('user.only.ops')
+  await until('each has heard its own', () => heard.sys.has('user.only.sys') && heard.ops.has('user.only.ops'))
+  assert.ok(!heard.sys.has('user.only.ops') && !heard.ops.has('user.only.sys'))
 })

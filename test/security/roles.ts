@@ -79,8 +79,14 @@ export const ROLES = {
   },
 } as const satisfies Record<string, Rights>
 
-/** What ops is refused, which may do everything else in its account. */
-export const OPS_REFUSED: Rights = { publish: ['audit.mail.>'], subscribe: ['mail.>'] }
+/** What ops may not publish, all else it may; and what it may listen to: everything but requests. */
+export const OPS = {
+  refused: ['audit.mail.>'],
+  subscribe: [
+    ...['user', 'audit', '$KV', '$O', '$JS', '$SRV', '_INBOX'].map((first) => `${first}.>`),
+    ...['ops', 'mailsync', 'bridge', 'service'].map((role) => `_INBOX_${role}.>`),
+  ],
+} as const
 
 export type Role = keyof typeof ROLES
 export const ROLE_NAMES = Object.keys(ROLES) as Role[]
@@ -119,6 +125,10 @@ export const FOREIGN = [
 export const WIDE = [
   '>',
   '*',
+  '*.connect',
+  '*.as.*.connect',
+  '*.as.x.connect',
+  '*.*',
   'mail.>',
   'mail.as.>',
   'user.>',
@@ -150,12 +160,12 @@ export function covers(pattern: string, subject: string): boolean {
 }
 
 /** The rights that nats.conf gives to those who have a list, or takes from those who have all others. */
-export function rightsInConf(kind: 'allow' | 'deny'): Record<string, Rights> {
+export function rightsInConf(publishes: 'allow' | 'deny'): Record<string, Rights> {
   const conf = readFileSync(join(import.meta.dirname, '../../nats.conf'), 'utf8')
   const listOf = (text: string): string[] => [...text.matchAll(/"([^"]+)"/g)].map(([, subject = '']) => subject)
-  const list = (what: string): string => `${what} \\{ ${kind}: \\[([^\\]]*)\\]`
+  const list = (what: string, kind: string): string => `${what} \\{ ${kind}: \\[([^\\]]*)\\]`
   const users = new RegExp(
-    `\\{ user: (\\w+),[^{]*permissions \\{\\s*${list('publish')} \\}\\s*${list('subscribe')}`,
+    `\\{ user: (\\w+),[^{]*permissions \\{\\s*${list('publish', publishes)} \\}\\s*${list('subscribe', 'allow')}`,
     'g',
   )
   return Object.fromEntries(

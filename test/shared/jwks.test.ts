@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { AppError } from '#shared/errors.ts'
 import { createJwtVerifier, type JwtVerifier } from '#shared/jwt.ts'
 import { until } from '../support/until.ts'
@@ -118,6 +119,25 @@ test('a flood of unknown key ids costs two fetches in half a minute, a second ap
   clock.advance(1_000)
   await flood()
   assert.equal(issuer.fetches, 3)
+})
+
+test('who asks for an unknown key and goes away does not leave the gate open', async () => {
+  await using box = await fixture()
+  const { issuer, verifier, clock, signer } = box
+  assert.equal(await codeOf(verifier.verify(await bearer(box, signer))), 'accepted')
+  const stranger = await createSigner('stranger')
+  const before = issuer.fetches
+  for (let round = 0; round < 20; round++) {
+    const gone = new AbortController()
+    const asked = codeOf(verifier.verify(await bearer(box, stranger, { kid: `k${round}` }), gone.signal))
+    await setImmediate()
+    gone.abort(new Error('gone'))
+    await asked
+    // Nobody waits for the fetch, and it comes to its end all the same.
+    await setTimeout(20)
+    clock.advance(100)
+  }
+  assert.ok(issuer.fetches - before <= 2, `${issuer.fetches - before} fetches in two seconds`)
 })
 
 test('a flood of unknown key ids during an outage is one fetch in five seconds, and known keys go on', async () => {

@@ -15,6 +15,9 @@ export const controlPorts = (parts: PortParts): ControlPorts => ({
     sealCredential(parts.seal, account, { accessToken, refreshToken, expiryS: expiresAtS }),
   ownStatus: (userId) => parts.supervisor.statuses(userId),
   inspect: inspector(parts),
-  ownerAddress: (userId) => parts.supervisor.ownerAddress(userId),
+  otherOwner: (userId) => {
+    const address = parts.supervisor.ownerAddress(userId)
+    return address === parts.supervisor.session.address ? null : address
+  },
   lastStatus: async (userId) => (await parts.checkpoints.read(userId))?.record.accounts ?? [],
 })

@@ -39,7 +39,7 @@ export function rekeying(
   }
   /** The one place that knows when this instance has begun to seal tokens anew, and what came of it. */
   const begin = async (to: string, requestId: string): Promise<void> => {
-    if (!(await recorded(to, requestId))) return
+    if (!(await recorded(to, requestId)) || background.signal.aborted) return
     const before = rekey.resealed
     const outcome = await rekey.pass(background.signal).then(
       () => 'done',

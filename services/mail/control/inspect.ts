@@ -20,7 +20,7 @@ const MARGIN_MS = 1_000
 
 export type InspectDeps = {
   nc: NatsConnection
-  ports: Pick<ControlPorts, 'inspect' | 'ownerAddress'>
+  ports: Pick<ControlPorts, 'inspect' | 'otherOwner'>
   accounts: Pick<Accounts, 'needsOwner'>
   clock: Clock
 }
@@ -55,7 +55,7 @@ async function askOwner<N extends InspectionName>(
   timeoutMs: number,
   { nc, ports }: InspectDeps,
 ): Promise<Inspections[N]['reply'] | null> {
-  const at = ports.ownerAddress(userId)
+  const at = ports.otherOwner(userId)
   if (at === null) return null
   try {
     return await requestInspection(nc, name, { at, asUser: userId, body: request, requestId: v7(), timeoutMs })

@@ -29,8 +29,8 @@ export type ControlPorts = {
     userId: string,
     request: Inspections[N]['request'],
   ): Promise<Inspections[N]['reply'] | null>
-  /** Address of the user's owner for `mail.at.<address>.*`; null when nobody owns the user. */
-  ownerAddress(userId: string): string | null
+  /** Address of another instance that owns the user, for `mail.at.<address>.*`; null when none does. */
+  otherOwner(userId: string): string | null
   /** The last checkpoint's statuses; empty when there is none. */
   lastStatus(userId: string): Promise<AccountStatus[]>
 }

@@ -64,7 +64,7 @@ async function lastStatuses(userId: string, { ports, clock, intervalMs }: Status
 }
 
 async function askOwner(userId: string, { nc, ports, log }: StatusDeps): Promise<AccountStatus[] | null> {
-  const address = ports.ownerAddress(userId)
+  const address = ports.otherOwner(userId)
   if (address === null) return null
   try {
     const answer = await nc.request(atSubject(address, 'status'), encodeUser(userId), { timeout: OWNER_TIMEOUT_MS })

@@ -10,13 +10,16 @@ import type { TrailRecord } from '#shared/trail.ts'
 import { type Clock, pause } from '../base/time.ts'
 
 const TIMEOUT_MS = 2_000
-const ROUNDS = 5
+/** Every instance may put a record on the same subject at the same moment, and each round one of them succeeds. */
+const ROUNDS = 50
+const ROUND_MS = 20
 /** Of what is put there beside the work. */
 const TRIES = 4
 const BETWEEN_MS = 1_000
 const PARALLEL = 4
 const WAITING_MAX = 10_000
-const WRONG_LAST_SEQUENCE = 10071
+/** Another record stands there, or is on its way on a replicated stream. */
+const LATE = new Set([10071, 10164])
 
 type Parts = { js: JetStreamClient; jsm: JetStreamManager; clock: Clock; log: Log }
 
@@ -35,15 +38,18 @@ export class Trail implements AsyncDisposable {
    * @throws what NATS throws; then it may be tried again, by anybody
    */
   async append(record: TrailRecord): Promise<void> {
+    let seen = 0
     for (let round = 1; ; round++) {
-      const { found, last } = await this.#look(record)
+      const { found, last } = await this.#look(record, seen)
       if (found) return
+      seen = last
       try {
         return await this.#publish(record, { lastSubjectSequence: last })
       } catch (error) {
-        const isLate = error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE
+        const isLate = error instanceof JetStreamApiError && LATE.has(error.code)
         if (!isLate || round === ROUNDS) throw error
       }
+      await pause(this.#parts.clock, ROUND_MS, this.#over.signal)
     }
   }
 
@@ -84,9 +90,9 @@ export class Trail implements AsyncDisposable {
     this.#parts.log.error({ records: waiting }, 'records of the trail are lost')
   }
 
-  /** Whether it stands there, and what stands there last. */
-  async #look({ id, user, action }: TrailRecord): Promise<{ found: boolean; last: number }> {
-    for (let last = 0; ; ) {
+  /** Whether it stands there behind `after`, and what stands there last. */
+  async #look({ id, user, action }: TrailRecord, after: number): Promise<{ found: boolean; last: number }> {
+    for (let last = after; ; ) {
       // Known to every server that we take; the type of the library knows it for direct gets only.
       const query = { seq: last + 1, next_by_subj: trailSubject(user, action) }
       const message = await this.#parts.jsm.streams.getMessage(TRAIL_STREAM, query)

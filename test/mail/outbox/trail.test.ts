@@ -51,6 +51,14 @@ test('a record that is appended again comes once, also when others stand behind 
   assert.deepEqual(ids, [first.id, second.id, third.id])
 })
 
+test('records that many instances append to one subject at the same moment come once each', async () => {
+  await using box = await trailBox()
+  const records = Array.from({ length: 20 }, () => recordOf({ action: 'rekey', userId: null, provider: null }))
+  await Promise.all(records.flatMap((record) => [box.trail.append(record), box.trail.append(record)]))
+  const ids = (some: readonly TrailRecord[]): string[] => some.map(({ id }) => id).toSorted()
+  assert.deepEqual(ids(await box.all()), ids(records))
+})
+
 test('a record that is noted comes beside the work; a stop waits for it', async () => {
   await using box = await trailBox()
   const records = [recordOf(), recordOf({ action: 'rekey', userId: null, provider: null }), recordOf({ userId: 'a.b' })]
