@@ -13,7 +13,7 @@ import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts
 import { ended, orStopped } from '../kit/stop.ts'
 import { cpuMs, type Usage, usageOf } from '../kit/usage.ts'
 import { type Connected, writeAccounts } from './accounts.ts'
-import { collectGarbage, INSPECTED } from './inspector.ts'
+import { collectGarbage, INSPECTED, inspectorOf } from './inspector.ts'
 import { latenessOf } from './polls.ts'
 import { ALL_EVENTS, type Instance, World } from './world.ts'
 
@@ -35,11 +35,15 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = []
   const held: { users: number; bytes: number }[] = []
   let instance: Instance | null = null
+  let inspector = ''
   for (const users of [...size.few, size.users]) {
     await connect(world, held.at(-1)?.users ?? 0, users, options.signal)
-    instance ??= await world.spawn('a', INSPECTED)
+    if (instance === null) {
+      instance = await world.spawn('a', INSPECTED)
+      inspector = await inspectorOf(instance.process)
+    }
     await settled(instance, users, size, options)
-    held.push({ users, bytes: await heldBytes(instance) })
+    held.push({ users, bytes: await heldBytes(instance, inspector) })
     options.say(`idle: ${users} users hold ${((held.at(-1)?.bytes ?? 0) / 2 ** 20).toFixed(1)} MB`)
     const isMost = users === size.users
     // Fewer users are shown and not judged.
@@ -107,8 +111,8 @@ async function workOf(instance: Instance): Promise<{ opens: number; commits: num
   return { opens: sample('mailsync_database_opens_total'), commits: sample('mailsync_database_commits_total') }
 }
 
-async function heldBytes(instance: Instance): Promise<number> {
-  await collectGarbage(instance.process)
+async function heldBytes(instance: Instance, inspector: string): Promise<number> {
+  await collectGarbage(inspector)
   return instance.rssBytes
 }
 

@@ -8,9 +8,15 @@ export const INSPECTED = { NODE_OPTIONS: '--inspect=127.0.0.1:0' }
 /** Twice, because what the first one ends frees more. */
 const PASSES = 2
 
-/** @throws Error when the process was not started with `INSPECTED` */
-export async function collectGarbage(instance: InstanceProcess): Promise<void> {
-  const url = await until('the inspector listens', () => /ws:\/\/\S+/.exec(instance.lines.join('\n'))?.[0])
+/**
+ * Where the inspector of a process that was just started listens: it says so once, and of its lines only the last are kept.
+ * @throws Error when it was not started with `INSPECTED`
+ */
+export const inspectorOf = (instance: InstanceProcess): Promise<string> =>
+  until('the inspector listens', () => /ws:\/\/\S+/.exec(instance.lines.join('\n'))?.[0])
+
+/** @param url of the inspector */
+export async function collectGarbage(url: string): Promise<void> {
   const socket = new WebSocket(url)
   try {
     await event(socket, 'open')
