@@ -4,7 +4,7 @@
  */
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
-import { Agent } from 'undici'
+import { Agent, type Dispatcher } from 'undici'
 import { type Clock, systemClock } from './time.ts'
 
 export type HttpOptions = {
@@ -57,6 +57,7 @@ const MAX_ORIGINS = 16
 const HEADERS = { 'accept-encoding': 'gzip', 'user-agent': 'mail-sync (gzip)' }
 /** Why what belongs to a request ends with it. One for all: an abort without a reason makes an error with a stack. */
 const OVER: unknown = new Error('the request is over')
+const GIVEN_UP = new Error('the request was given up')
 const NO_BODY = new Set([101, 204, 205, 304])
 
 const causeCode = (error: unknown): unknown => {
@@ -64,17 +65,6 @@ const causeCode = (error: unknown): unknown => {
     if ('code' in at && typeof at.code === 'string') return at.code
   }
   return undefined
-}
-
-async function readBounded(body: AsyncIterable<Uint8Array>, maxBytes: number, tooLarge: () => HttpError) {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.byteLength
-    if (size > maxBytes) throw tooLarge()
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, size)
 }
 
 const unzip = promisify(gunzip)
@@ -92,25 +82,61 @@ async function decoded(bytes: Buffer, codings: string, maxBytes: number, tooLarg
   return plain
 }
 
+type Came = { status: number; headers: Record<string, string | string[] | undefined>; bytes: Buffer }
 type Exchange = { agent: Agent; maxBytes: number; signal: AbortSignal }
 
-async function exchange(url: URL, request: HttpRequest, { agent, maxBytes, signal }: Exchange): Promise<Response> {
+/** Not undici's own request: the stream that it makes of each answer costs as much as all else (ADR 0033). */
+function received(url: URL, options: Dispatcher.DispatchOptions, { agent, maxBytes, signal }: Exchange): Promise<Came> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let came: Omit<Came, 'bytes'> = { status: 0, headers: {} }
+    let size = 0
+    let stop = (): void => undefined
+    const settled = (): void => signal.removeEventListener('abort', stop)
+    agent.dispatch(options, {
+      // Again, when the connection was closed before it could carry the request.
+      onRequestStart(controller) {
+        settled()
+        stop = () => controller.abort(GIVEN_UP)
+        if (signal.aborted) stop()
+        else signal.addEventListener('abort', stop, { once: true })
+      },
+      // What is thrown here cuts the connection and is the error.
+      onResponseStart(_controller, status, headers) {
+        if (status < 200) return
+        if (status >= 300 && status < 400 && status !== 304) throw new HttpError('REDIRECT', url)
+        came = { status, headers }
+      },
+      onResponseData(_controller, chunk) {
+        size += chunk.byteLength
+        if (size > maxBytes) throw new HttpError('TOO_LARGE', url)
+        chunks.push(chunk)
+      },
+      onResponseEnd() {
+        settled()
+        resolve({ ...came, bytes: Buffer.concat(chunks, size) })
+      },
+      onResponseError(_controller, error) {
+        settled()
+        reject(error)
+      },
+    })
+  })
+}
+
+async function exchange(url: URL, request: HttpRequest, way: Exchange): Promise<Response> {
   const { method = 'GET', headers, body = null } = request
   const { origin, pathname, search } = url
+  const sent = { origin, path: pathname + search, method: method as Dispatcher.HttpMethod, body }
+  const came = await received(url, { ...sent, headers: { ...HEADERS, ...headers } }, way)
   const tooLarge = () => new HttpError('TOO_LARGE', url)
-  // Not undici's fetch: it costs twice the CPU (ADR 0033).
-  const sent = { origin, path: pathname + search, method, headers: { ...HEADERS, ...headers }, body, signal }
-  const answer = await agent.request(sent)
-  const { statusCode: status } = answer
-  // Whatever follows is cut off by the signal, which always aborts in the end.
-  if (status >= 300 && status < 400 && status !== 304) throw new HttpError('REDIRECT', url)
-  const came = new Headers(
-    Object.entries(answer.headers).flatMap(([name, value]) => [value ?? []].flat().map((one) => [name, one])),
+  const codings = String(came.headers['content-encoding'] ?? '')
+  const plain = await decoded(came.bytes, codings, way.maxBytes, tooLarge)
+  const told = Object.entries(came.headers).flatMap(([name, value]) =>
+    [value ?? []].flat().map((one): [string, string] => [name, one]),
   )
-  const bytes = await readBounded(answer.body, maxBytes, tooLarge)
-  const plain = await decoded(bytes, came.get('content-encoding') ?? '', maxBytes, tooLarge)
   // The platform's own Response: libraries test `instanceof Headers` against the global class.
-  return new Response(NO_BODY.has(status) ? null : plain, { status, headers: came })
+  return new Response(NO_BODY.has(came.status) ? null : plain, { status: came.status, headers: told })
 }
 
 /** undici listens to the signal only once a request has a connection: whoever waits for one is cut off here. */
