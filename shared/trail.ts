@@ -33,7 +33,7 @@ export const TrailRecord = v.object({
   at: v.number(),
   /** `ok` or a code of errors.ts. */
   outcome: v.string(),
-  /** As in the answer and the log; null when nobody asked, and of `erase` when it is no UUID. */
+  /** As in the answer and the log; null when nobody asked, and of `erase` when it is no UUID or the user id. */
   request_id: v.nullable(v.string()),
   /** Of `ownership`: what the term goes on from, see ADR 0014. */
   how: v.optional(v.string()),
