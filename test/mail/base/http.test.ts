@@ -161,6 +161,26 @@ describe('HTTP to the providers', () => {
     await Promise.all(all)
   })
 
+  it('sends nothing of what was given up while it waited for a connection', async () => {
+    const seen: string[] = []
+    const first = Promise.withResolvers<void>()
+    await using peer = await serve((request, response) => {
+      seen.push(request.method ?? '')
+      void first.promise.then(() => response.end('{}'))
+    })
+    await using http = createHttp({ connections: 1 })
+    const asked = http.fetch(peer.url, { signal: NEVER })
+    await until('it is on its way', () => seen.length === 1)
+    const stop = new AbortController()
+    const waiting = http.fetch(peer.url, { method: 'DELETE', signal: stop.signal })
+    stop.abort(new Error('lease lost'))
+    await assert.rejects(waiting, /lease lost/)
+    first.resolve()
+    await asked
+    await http.fetch(peer.url, { method: 'POST', body: 'x', signal: NEVER })
+    assert.deepEqual(seen, ['GET', 'POST'])
+  })
+
   it('takes no more requests than may wait', async () => {
     await using peer = await serve(() => undefined)
     await using http = createHttp({ connections: 1, maxOpen: 2, deadlineMs: 300 })
