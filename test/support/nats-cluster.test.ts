@@ -53,7 +53,9 @@ test('a node that comes back without its disk gets everything from the others', 
   clients.defer(() => drainNats(nc, log))
   const [js, jsm] = [jetstream(nc), await jetstreamManager(nc, { timeout: 1_000 })]
   await jsm.streams.add({ name: 'KEPT', subjects: ['kept'], num_replicas: 3 })
-  for (let i = 0; i < 100; i++) await js.publish('kept', `${i}`)
+  // A publish finds nobody while the other nodes have not heard yet who leads the stream; the id makes each count once.
+  for (let i = 0; i < 100; i++)
+    await until('the stream takes it', () => js.publish('kept', `${i}`, { msgID: `${i}` }), { timeoutMs: 40_000 })
 
   await third.wipe()
   await third.start()
