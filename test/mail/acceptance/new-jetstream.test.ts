@@ -74,7 +74,8 @@ test('the JetStream directory deleted during a backfill: what was marked as publ
   const { nc, ops } = await connected(box, 400)
   const markedOf = (user: string) => outboxOf(box, user, 'published_at IS NOT NULL')
   // What the stream has is not marked yet: of a whole batch the answer may be lost with the server.
-  await until('the backfill is under way', () => USERS.some((user) => markedOf(user).length > 0), { everyMs: 5 })
+  const isUnderWay = (): boolean => USERS.map((user) => markedOf(user).length).some((n) => n > 0)
+  await until('the backfill is under way', isUnderWay, { everyMs: 5 })
   await box.nats.wipe()
   const marked = new Map(USERS.map((user) => [user, new Set(markedOf(user))]))
   await box.nats.start()

@@ -90,9 +90,10 @@ describe('one event each', { concurrency: 4 }, () => {
     const link = await box.connect('mailsync', proxy.port)
     const first = box.relay({ ...link, ...deps })
     await first.drained(AbortSignal.timeout(10_000))
-    proxy.hold('toServer')
+    const held = proxy.holdFrom('toServer', (chunk) => chunk.includes('PUB user.'))
     box.put('m', 2)
     first.wake()
+    await held
 
     const store = box.newStore('b')
     store.adopt(USER, NEXT_EPOCH)
@@ -119,7 +120,7 @@ describe('one event each', { concurrency: 4 }, () => {
   test('control: without the expected sequence the late publish of a past owner is a duplicate', async () => {
     await using box = await OutboxBox.open(SHORT_WINDOW)
     await zombie(box, { controls: { expectSequence: false } })
-    assert.deepEqual((await box.scan()).slice(0, 3), ['m0', 'm1', 'm0'])
+    await until('it is there twice', async () => (await box.scan()).filter((id) => id === 'm0').length === 2)
   })
 
   test('a refused event counts when the term is over, and only then', async () => {
