@@ -247,7 +247,8 @@ export function signatureTokens({ honest, claims }: Attack): HostileToken[] {
       ...flipped,
       withSignature('zeros', key, Buffer.alloc(good.length)),
       withSignature('ones', key, Buffer.alloc(good.length, 0xff)),
-      withSignature('a byte less', key, good.subarray(1)),
+      // The last one: without a leading zero an RSA signature is the same number, and OpenSSL takes it for what it is.
+      withSignature('a byte less', key, good.subarray(0, -1)),
       withSignature('a byte more', key, Buffer.concat([good, Buffer.alloc(1)])),
       withSignature('twice', key, Buffer.concat([good, good])),
       withSignature(
