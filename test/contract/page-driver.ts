@@ -73,6 +73,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     queued: (ids) => new Set(ids.filter((id) => state.queue.includes(id) || id in state.aside)),
     cursorOf: (other) => state.lanes[other]?.cursor,
     accountAnswers: false,
+    hurries: () => false,
   })
 
   /** Asks for a page and commits nothing. */

@@ -85,6 +85,7 @@ const requestOf = (lane: string, cursor: string | null): PageRequest => ({
   queued: () => new Set(),
   cursorOf: (other) => (other === 'folders' ? FOLDERS : undefined),
   accountAnswers: false,
+  hurries: () => false,
 })
 
 /** A page that moved something came of right answers only. */

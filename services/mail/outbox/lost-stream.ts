@@ -36,12 +36,9 @@ export async function startNewStream(
   const isYoung = (tx: UserTx, id: string): boolean => (storedTs(tx, id) ?? Number.NEGATIVE_INFINITY) >= sinceTs
   commit(beginRepair)
   const republished = await walkBack(commit, 0, signal, (tx, ids) => {
-    for (const id of ids) setKnownSeq(tx, id, 0)
-    return republish(
-      tx,
-      ids.filter((id) => isYoung(tx, id)),
-      nowMs,
-    )
+    const { young = [], old = [] } = Object.groupBy(ids, (id) => (isYoung(tx, id) ? 'young' : 'old'))
+    for (const id of old) setKnownSeq(tx, id, 0)
+    return republish(tx, young, nowMs)
   })
   commit((tx) => {
     setLast(tx, { seq: 0, eventId: null })

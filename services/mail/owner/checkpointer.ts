@@ -19,7 +19,7 @@ import { Wake } from '../base/wake.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
-import { queueDepth } from '../store/fetch-queue.ts'
+import { hasQueued } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
 import { freshEntries, ledgerEnd, ledgerSize } from '../store/ledger.ts'
 import { readMeta, setCovered } from '../store/meta.ts'
@@ -182,10 +182,9 @@ export class Checkpointer {
     return this.#deps.store.read(this.#userId, (db) => ({
       lanes: Object.fromEntries(
         this.#deps.accounts().map((account) => {
-          const { entries } = queueDepth(db, account)
           // What is gone over once more is the affair of this disk only.
           const lanes = readLanes(db, account).filter(({ lane }) => !isRewalk(lane))
-          return [stateName(account), entries === 0 ? lanes : this.#withoutQueue(account, lanes)]
+          return [stateName(account), hasQueued(db, account) ? this.#withoutQueue(account, lanes) : lanes]
         }),
       ),
       lastId: outboxDepth(db).lastId,

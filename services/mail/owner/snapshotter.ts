@@ -18,7 +18,7 @@ import type { UserStore } from '../store/user-store.ts'
 const KEPT = 3
 /** New entries that are worth a snapshot: this many, or this part of the ledger, whichever is more. */
 const NEW_MIN = 500
-const NEW_PART = 0.02
+const NEW_PART = 0.1
 const DAY_S = 86_400
 /** Entries per read; everything else of the process stands still meanwhile. */
 const PAGE = 2_000

@@ -90,6 +90,13 @@ export async function lookAt(fetcher: Fetcher, id: string, call: Call): Promise<
   }
 }
 
+/** Messages of a take that are asked for alone: each waits for a turn of its own. */
+const RETRIED_MAX = 25
+function withFewRetried(ids: readonly string[], retried: PageRequest['retried']): string[] {
+  let left = RETRIED_MAX
+  return ids.filter((id) => !retried.has(id) || left-- > 0)
+}
+
 /**
  * One message is never the account: as soon as another one of the take was answered, or the account is known to answer,
  * what went wrong with it is its own and it is set aside. A refused grant and throttling are the account's always; a batch
@@ -99,7 +106,10 @@ export async function lookAt(fetcher: Fetcher, id: string, call: Call): Promise<
  */
 export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Call): Promise<Page> {
   const known = request.known(request.take)
-  const wanted = request.take.filter((id) => !known.has(id))
+  const wanted = withFewRetried(
+    request.take.filter((id) => !known.has(id)),
+    request.retried,
+  )
   const page: Page = { ...emptyPage(), drop: [...known] }
   const errors: [id: string, error: unknown][] = []
   const { answers, cutOff } = await getMessages(fetcher, wanted, request.retried, call)

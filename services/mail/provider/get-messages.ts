@@ -16,6 +16,8 @@ export type Getter = {
    * @throws ProviderError when there is no answer about any of them; it is never about one of them
    */
   batch?(ids: readonly string[]): Promise<Map<string, Answer> | null>
+  /** Whether to ask for another batch of the take when so many messages were asked for. Without it all are. */
+  goesOn?(asked: number): boolean
 }
 
 export const isThrottled = (error: unknown): error is ProviderError =>
@@ -25,7 +27,7 @@ export const isAccountWide = (error: unknown): error is ProviderError =>
   isThrottled(error) || (error instanceof ProviderError && error.kind === 'auth')
 
 export type Answers = {
-  /** In the order of the ids; those that were not asked for any more have none. */
+  /** In the order of the ids; those that were not asked for have none. */
   answers: [id: string, answer: Answer][]
   /** A batch without an answer ended the take; its messages have this error as theirs. */
   cutOff?: unknown
@@ -92,7 +94,9 @@ export async function getMessages(
   /** One after the other: what a provider counts as too many at once are messages, not requests. */
   const inBatches = async (): Promise<void> => {
     if (batch === undefined) return
-    for (let rest = ids.filter((id) => !isAlone(id)); rest.length > 0 && cutOff === undefined; ) {
+    const all = ids.filter((id) => !isAlone(id))
+    for (let rest = all; rest.length > 0 && cutOff === undefined; ) {
+      if (rest !== all && getter.goesOn?.(all.length - rest.length) === false) return
       const some = rest.slice(0, limiter.batchSize(getter.cost, priority))
       rest = rest.slice(some.length)
       await (some.length === 1 ? singly(some) : together(some, batch))

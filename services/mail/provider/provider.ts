@@ -10,7 +10,7 @@ export type Priority = 'incremental' | 'connect' | 'backfill' | 'refill'
 
 /** The mailbox's share of the provider's quota. */
 export type Limiter = {
-  /** How many requests of this cost make a batch now: what is granted within a second, fewer after throttling; at least 1. */
+  /** How many requests of this cost make a batch now: what is granted within 1.6 s, fewer after throttling; at least 1. */
   batchSize(cost: number, priority: Priority): number
   /**
    * Waits for a turn, then runs one request. Rejects with the signal's reason while waiting.
@@ -72,6 +72,8 @@ export type PageRequest = {
   cursorOf(lane: string): string | null | undefined
   /** The provider is known to answer for this account: a take that fails as a whole fails by its messages. */
   accountAnswers: boolean
+  /** Whether mail that has just arrived waits until this page is over. */
+  hurries(): boolean
 }
 
 export type Page = {

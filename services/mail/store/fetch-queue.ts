@@ -72,13 +72,8 @@ const row = {
 const listedBy = { listedBy: q.listedBy }
 const insertNew = prepareWrite((db) => db.insert(q).values(row).onConflictDoNothing().prepare())
 const deleteIds = prepareWrite((db) => db.delete(q).where(and(ofAccount, ofIds)).returning(listedBy).prepare())
-const deleteSeq = prepareWrite((db) =>
-  db
-    .delete(q)
-    .where(eq(q.seq, placeholder('seq')))
-    .returning(listedBy)
-    .prepare(),
-)
+const ofSeqs = sql`${q.seq} IN (SELECT value FROM json_each(${placeholder('seqs')}))`
+const deleteSeqs = prepareWrite((db) => db.delete(q).where(ofSeqs).returning(listedBy).prepare())
 const selectDue = prepareRead((db) =>
   db
     .select({
@@ -98,37 +93,41 @@ const selectDue = prepareRead((db) =>
 const selectIds = prepareRead((db) =>
   db.select({ id: q.providerMessageId }).from(q).where(and(ofAccount, ofIds)).prepare(),
 )
-const selectDepth = prepareRead((db) =>
+const selectFirst = prepareRead((db) => db.select({ seq: q.seq }).from(q).where(ofAccount).limit(1).prepare())
+const selectEntries = prepareRead((db) => db.select({ n: count() }).from(q).where(ofAccount).prepare())
+/** Written as in its index, which holds few rows: the whole of the queue may be a mailbox. */
+const isSpecial = sql`(attempts > 0 OR urgent)`
+const selectSpecial = prepareRead((db) =>
   db
     .select({
-      entries: count(),
-      waiting: sql<number>`coalesce(sum(${q.attempts} = 0), 0)`,
+      failed: sql<number>`coalesce(sum(${q.attempts} > 0), 0)`,
       urgent: sql<number>`coalesce(sum(${q.attempts} = 0 AND ${q.urgent}), 0)`,
       setAside: sql<number>`coalesce(sum(${q.attempts} > 0 AND (${q.reason} <> 'missing' OR ${q.attempts} >= ${LOST_ATTEMPTS})), 0)`,
       nextAtMs: sql<number | null>`min(CASE WHEN ${q.attempts} > 0 THEN ${q.nextAtMs} END)`,
       nextUrgentAtMs: sql<number | null>`min(CASE WHEN ${q.attempts} > 0 AND ${q.urgent} THEN ${q.nextAtMs} END)`,
     })
     .from(q)
-    .where(ofAccount)
+    .where(and(ofAccount, isSpecial))
     .prepare(),
 )
 
 /**
  * Appends ids in their order. Urgent ones go before all others and replace a waiting entry of the same id;
- * an id that is not urgent and waits already keeps its place. Returns how many entries were written.
+ * an id that is not urgent and waits already keeps its place.
  * @param options `listedBy`: the page that named them
+ * @returns how many entries were written, and how many of those were there before
  */
 export function enqueue(
   tx: UserTx,
   account: AccountRef,
   ids: readonly string[],
   { urgent, listedBy = null }: { urgent: boolean; listedBy?: number | null },
-): number {
+): { written: number; replaced: number } {
   const key = keyOf(account)
-  if (urgent) remove(tx, account, ids)
+  const replaced = urgent ? remove(tx, account, ids) : 0
   let written = 0
   for (const id of ids) written += insertNew(tx).run({ ...key, id, urgent, listedBy }).changes
-  return written
+  return { written, replaced }
 }
 
 /** The entries that are due, urgent ones first, then in order. They stay in the queue until `finish`. */
@@ -139,22 +138,25 @@ export function take(reader: UserReader, account: AccountRef, nowMs: number, lim
   return urgent.concat(selectDue(reader).all({ ...key, nowMs, urgent: 0, limit: limit - urgent.length }))
 }
 
-/** Removes what was taken, except entries that were enqueued again in the meantime. */
-export function finish(tx: UserTx, _account: AccountRef, taken: readonly { id: string; seq: number }[]): void {
-  prunePages(tx, taken.flatMap(({ seq }) => deleteSeq(tx).all({ seq })).map(pageOf))
+/** Removes what was taken, except entries that were enqueued again in the meantime. Returns how many it removed. */
+export function finish(tx: UserTx, _account: AccountRef, taken: readonly { seq: number }[]): number {
+  if (taken.length === 0) return 0
+  return removed(tx, deleteSeqs(tx).all({ seqs: JSON.stringify(taken.map(({ seq }) => seq)) }))
 }
 
-/** Removes ids however often they were enqueued: they need no longer be fetched. */
-export function remove(tx: UserTx, account: AccountRef, ids: readonly string[]): void {
-  if (ids.length > 0)
-    prunePages(
-      tx,
-      deleteIds(tx)
-        .all({ ...keyOf(account), ids: JSON.stringify(ids) })
-        .map(pageOf),
-    )
+/** Removes ids however often they were enqueued: they need no longer be fetched. Returns how many it removed. */
+export function remove(tx: UserTx, account: AccountRef, ids: readonly string[]): number {
+  if (ids.length === 0) return 0
+  return removed(tx, deleteIds(tx).all({ ...keyOf(account), ids: JSON.stringify(ids) }))
 }
-const pageOf = (entry: { listedBy: number | null }): number | null => entry.listedBy
+
+function removed(tx: UserTx, entries: readonly { listedBy: number | null }[]): number {
+  prunePages(
+    tx,
+    entries.map((entry) => entry.listedBy),
+  )
+  return entries.length
+}
 
 /** Sets one taken entry aside until `nextAtMs`; nothing happens when it was enqueued again in the meantime. */
 export function fail(tx: UserTx, _account: AccountRef, entry: Failure): void {
@@ -173,6 +175,21 @@ export function queuedIds(reader: UserReader, account: AccountRef, ids: readonly
   return new Set(rows.map(({ id }) => id))
 }
 
-export function queueDepth(reader: UserReader, account: AccountRef): QueueDepth {
-  return selectDepth(reader).get(keyOf(account)) ?? EMPTY_QUEUE
+/** Counts all entries: in a backfill that is a whole mailbox, and not for every page. */
+export const queueDepth = (reader: UserReader, account: AccountRef): QueueDepth =>
+  depthOf(reader, account, queueEntries(reader, account))
+
+/** The same when it is known how many entries there are. */
+export function depthOf(reader: UserReader, account: AccountRef, entries: number): QueueDepth {
+  const found = selectSpecial(reader).get(keyOf(account))
+  if (found === undefined) return EMPTY_QUEUE
+  const { failed, ...special } = found
+  return { entries, waiting: entries - failed, ...special }
 }
+
+/** Whether anything of the account waits in the queue. */
+export const hasQueued = (reader: UserReader, account: AccountRef): boolean =>
+  selectFirst(reader).get(keyOf(account)) !== undefined
+
+const queueEntries = (reader: UserReader, account: AccountRef): number =>
+  selectEntries(reader).get(keyOf(account))?.n ?? 0

@@ -3,7 +3,7 @@
  * is taken over into. It knows no object store.
  */
 import { stringify } from 'uuid'
-import { sql } from './drizzle.ts'
+import { and, gt, isNull, lte, sql } from './drizzle.ts'
 import { addKnown, setKnownSeq } from './known.ts'
 import { readMeta } from './meta.ts'
 import { markPublished, pendingRowOf } from './outbox-rows.ts'
@@ -14,18 +14,22 @@ import { known, outbox } from './schema/user.ts'
 export type LedgerEntry = { id: Buffer; seq: number }
 
 const { placeholder } = sql
-const asHex = sql`lower(hex(${known.eventId}))`
-const part = (from: number, length: number) => sql`substr(${asHex}, ${sql.raw(`${from}, ${length}`)})`
-const asText = sql`${part(1, 8)} || '-' || ${part(9, 4)} || '-' || ${part(13, 4)} || '-' || ${part(17, 4)} || '-' || ${part(21, 12)}`
-/** An event that waits is not published, wherever it once stood: whoever took it for known would lose it. */
-const waits = sql`EXISTS (SELECT 1 FROM ${outbox} WHERE ${outbox.msgId} = ${asText} AND ${outbox.publishedAt} IS NULL)`
 const selectPage = prepareRead((db) =>
   db
-    .select({ id: known.eventId, seq: known.seq, waits: sql<number>`${waits}` })
+    .select({ id: known.eventId, seq: known.seq })
     .from(known)
     .where(sql`${known.eventId} > ${placeholder('after')}`)
     .orderBy(known.eventId)
     .limit(placeholder('limit'))
+    .prepare(),
+)
+const selectWaiting = prepareRead((db) =>
+  db
+    .select({ msgId: outbox.msgId })
+    .from(outbox)
+    .where(
+      and(isNull(outbox.publishedAt), gt(outbox.msgId, placeholder('after')), lte(outbox.msgId, placeholder('end'))),
+    )
     .prepare(),
 )
 const selectSize = prepareRead((db) => db.select({ n: sql<number | null>`max(rowid)` }).from(known).prepare())
@@ -64,17 +68,28 @@ export function ledgerEnd(reader: UserReader): { seq: number; eventId: string | 
 export const freshEntries = (reader: UserReader, last: number, limit: number): number =>
   selectFresh(reader).all({ last, limit }).length
 
-/** The next `limit` entries behind an id, in the order of ids. `end` = the last id that was looked at, null at the end. */
+/**
+ * The next `limit` entries behind an id, in the order of ids. `end` = the last id that was looked at, null at the end. An
+ * event that waits is not published, wherever it once stood: whoever took it for known would lose it.
+ */
 export function ledgerPage(
   reader: UserReader,
   after: Buffer,
   limit: number,
 ): { entries: LedgerEntry[]; end: Buffer | null } {
   const rows = selectPage(reader).all({ after, limit })
-  return {
-    entries: rows.filter((row) => row.waits === 0).map(({ id, seq }) => ({ id, seq })),
-    end: rows.length < limit ? null : (rows.at(-1)?.id ?? null),
-  }
+  const last = rows.at(-1)?.id ?? null
+  const waiting = last === null ? NONE : waitingBetween(reader, after, last)
+  const entries = waiting.size === 0 ? rows : rows.filter(({ id }) => !waiting.has(stringify(id)))
+  return { entries, end: rows.length < limit ? null : last }
+}
+
+const NONE: ReadonlySet<string> = new Set()
+/** UUIDs as text are in the order of their bytes. */
+function waitingBetween(reader: UserReader, after: Buffer, end: Buffer): ReadonlySet<string> {
+  const from = after.length === 0 ? '' : stringify(after)
+  const rows = selectWaiting(reader).all({ after: from, end: stringify(end) })
+  return new Set(rows.map(({ msgId }) => msgId))
 }
 
 /** About how many entries there are: the last one's number, because counting reads them all. */

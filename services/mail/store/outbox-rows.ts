@@ -7,7 +7,7 @@ import type { EmailReceived } from '#shared/event.ts'
 import { EVENT_TYPE, eventSubject } from '#shared/subjects.ts'
 import { toSeconds } from '../base/model.ts'
 import { and, asc, count, eq, isNotNull, isNull, lt, lte, max, min, sql } from './drizzle.ts'
-import { setKnownSeqs } from './known.ts'
+import { knownSeq, setKnownSeqs } from './known.ts'
 import { setLast } from './meta.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { outbox as o } from './schema/user.ts'
@@ -106,11 +106,11 @@ const selectFirstId = prepareRead((db) =>
     .from(o)
     .prepare(),
 )
-const selectIdOf = prepareRead((db) =>
+const selectPublishedId = prepareRead((db) =>
   db
     .select({ id: o.id })
     .from(o)
-    .where(eq(o.msgId, placeholder('msgId')))
+    .where(and(sql`stream_seq > 0`, eq(o.streamSeq, placeholder('seq')), eq(o.msgId, placeholder('msgId'))))
     .prepare(),
 )
 const moveRow = prepareWrite((db) =>
@@ -234,11 +234,19 @@ export function deletePublished(tx: UserTx, beforeMs: number, limit = 500): numb
   return last === undefined ? 0 : deleteFront(tx).run({ id: last.id, before: toSeconds(beforeMs) }).changes
 }
 
+/** The row of an event: the one that waits, or the one that was published where the ledger says it stands; null = none. */
+export function rowOf(reader: UserReader, eventId: string): number | null {
+  const waiting = pendingRowOf(reader, eventId)
+  if (waiting !== null) return waiting
+  const seq = knownSeq(reader, eventId) ?? 0
+  return seq === 0 ? null : (selectPublishedId(reader).get({ seq, msgId: eventId })?.id ?? null)
+}
+
 /** Puts the row of an event, published or not, before all others, where it waits; false when it has none any more. */
 export function moveToFront(tx: UserTx, eventId: string): boolean {
-  const id = selectIdOf(tx).get({ msgId: eventId })?.id
-  if (id !== undefined) moveRow(tx).run({ id, to: frontId(tx) })
-  return id !== undefined
+  const id = rowOf(tx, eventId)
+  if (id !== null) moveRow(tx).run({ id, to: frontId(tx) })
+  return id !== null
 }
 
 /** A row for an event that has none, before all others. */

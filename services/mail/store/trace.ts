@@ -5,11 +5,12 @@
 
 import { eventId, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
-import { and, asc, desc, eq, sql } from './drizzle.ts'
+import { and, asc, eq, sql } from './drizzle.ts'
 import { LOST_ATTEMPTS } from './fetch-queue.ts'
 import { knownSeq } from './known.ts'
 import { readLanes } from './lanes.ts'
 import { readMeta } from './meta.ts'
+import { rowOf } from './outbox-rows.ts'
 import { type PageOrigin, readPage } from './pages.ts'
 import { prepareRead, type UserReader } from './prepared.ts'
 import { emailReceivedEvents as e, outbox as o, fetchQueue as q } from './schema/user.ts'
@@ -91,9 +92,7 @@ const selectOutbox = prepareRead((db) =>
   db
     .select({ id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs })
     .from(o)
-    .where(eq(o.msgId, placeholder('eventId')))
-    .orderBy(desc(o.id))
-    .limit(1)
+    .where(eq(o.id, placeholder('id')))
     .prepare(),
 )
 
@@ -104,7 +103,7 @@ export function traceOf(reader: UserReader, account: AccountRef, id: string): Tr
   const key = keyOf(account)
   const event = eventId(account.userId, key.provider, key.inboxId, id)
   const row = selectRow(reader).get({ eventId: event })
-  const outbox = selectOutbox(reader).get({ eventId: event })
+  const outbox = selectOutbox(reader).get({ id: rowOf(reader, event) })
   const queued = selectEntry(reader).get({ ...key, id })
   return {
     eventId: event,

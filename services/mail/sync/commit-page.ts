@@ -19,6 +19,8 @@ export type Committed = {
   /** Mails that were stored and, because of a gap, not published. */
   doubtful: number
   enqueued: number
+  /** Entries of the fetch queue after it less those before it. */
+  queueGrowth: number
   gone: number
   lanes: LaneState[]
   dropped: string[]
@@ -46,13 +48,15 @@ export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: n
   const origin = { pageId, listedBy: (id: string) => listedBy.get(id) ?? null }
   const isDoubtful = doubt(tx, account, step)
   const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, isDoubtful, origin)
-  const gone = settleTaken(tx, account, step, pageId, nowMs)
-  const enqueued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent, listedBy: pageId })
+  const { gone, growth } = settleTaken(tx, account, step, pageId, nowMs)
+  const queued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent, listedBy: pageId })
+  const { written: enqueued, replaced } = queued
   // All of it was known.
   if (stored + enqueued === 0) prunePages(tx, [pageId])
   for (const lane of lanes) putLane(tx, account, lane)
   for (const lane of page.dropLanes) deleteLane(tx, account, lane)
-  return { stored, events, doubtful, enqueued, gone, lanes: [...lanes], dropped: page.dropLanes }
+  const queueGrowth = growth + enqueued - replaced
+  return { stored, events, doubtful, enqueued, queueGrowth, gone, lanes: [...lanes], dropped: page.dropLanes }
 }
 
 /** A page that brings nothing leaves no row. */
@@ -80,6 +84,8 @@ function doubt(tx: UserTx, account: AccountRef, { taken, isWalk }: Step): (mail:
 const triedNow = (entry: Taken, reason: FailedMessage['reason']): number =>
   reason === 'missing' && entry.reason !== 'missing' ? 1 : entry.attempts + 1
 
+const isLost = ({ reason }: FailedMessage): boolean => reason === 'missing'
+
 /** For example `503 backendError`. */
 const errorOf = (facts: FailedMessage['facts']): string | null =>
   [facts?.status, facts?.code].filter((part) => part !== undefined).join(' ') || null
@@ -91,11 +97,12 @@ function settleTaken(
   { page, taken }: Step,
   pageId: number | null,
   nowMs: number,
-): number {
+): { gone: number; growth: number } {
   const byId = new Map(taken.map((entry) => [entry.id, entry]))
   const over: Taken[] = []
   let gone = 0
-  const isAllLost = taken.length > 1 && page.failed.filter(({ reason }) => reason === 'missing').length === taken.length
+  let growth = 0
+  const isAllLost = page.failed.length > 1 && page.messages.length + page.drop.length === 0 && page.failed.every(isLost)
   for (const id of [...page.messages.map((message) => message.id), ...page.drop]) {
     const entry = byId.get(id)
     if (entry !== undefined) over.push(entry)
@@ -103,7 +110,7 @@ function settleTaken(
   for (const { id, reason, facts } of page.failed) {
     const entry = byId.get(id)
     if (entry === undefined) {
-      enqueue(tx, account, [id], { urgent: false, listedBy: pageId })
+      growth += enqueue(tx, account, [id], { urgent: false, listedBy: pageId }).written
       continue
     }
     const attempts = triedNow(entry, reason)
@@ -115,13 +122,13 @@ function settleTaken(
       fail(tx, account, { ...entry, reason, error, attempts, nextAtMs: nowMs + setAsideDelayMs(attempts) })
     }
   }
-  finish(tx, account, over)
-  remove(
+  growth -= finish(tx, account, over)
+  growth -= remove(
     tx,
     account,
     page.drop.filter((id) => !byId.has(id)),
   )
-  return gone
+  return { gone, growth }
 }
 
 /** The lanes that a page moves, as they stand after it. A lane that is done stays done until it starts over. */

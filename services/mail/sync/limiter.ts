@@ -13,7 +13,7 @@ const CLEAN_STEP_MS = 30_000
 /** Messages of one batch at most. Only Gmail has batches: it takes 100 and advises against more than 50. */
 const BATCH_MAX = 25
 /** A batch is not larger than what is granted within this time: whoever comes later does not wait longer for its turn. */
-const BATCH_WAIT_MS = 1_000
+const BATCH_WAIT_MS = 1_600
 /** Refusals that announce no time hold longer each time: some limits are over in a second, that of a day is not. */
 const REFUSED_BACKOFF: Backoff = { baseMs: 1_000, maxMs: 3_600_000 }
 export const THROTTLE_MIN_MS = REFUSED_BACKOFF.baseMs
@@ -89,6 +89,9 @@ export class TokenBucket {
     this.#tokens = Math.min(this.#tokens, this.#capacity)
   }
 }
+
+/** One for all: an error with a stack for each is most of its cost. */
+const ANEW: unknown = new Error('looked at anew')
 
 type Waiter = { cost: number; rank: number; start(): void; cancel(reason: unknown): void }
 
@@ -212,7 +215,7 @@ export class MailboxLimiter implements Limiter {
 
   #pump(): void {
     // Whatever it waited for is asked anew below; with nobody waiting it would only keep a stopped process alive.
-    this.#timer?.abort()
+    this.#timer?.abort(ANEW)
     for (;;) {
       const next = this.#waiting[0]
       if (next === undefined || this.#inFlight >= this.#concurrency) return

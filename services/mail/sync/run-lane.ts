@@ -5,7 +5,7 @@
 import type { Secret } from '#shared/secret.ts'
 import { isAudit, isRefill, isRewalk, type LaneState } from '../base/model.ts'
 import { type Call, type Page, type PageRequest, type Priority, ProviderError } from '../provider/provider.ts'
-import { queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
+import { depthOf, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
 import { putLane } from '../store/lanes.ts'
 import { knownIds, publishedIds } from '../store/messages.ts'
 import { counted, isAuditing, isWalked, noteAudit } from './audit.ts'
@@ -34,6 +34,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     queued: idsIn(worker, queuedIds),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
+    hurries: () => state.queue.urgent > taken.filter(({ urgent, attempts }) => urgent && attempts === 0).length,
   }
   const priority = priorityOf(worker, asked)
   const spent = { cost: 0 }
@@ -215,7 +216,7 @@ function commit(worker: LaneHost, step: Step, cost: number, nowMs: number): Comm
       const stored = isAudit(lane) ? knownIds(tx, account, page.messages.map(idOf)) : NONE
       const written = commitPage(tx, account, step, nowMs)
       if (written.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
-        state.queue = queueDepth(tx, account)
+        state.queue = depthOf(tx, account, state.queue.entries + written.queueGrowth)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
       state.succeeded(lane, (other) => isAsked(worker, other), nowMs)

@@ -5,7 +5,8 @@ import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 import { assertOrder, dice, eventsStored, requests, SEED, settled } from './support.ts'
 
-const GMAIL_TAKE = 25
+/** A page of `drain`. */
+const GMAIL_TAKE = 100
 const GRAPH_PARALLEL = 3
 
 /** Kills one instance `kills` times while it fetches `n` mails from each of two mailboxes. */

@@ -58,6 +58,8 @@ test('mail leaves in the order of storing, whether its row was kept or is rebuil
   assert.equal(await startNewStream((fn) => commit(box, fn), NEW_STREAM_MS, DEPS, NEVER), 1_000)
   assert.deepEqual(waiting(box), HISTORY)
   assert.ok(box.store.read(userId, (db) => dueRows(db, 2_000)).every((row) => row.intact))
+  const rows = box.store.read(userId, (db) => clientOf(db).prepare('SELECT count(*) FROM outbox').pluck().get())
+  assert.equal(rows, HISTORY.length, 'a row that was kept is used')
 })
 
 test('each transaction is small, and others get their turn in between', async () => {
@@ -148,7 +150,7 @@ test('no statement of the walk reads a whole table or sorts', async () => {
     }
   })
   const all = plans.flatMap(({ steps }) => steps).join('\n')
-  for (const index of ['known_by_seq', 'outbox_by_msg_id']) assert.match(all, new RegExp(index))
+  for (const index of ['known_by_seq', 'outbox_waiting', 'outbox_by_stream_seq']) assert.match(all, new RegExp(index))
   for (const { text, steps } of plans)
     for (const step of steps) assert.doesNotMatch(step, /^SCAN (?!meta)|TEMP B-TREE/, text)
 })

@@ -119,10 +119,10 @@ const FACTS: LedgerFacts = {
 const isDue = (facts: Partial<LedgerFacts>, more: object = {}): boolean =>
   isSnapshotDue({ snapshots: [], unsavedSince: NOW_S, ...more }, { ...FACTS, ...facts }, NOW_S, TIMES.retentionS)
 
-test('a snapshot is due after 500 new mails or two percent, after a day, and when the stream alone does not tell', () => {
+test('a snapshot is due after 500 new mails or a tenth, after a day, and when the stream alone does not tell', () => {
   assert.equal(isDue({ size: 0, fresh: 0 }, { unsavedSince: 0 }), false, 'of nothing there is no snapshot')
   assert.deepEqual([isDue({ fresh: 499 }), isDue({ fresh: 500 })], [false, true])
-  assert.deepEqual([enoughFresh(10), enoughFresh(100_000)], [500, 2_000])
+  assert.deepEqual([enoughFresh(10), enoughFresh(100_000)], [500, 10_000])
   assert.deepEqual(
     [isDue({}, { unsavedSince: NOW_S - DAY_S + 1 }), isDue({}, { unsavedSince: NOW_S - DAY_S })],
     [false, true],

@@ -84,6 +84,7 @@ async function drain(
     queued: () => new Set(),
     cursorOf: () => TREE,
     accountAnswers: false,
+    hurries: () => false,
     ...more,
   }
   const { signal } = new AbortController()

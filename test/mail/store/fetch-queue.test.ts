@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  depthOf,
   EMPTY_QUEUE,
   enqueue,
   fail,
   finish,
+  hasQueued,
   queueDepth,
   queuedIds,
   remove,
@@ -13,6 +15,7 @@ import {
 import type { UserTx } from '../../../services/mail/store/user-store.ts'
 import { ACCOUNT, EPOCH, type StoreBox, storeBox } from './support.ts'
 
+type Client = { prepare(text: string): { all(...values: null[]): { detail: string }[] } }
 const commit = <T>(box: StoreBox, fn: (tx: UserTx) => T): T => box.store.commit('ada', EPOCH, fn)
 const taken = (box: StoreBox, nowMs = 1_000, limit = 10): string[] =>
   box.store.read('ada', (db) => take(db, ACCOUNT, nowMs, limit)).map(({ id }) => id)
@@ -26,9 +29,10 @@ function adopted(): StoreBox {
 test('urgent ids come first, all others in the order in which they were enqueued', async () => {
   await using box = adopted()
   commit(box, (tx) => {
-    assert.equal(enqueue(tx, ACCOUNT, ['c', 'a', 'b'], { urgent: false }), 3)
-    assert.equal(enqueue(tx, ACCOUNT, ['a', 'd'], { urgent: false }), 1, 'an id that waits keeps its place')
-    assert.equal(enqueue(tx, ACCOUNT, ['z', 'b'], { urgent: true }), 2, 'urgent replaces')
+    const put = (ids: string[], urgent = false) => enqueue(tx, ACCOUNT, ids, { urgent })
+    assert.deepEqual(put(['c', 'a', 'b']), { written: 3, replaced: 0 })
+    assert.deepEqual(put(['a', 'd']), { written: 1, replaced: 0 }, 'an id that waits keeps its place')
+    assert.deepEqual(put(['z', 'b'], true), { written: 2, replaced: 1 }, 'urgent replaces')
     enqueue(tx, { ...ACCOUNT, inboxId: 'work' }, ['other'], { urgent: true })
   })
   assert.deepEqual(taken(box), ['z', 'b', 'c', 'a', 'd'])
@@ -105,4 +109,24 @@ test('an empty queue has no next time', async () => {
     box.store.read('ada', (db) => queueDepth(db, ACCOUNT)),
     EMPTY_QUEUE,
   )
+})
+
+test('of a queue that holds a whole mailbox only what was tried or is urgent is read for each page', async () => {
+  await using box = adopted()
+  const plans = commit(box, (tx) => {
+    const client: Client = Reflect.get(tx.db, '$client')
+    const texts = new Set<string>()
+    const { prepare } = client
+    client.prepare = (text) => {
+      texts.add(text)
+      return prepare.call(client, text)
+    }
+    depthOf(tx, ACCOUNT, 0)
+    hasQueued(tx, ACCOUNT)
+    client.prepare = prepare
+    return [...texts].map((text) => client.prepare(`EXPLAIN QUERY PLAN ${text}`).all(null, null, null)[0]?.detail ?? '')
+  })
+  assert.equal(plans.length, 2)
+  assert.match(plans[0] ?? '', /USING INDEX fetch_queue_special/)
+  assert.match(plans[1] ?? '', /USING .*INDEX/)
 })

@@ -137,6 +137,14 @@ test('when nothing of a take is found the mailbox may be away: that is told, and
   assert.equal(box.depth().entries, 0)
 })
 
+test('nor is it gone sooner when the page has not asked for all of the take', async () => {
+  await using box = adopted()
+  box.put(['m1', 'm2', 'm3'])
+  const failed = ['m1', 'm2'].map((id) => ({ id, reason: 'missing' as const }))
+  for (let i = 0; i < 11; i++) assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 0)
+  assert.equal(box.commit({ failed }, box.take(NOW * 2)).gone, 2)
+})
+
 test('of a take of which anything came a message that is not found is gone after four times', async () => {
   await using box = adopted()
   box.put(['lost'])

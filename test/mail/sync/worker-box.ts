@@ -2,6 +2,8 @@
  * A worker on a real store, with a clock that a test moves and a provider that a test scripts page by page. The provider
  * has the lanes `history` (polled, first), `folder:<x>` (polled), `enum` (walked) and `drain` (takes ids).
  */
+import assert from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
 import { createLog } from '#shared/log.ts'
 import { Secret } from '#shared/secret.ts'
 import { auditLane, type Epoch, refillLane } from '../../../services/mail/base/model.ts'
@@ -16,7 +18,7 @@ import {
   type Page,
   type PageRequest,
 } from '../../../services/mail/provider/provider.ts'
-import { queueDepth } from '../../../services/mail/store/fetch-queue.ts'
+import { type QueueDepth, queueDepth } from '../../../services/mail/store/fetch-queue.ts'
 import { readLanes } from '../../../services/mail/store/lanes.ts'
 import { countStored } from '../../../services/mail/store/messages.ts'
 import { outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
@@ -99,6 +101,8 @@ export class WorkerBox {
   readonly stops: AbortController[] = []
   token = 'token-1'
   owns = true
+  /** After each transaction: the fetch queue as the worker counts it along, where that is not what stands in the database. */
+  readonly #miscounted: [counted: QueueDepth, found: QueueDepth][] = []
   readonly #box = storeBox()
 
   constructor() {
@@ -108,6 +112,7 @@ export class WorkerBox {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const stop of this.stops) stop.abort(new Error('the test is over'))
     await this.#box[Symbol.asyncDispose]()
+    assert.deepEqual(this.#miscounted, [])
   }
 
   /** Starts a worker; it runs as the clock is moved. */
@@ -135,7 +140,7 @@ export class WorkerBox {
       owns: () => this.owns,
       bound: { mailbox: 'ada@x', address: 'ada@x' },
       reauth: async (code) => void this.marked.push(code),
-      committed: () => undefined,
+      committed: () => this.#count(worker.state.queue),
       random: () => 0.5,
       ...more,
     })
@@ -146,6 +151,11 @@ export class WorkerBox {
       await done
     }
     return { worker, done, end }
+  }
+
+  #count(counted: QueueDepth): void {
+    const found = this.store.read(USER, (db) => queueDepth(db, ACCOUNT))
+    if (!isDeepStrictEqual(counted, found)) this.#miscounted.push([counted, found])
   }
 
   lanes() {

@@ -156,6 +156,35 @@ for (const enumDone of [true, false])
     assert.ok(box.facts().queued > 0, 'the control: old mail still waits')
   })
 
+test('a page of old mail is told when new mail waits for its end, and not of new mail that it fetches itself', async () => {
+  await using box = mailbox([{ ids: ids('old', 30) }, { ids: ['first'], urgent: true }])
+  const { answer } = box.provider
+  const told: [string | undefined, boolean, boolean][] = []
+  let isNew = false
+  box.provider.answer = async (request, call) => {
+    if (request.lane === 'history' && isNew) {
+      isNew = false
+      return {
+        enqueue: { ids: ['second', 'old29'], urgent: true },
+        lanes: [{ lane: 'history', cursor: 'h1', done: true }],
+      }
+    }
+    if (request.lane !== 'drain') return await answer(request, call)
+    const before = request.hurries()
+    await box.clock.sleep(MINUTE_MS, call.signal)
+    told.push([request.take[0], before, request.hurries()])
+    return await answer(request, call)
+  }
+  const { end } = box.start()
+  isNew = true
+  await box.clock.advance(5 * MINUTE_MS)
+  assert.deepEqual(told.slice(0, 2), [
+    ['first', false, true],
+    ['second', false, false],
+  ])
+  await end()
+})
+
 for (const [lanes, passes] of [
   [['history'], []],
   [['history', 'refill'], ['published']],

@@ -12,8 +12,16 @@ import { getProfile, HISTORY, listPage } from './pages.ts'
 import { AUDIT_LANES, REFILL_LANES, refillPage } from './refill.ts'
 import { Message } from './schemas.ts'
 
-/** Ids of one page of `drain`: five seconds of the quota of a new project. */
-const TAKE = 25
+/**
+ * Ids of one page of `drain`: several batches, because each transaction writes anew whatever its mails share. After `TAKE_MS`
+ * no further batch is asked for, as long as the quota lets so many through, and else after `SLOW_TAKE_MS`.
+ */
+const TAKE = 100
+const TAKE_MS = 200
+const SLOW_TAKE = 25
+const SLOW_TAKE_MS = 5_000
+/** Ids of one page of a refill or an audit. */
+const REFILL_TAKE = 25
 
 export type GmailOptions = {
   /** Origin of the API, for example `https://gmail.googleapis.com`. */
@@ -54,8 +62,13 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
     refillLanes: () => REFILL_LANES,
     auditLanes: () => AUDIT_LANES,
     async page(request, call) {
-      if (request.lane === DRAIN) return drainPage(fetcher(call), request, call)
-      if (isRewalk(request.lane)) return refillPage(client, fetcher(call), TAKE, request, call, clock)
+      if (request.lane === DRAIN) {
+        const startedMs = clock.monoMs()
+        const goesOn = (asked: number): boolean =>
+          !request.hurries() && clock.monoMs() - startedMs < (asked < SLOW_TAKE ? SLOW_TAKE_MS : TAKE_MS)
+        return drainPage({ ...fetcher(call), goesOn }, request, call)
+      }
+      if (isRewalk(request.lane)) return refillPage(client, fetcher(call), REFILL_TAKE, request, call, clock)
       return listPage(client, request, call, clock)
     },
     look: (id, _request, call) => lookAt(fetcher(call), id, call),

@@ -102,7 +102,9 @@ export const outbox = sqliteTable(
   },
   (table) => [
     index('outbox_unpublished').on(table.id).where(sql`published_at IS NULL`),
-    index('outbox_by_msg_id').on(table.msgId),
+    // Event ids are in no order: an index of all of them would write a page for each row.
+    index('outbox_waiting').on(table.msgId).where(sql`published_at IS NULL`),
+    index('outbox_by_stream_seq').on(table.streamSeq).where(sql`stream_seq > 0`),
   ],
 )
 
@@ -160,6 +162,8 @@ export const fetchQueue = sqliteTable(
   (table) => [
     uniqueIndex('fetch_queue_by_provider_id').on(table.provider, table.inboxId, table.providerMessageId),
     index('fetch_queue_order').on(table.provider, table.inboxId, table.urgent, table.seq),
+    // What was tried in vain and what is urgent: few among all that wait.
+    index('fetch_queue_special').on(table.provider, table.inboxId).where(sql`(attempts > 0 OR urgent)`),
   ],
 )
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { Secret } from '#shared/secret.ts'
 import type { Http, HttpRequest } from '../../../../services/mail/base/http.ts'
+import { type Clock, systemClock } from '../../../../services/mail/base/time.ts'
 import { createGmail } from '../../../../services/mail/provider/gmail/adapter.ts'
 import {
   type Limiter,
@@ -51,11 +52,13 @@ export async function drain(
     answers = {},
     whole = batchAnswer,
     sizes = [],
+    clock = systemClock,
     ...more
   }: Partial<PageRequest> & {
     answers?: Record<string, Answer>
     whole?: (parts: PartAnswer[]) => Answer
     sizes?: number[]
+    clock?: Clock
   } = {},
 ): Promise<{ page: Page | null; error: ProviderError | null; asked: Asked }> {
   const asked: Asked = { batches: [], alone: [], turns: [], told: [], refused: [], sent: [] }
@@ -99,11 +102,12 @@ export async function drain(
     queued: () => new Set(),
     cursorOf: () => undefined,
     accountAnswers: false,
+    hurries: () => false,
     ...more,
   }
   const { signal } = new AbortController()
   const call = { accessToken: new Secret('t'), limiter, priority: 'backfill' as const, signal }
-  const adapter = createGmail({ baseUrl: ORIGIN, getUnits: 20, http })
+  const adapter = createGmail({ baseUrl: ORIGIN, getUnits: 20, http, clock })
   return await adapter.page(request, call).then(
     (page) => ({ page, error: null, asked }),
     (error: ProviderError) => ({ page: null, error, asked }),

@@ -1,6 +1,7 @@
 /** What a take makes of each answer to a batch: whose fault it is, what is asked for alone, and what the limiter is told. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { systemClock } from '../../../../services/mail/base/time.ts'
 import type { ProviderError } from '../../../../services/mail/provider/provider.ts'
 import { batchAnswer, type PartAnswer } from '../../../simulator/gmail-batch.ts'
 import type { Answer } from '../../../simulator/types.ts'
@@ -31,6 +32,43 @@ test('the limiter says how many go into each batch; a single one goes alone', as
       [40, 60, 20],
     ],
   )
+})
+
+const hundred = Array.from({ length: 100 }, (_, i) => `m${i}`)
+/** A clock that each batch moves on. */
+function takingTime(ms: number) {
+  let nowMs = 0
+  const whole = (parts: PartAnswer[]): Answer => {
+    nowMs += ms
+    return batchAnswer(parts)
+  }
+  return { clock: { ...systemClock, monoMs: () => nowMs }, whole }
+}
+
+test('a take asks for batch after batch as long as they come quickly', async () => {
+  const quick = await drain(hundred, takingTime(10))
+  assert.deepEqual([quick.asked.batches.length, quick.page?.messages.length], [4, 100])
+  const slower = await drain(hundred, takingTime(150))
+  assert.deepEqual([slower.asked.batches.length, slower.page?.messages.length], [2, 50])
+  assert.deepEqual([slower.page?.failed, slower.page?.drop], [[], []], 'of the others nothing is said')
+})
+
+test('where the quota lets few through, a take waits until it is worth a transaction, or five seconds', async () => {
+  const sizes = () => hundred.map(() => 7)
+  const some = await drain(hundred, { ...takingTime(1_000), sizes: sizes() })
+  assert.equal(some.asked.batches.length, 4)
+  const few = await drain(hundred, { ...takingTime(2_000), sizes: sizes() })
+  assert.equal(few.asked.batches.length, 3)
+})
+
+test('a take ends with the batch that is under way when new mail waits for its end', async () => {
+  const { page, asked } = await drain(hundred, { ...takingTime(10), hurries: () => true })
+  assert.deepEqual([asked.batches.length, page?.messages.length], [1, 25])
+})
+
+test('of many that are asked for alone a take has 25', async () => {
+  const { page, asked } = await drain(hundred, { retried: new Set(hundred.slice(10)) })
+  assert.deepEqual([asked.batches.length, asked.alone.length, page?.messages.length], [1, 25, 35])
 })
 
 test('ids are encoded: none of them ends its request', async () => {
