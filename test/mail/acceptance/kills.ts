@@ -6,7 +6,7 @@ import { until } from '../../support/until.ts'
 import { assertOrder, dice, eventsStored, requests, SEED, settled } from './support.ts'
 
 /** A page of `drain`. */
-const GMAIL_TAKE = 100
+const GMAIL_TAKE = 50
 const GRAPH_PARALLEL = 3
 
 /** Kills one instance `kills` times while it fetches `n` mails from each of two mailboxes. */

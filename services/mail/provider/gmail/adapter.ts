@@ -16,7 +16,7 @@ import { Message } from './schemas.ts'
  * Ids of one page of `drain`: several batches, because each transaction writes anew whatever its mails share. After `TAKE_MS`
  * no further batch is asked for, as long as the quota lets so many through, and else after `SLOW_TAKE_MS`.
  */
-const TAKE = 100
+const TAKE = 50
 const TAKE_MS = 200
 const SLOW_TAKE = 25
 const SLOW_TAKE_MS = 5_000
