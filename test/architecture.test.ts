@@ -181,6 +181,15 @@ const cases: Case[] = [
     good: [file('test/a.test.ts', `test('skip: only once', f)`, 'pages.skip(3)')],
   },
   {
+    rule: rules.chanceHasASeed,
+    title: 'random cases are the same in every run',
+    bad: each('test/a.test.ts', `import fc from 'fast-check'`),
+    good: [
+      file('test/a.test.ts', `import { fc } from './support/fast-check.ts'`, `import type fc from 'fast-check'`),
+      file('test/support/fast-check.ts', `import fc from 'fast-check'`),
+    ],
+  },
+  {
     rule: rules.noMachineInText,
     title: 'no tracked file names a machine path, a registry or a mirror',
     bad: each(

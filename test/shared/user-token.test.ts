@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { join, normalize, sep } from 'node:path'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { AppError } from '#shared/errors.ts'
 import { decodeUser, encodeUser } from '#shared/user-token.ts'
 import { NASTY } from '../security/random-ids.ts'
+import { fc } from '../support/fast-check.ts'
 
 const RUNS = { numRuns: 2_000, seed: 20_240_101 }
 /** At most 60 code units: their token is never longer than 180 characters. */

@@ -211,6 +211,15 @@ export const noTestLeftOut = forbid(
   'leaves a test out',
 )
 
+/** In test/security each case is made from a seed by itself. */
+export const chanceHasASeed = forbid(
+  /^test\/(?!security\/)/,
+  /^import (?!type\b).* from 'fast-check'/m,
+  'has other cases in every run: fc of test/support/fast-check.ts has the same',
+  asWritten,
+  ['test/support/fast-check.ts'],
+)
+
 /** Paths of one machine, and addresses of package registries and mirrors. */
 export const noMachineInText = forbid(
   /^/,

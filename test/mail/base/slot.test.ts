@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { intervalAt, longestIntervalMs, nextPollMs, type Pace, slotOf } from '../../../services/mail/base/slot.ts'
+import { fc } from '../../support/fast-check.ts'
 
 const BASE = 30_000
 const NEWS = 1_700_000_000_000

@@ -1,10 +1,10 @@
 /** What the protocol asks of the times of leases holds for every configuration that the start lets through. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { readConfig } from '../../../services/mail/base/config.ts'
 import { leaseTimes } from '../../../services/mail/owner/lease-times.ts'
 import { EXIT_CONFIG, ExitError } from '../../../shared/lifecycle.ts'
+import { fc } from '../../support/fast-check.ts'
 
 const [LEAST_MS, MOST_MS] = [1_000, 120_000]
 /** A release waits so long for events in flight. */

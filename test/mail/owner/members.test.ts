@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import type { SeenSession } from '../../../services/mail/kv/lease-log.ts'
 import { Members } from '../../../services/mail/owner/members.ts'
 import { desiredOwner, membersOf } from '../../../services/mail/owner/share.ts'
+import { fc } from '../../support/fast-check.ts'
 
 const USERS = Array.from({ length: 50 }, (_, i) => `user-${i}`)
 const session = (sid: string, name: string, state: 'live' | 'draining' | 'dead'): SeenSession => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
 import { addressList, epochSeconds, headerText } from '../../../services/mail/provider/mime.ts'
+import { fc } from '../../support/fast-check.ts'
 
 describe('header text', () => {
   const cases: readonly (readonly [raw: string, shown: string])[] = [

@@ -1,9 +1,9 @@
 /** The text of batches: what Google documents, and every way in which an answer can be something else. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
 import { BATCH_TYPE, readBatch, writeBatch } from '../../../../services/mail/provider/gmail/batch.ts'
 import { batchAnswer, readBatchRequest } from '../../../simulator/gmail-batch.ts'
+import { fc } from '../../../support/fast-check.ts'
 
 const TYPE = 'multipart/mixed; boundary=b_1'
 const JSON_TYPE = 'Content-Type: application/json; charset=UTF-8'

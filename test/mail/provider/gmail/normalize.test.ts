@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
 import * as v from 'valibot'
 import { gmailMeta, HEADERS } from '../../../../services/mail/provider/gmail/normalize.ts'
 import { Message } from '../../../../services/mail/provider/gmail/schemas.ts'
+import { fc } from '../../../support/fast-check.ts'
 
 type Line = [name: string, value: string]
 const meta = (lines: Line[], more: object = {}) => {

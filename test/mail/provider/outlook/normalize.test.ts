@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
 import * as v from 'valibot'
 import { graphMeta } from '../../../../services/mail/provider/outlook/normalize.ts'
 import { Message } from '../../../../services/mail/provider/outlook/schemas.ts'
+import { fc } from '../../../support/fast-check.ts'
 
 const who = (name: string | null, address: string | null) => ({ emailAddress: { name, address } })
 const WHOLE = {
