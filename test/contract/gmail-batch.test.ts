@@ -83,7 +83,12 @@ test('a Gmail that serves ten at once: batches are halved until they fit and gro
       [6, 0],
     ],
   )
-  for (const [at, { parts }] of made.entries()) assert.ok(at === 0 || parts <= (made[at - 1]?.parts ?? 0) + 1)
+  // The last batch of a take may be smaller than it might be.
+  let largest = 25
+  for (const { parts, refused } of made) {
+    assert.ok(parts <= largest + 1, `${parts} after ${largest}`)
+    largest = refused > 0 ? Math.floor(parts / 2) : Math.max(largest, parts)
+  }
   const served = box.requests(PART).filter(({ status }) => status === 200)
   assert.equal(served.length, new Set(served.map(({ url }) => url)).size, 'none was got twice')
   assert.ok(box.seen.some(({ code }) => code === 'THROTTLED'))

@@ -23,6 +23,7 @@ export function plainLimiter(concurrency: number): Limiter {
   const queue = new PQueue({ concurrency })
   return {
     batchSize: () => BATCH,
+    pausedMs: 0,
     refused: () => undefined,
     run: (_cost, _priority, signal, request) => {
       const turn = queue.add(() => request(signal), { signal })

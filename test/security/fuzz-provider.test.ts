@@ -71,6 +71,7 @@ function forger() {
 
 const atOnce: Limiter = {
   batchSize: () => 25,
+  pausedMs: 0,
   refused: () => undefined,
   run: (_cost, _priority, signal, request) => request(signal),
 }

@@ -16,8 +16,8 @@ export type Getter = {
    * @throws ProviderError when there is no answer about any of them; it is never about one of them
    */
   batch?(ids: readonly string[]): Promise<Map<string, Answer> | null>
-  /** Whether to ask for another batch of the take when so many messages were asked for. Without it all are. */
-  goesOn?(asked: number): boolean
+  /** Whether to ask for another batch of the take, from this message on, when so many were asked for. Without it all are. */
+  goesOn?(asked: number, next: string): boolean
 }
 
 export const isThrottled = (error: unknown): error is ProviderError =>
@@ -96,13 +96,15 @@ export async function getMessages(
     if (batch === undefined) return
     const all = ids.filter((id) => !isAlone(id))
     for (let rest = all; rest.length > 0 && cutOff === undefined; ) {
-      if (rest !== all && getter.goesOn?.(all.length - rest.length) === false) return
+      const [next = ''] = rest
+      if (rest !== all && getter.goesOn?.(all.length - rest.length, next) === false) return
       const some = rest.slice(0, limiter.batchSize(getter.cost, priority))
       rest = rest.slice(some.length)
       await (some.length === 1 ? singly(some) : together(some, batch))
     }
   }
-  await Promise.all([singly(ids.filter(isAlone)), inBatches()])
+  // The first batch before those that failed before: new mail is in it.
+  await Promise.all([inBatches(), singly(ids.filter(isAlone))])
   signal.removeEventListener('abort', stopWaiting)
   signal.throwIfAborted()
   const inOrder = ids.flatMap((id): [string, Answer][] => {

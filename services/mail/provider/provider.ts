@@ -22,6 +22,8 @@ export type Limiter = {
     signal: AbortSignal,
     request: (signal: AbortSignal) => Promise<T>,
   ): Promise<T>
+  /** What is left of an announced pause, ms. */
+  readonly pausedMs: number
   /** Part of a request was throttled: an announced pause holds from now on. `run` does so with what its request throws. */
   refused(facts: ProviderErrorFacts): void
 }
@@ -72,8 +74,8 @@ export type PageRequest = {
   cursorOf(lane: string): string | null | undefined
   /** The provider is known to answer for this account: a take that fails as a whole fails by its messages. */
   accountAnswers: boolean
-  /** Whether mail that has just arrived waits until this page is over. */
-  hurries(): boolean
+  /** Whether mail that has just arrived waits, to be fetched or to be stored, for a page that goes on with old mail. */
+  hurries(next: string): boolean
 }
 
 export type Page = {

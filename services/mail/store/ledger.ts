@@ -45,10 +45,8 @@ const selectEnd = prepareRead((db) =>
 )
 const selectFresh = prepareRead((db) =>
   db
-    .select({ id: known.eventId })
-    .from(known)
-    .where(sql`seq > 0 AND seq > ${placeholder('last')}`)
-    .limit(placeholder('limit'))
+    .select({ n: sql<number>`count(*)` })
+    .from(sql`(SELECT 1 FROM ${known} WHERE seq > 0 AND seq > ${placeholder('last')} LIMIT ${placeholder('limit')})`)
     .prepare(),
 )
 
@@ -66,7 +64,7 @@ export function ledgerEnd(reader: UserReader): { seq: number; eventId: string | 
 
 /** How many entries stand on the stream behind a sequence, counted up to `limit`. */
 export const freshEntries = (reader: UserReader, last: number, limit: number): number =>
-  selectFresh(reader).all({ last, limit }).length
+  selectFresh(reader).get({ last, limit })?.n ?? 0
 
 /**
  * The next `limit` entries behind an id, in the order of ids. `end` = the last id that was looked at, null at the end. An

@@ -5,7 +5,7 @@
 
 import { eventId, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
-import { and, asc, eq, sql } from './drizzle.ts'
+import { and, asc, desc, eq, sql } from './drizzle.ts'
 import { LOST_ATTEMPTS } from './fetch-queue.ts'
 import { knownSeq } from './known.ts'
 import { readLanes } from './lanes.ts'
@@ -96,6 +96,17 @@ const selectOutbox = prepareRead((db) =>
     .prepare(),
 )
 
+/** Reads the whole outbox, as only a person may ask for: a row may stand elsewhere than the ledger says, after the stream was lost. */
+const searchOutbox = prepareRead((db) =>
+  db
+    .select({ id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs })
+    .from(o)
+    .where(eq(o.msgId, placeholder('msgId')))
+    .orderBy(desc(o.id))
+    .limit(1)
+    .prepare(),
+)
+
 const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId })
 
 /** Everything that is known of a message by its id at the provider. */
@@ -103,7 +114,7 @@ export function traceOf(reader: UserReader, account: AccountRef, id: string): Tr
   const key = keyOf(account)
   const event = eventId(account.userId, key.provider, key.inboxId, id)
   const row = selectRow(reader).get({ eventId: event })
-  const outbox = selectOutbox(reader).get({ id: rowOf(reader, event) })
+  const outbox = selectOutbox(reader).get({ id: rowOf(reader, event) }) ?? searchOutbox(reader).get({ msgId: event })
   const queued = selectEntry(reader).get({ ...key, id })
   return {
     eventId: event,

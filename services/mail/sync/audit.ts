@@ -115,6 +115,9 @@ const NOTHING = { cursor: null, settle: (): Finding[] => [] }
 /** A limiter that adds up what is asked of it. */
 export const counted = (limiter: Limiter, spent: { cost: number }): Limiter => ({
   batchSize: (cost, priority) => limiter.batchSize(cost, priority),
+  get pausedMs() {
+    return limiter.pausedMs
+  },
   refused: (facts) => limiter.refused(facts),
   run: (cost, ...rest) => {
     spent.cost += cost

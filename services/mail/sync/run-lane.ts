@@ -5,9 +5,10 @@
 import type { Secret } from '#shared/secret.ts'
 import { isAudit, isRefill, isRewalk, type LaneState } from '../base/model.ts'
 import { type Call, type Page, type PageRequest, type Priority, ProviderError } from '../provider/provider.ts'
-import { depthOf, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
+import { depthOf, type QueueDepth, queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
 import { putLane } from '../store/lanes.ts'
 import { knownIds, publishedIds } from '../store/messages.ts'
+import type { UserTx } from '../store/user-store.ts'
 import { counted, isAuditing, isWalked, noteAudit } from './audit.ts'
 import { type Committed, commitPage, isIdle, movedLanes, newLane, type Step } from './commit-page.ts'
 import type { LaneHost } from './worker-deps.ts'
@@ -23,6 +24,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
   const taken = takeIds(worker, lane)
   const isBlind = deps.auditCompares === false && isAudit(lane)
   const known: PageRequest['known'] = isBlind ? (ids) => new Set(ids) : idsIn(worker, knownIds)
+  const urgent = new Set(taken.filter((entry) => entry.urgent).map(idOf))
   const isRefilling = [...state.lanes.keys()].some(isRefill)
   const request: PageRequest = {
     lane,
@@ -34,7 +36,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     queued: idsIn(worker, queuedIds),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
-    hurries: () => state.queue.urgent > taken.filter(({ urgent, attempts }) => urgent && attempts === 0).length,
+    hurries: (next) => state.queue.urgent > 0 && !urgent.has(next),
   }
   const priority = priorityOf(worker, asked)
   const spent = { cost: 0 }
@@ -129,11 +131,16 @@ export async function withToken<T>(
 const isAuth = (error: unknown): boolean => error instanceof ProviderError && error.kind === 'auth'
 
 function takeIds(worker: LaneHost, lane: string): Taken[] {
-  const { deps, account } = worker
+  const { deps, account, state } = worker
   const count = deps.provider.takes(lane)
   if (count === 0) return []
   const nowMs = worker.nowMs()
-  return deps.store.read(account.userId, (db) => take(db, account, nowMs, count))
+  return deps.store.read(account.userId, (db) => {
+    const taken = take(db, account, nowMs, count)
+    // A figure that was too high would make it ask for ever.
+    if (taken.length === 0) state.queue = queueDepth(db, account)
+    return taken
+  })
 }
 
 /** Whether a take that fails as a whole fails by its messages: others came through since, or all of it failed before. */
@@ -198,6 +205,12 @@ const isAsked = ({ deps, state }: LaneHost, lane: string): boolean =>
 const NONE: ReadonlySet<string> = new Set()
 const idOf = ({ id }: { id: string }): string => id
 
+/** Counted along; where next to nothing is left it costs nothing to look. */
+function depthAfter(tx: UserTx, { account, state }: LaneHost, growth: number): QueueDepth {
+  const entries = state.queue.entries + growth
+  return entries > 0 ? depthOf(tx, account, entries) : queueDepth(tx, account)
+}
+
 /** State in memory follows the transaction, never runs ahead of it. */
 function commit(worker: LaneHost, step: Step, cost: number, nowMs: number): Committed {
   const { page, taken, lanes } = step
@@ -216,7 +229,7 @@ function commit(worker: LaneHost, step: Step, cost: number, nowMs: number): Comm
       const stored = isAudit(lane) ? knownIds(tx, account, page.messages.map(idOf)) : NONE
       const written = commitPage(tx, account, step, nowMs)
       if (written.enqueued > 0 || taken.length > 0 || page.drop.length > 0 || page.failed.length > 0)
-        state.queue = depthOf(tx, account, state.queue.entries + written.queueGrowth)
+        state.queue = depthAfter(tx, worker, written.queueGrowth)
       for (const each of lanes) state.lanes.set(each.lane, each)
       for (const dropped of page.dropLanes) state.lanes.delete(dropped)
       state.succeeded(lane, (other) => isAsked(worker, other), nowMs)

@@ -28,7 +28,7 @@ test('disconnect aborts what is under way, revokes the grant and deletes the tok
   await using box = await sandbox({ simulator: { seed: SEED } })
   const [nc, ops] = [await box.connection('service'), await box.connection('ops')]
   await Promise.all([box.start('a'), box.start('b')])
-  box.sim.faults.add({ match: { route: 'gmail.messages.get', every: 40 }, fault: { type: 'hang' } })
+  box.sim.faults.add({ match: { route: 'gmail.messages.get', every: 120 }, fault: { type: 'hang' } })
   await box.connect(nc, 'ada', 'google', { n: 300 })
   await until('a request hangs', () => requests(box, 'gmail.messages.get').some(({ fault }) => fault === 'hang'))
   await until('both instances hold the tokens', () => sealedRows(box, 'a', 'ada') + sealedRows(box, 'b', 'ada') === 2)

@@ -5,7 +5,7 @@ import { eventId } from '#shared/event.ts'
 import { drainPage, type Fetcher } from '../../../services/mail/provider/drain.ts'
 import { ProviderError } from '../../../services/mail/provider/provider.ts'
 import { putAudit } from '../../../services/mail/store/audits.ts'
-import { enqueue } from '../../../services/mail/store/fetch-queue.ts'
+import { EMPTY_QUEUE, enqueue } from '../../../services/mail/store/fetch-queue.ts'
 import { addKnown } from '../../../services/mail/store/known.ts'
 import { putLane } from '../../../services/mail/store/lanes.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
@@ -156,7 +156,7 @@ for (const enumDone of [true, false])
     assert.ok(box.facts().queued > 0, 'the control: old mail still waits')
   })
 
-test('a page of old mail is told when new mail waits for its end, and not of new mail that it fetches itself', async () => {
+test('a page is told when it goes on with old mail while new mail waits to be fetched or stored', async () => {
   await using box = mailbox([{ ids: ids('old', 30) }, { ids: ['first'], urgent: true }])
   const { answer } = box.provider
   const told: [string | undefined, boolean, boolean][] = []
@@ -170,19 +170,32 @@ test('a page of old mail is told when new mail waits for its end, and not of new
       }
     }
     if (request.lane !== 'drain') return await answer(request, call)
-    const before = request.hurries()
     await box.clock.sleep(MINUTE_MS, call.signal)
-    told.push([request.take[0], before, request.hurries()])
+    const [own = ''] = request.take
+    told.push([own, request.hurries(own), request.hurries('old28')])
     return await answer(request, call)
   }
   const { end } = box.start()
   isNew = true
   await box.clock.advance(5 * MINUTE_MS)
-  assert.deepEqual(told.slice(0, 2), [
+  assert.deepEqual(told.slice(0, 3), [
     ['first', false, true],
-    ['second', false, false],
+    ['second', false, true],
+    ['old17', false, false],
   ])
   await end()
+})
+
+test('a count of the queue that has gone wrong is made anew when nothing is left', async () => {
+  for (const by of [1, -1]) {
+    await using box = mailbox([{ ids: ids('m', 30) }])
+    const { worker, end } = box.start({ committed: () => undefined })
+    const { queue } = worker.state
+    worker.state.queue = { ...queue, entries: queue.entries + by, waiting: queue.waiting + by }
+    await box.clock.advance(MINUTE_MS)
+    assert.deepEqual([worker.state.queue, box.facts().stored, worker.state.fault], [EMPTY_QUEUE, 30, null])
+    await end()
+  }
 })
 
 for (const [lanes, passes] of [

@@ -64,8 +64,10 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
     async page(request, call) {
       if (request.lane === DRAIN) {
         const startedMs = clock.monoMs()
-        const goesOn = (asked: number): boolean =>
-          !request.hurries() && clock.monoMs() - startedMs < (asked < SLOW_TAKE ? SLOW_TAKE_MS : TAKE_MS)
+        const goesOn = (asked: number, next: string): boolean =>
+          !request.hurries(next) &&
+          call.limiter.pausedMs === 0 &&
+          clock.monoMs() - startedMs < (asked < SLOW_TAKE ? SLOW_TAKE_MS : TAKE_MS)
         return drainPage({ ...fetcher(call), goesOn }, request, call)
       }
       if (isRewalk(request.lane)) return refillPage(client, fetcher(call), REFILL_TAKE, request, call, clock)

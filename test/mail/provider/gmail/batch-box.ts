@@ -53,12 +53,14 @@ export async function drain(
     whole = batchAnswer,
     sizes = [],
     clock = systemClock,
+    pausedMs = 0,
     ...more
   }: Partial<PageRequest> & {
     answers?: Record<string, Answer>
     whole?: (parts: PartAnswer[]) => Answer
     sizes?: number[]
     clock?: Clock
+    pausedMs?: number
   } = {},
 ): Promise<{ page: Page | null; error: ProviderError | null; asked: Asked }> {
   const asked: Asked = { batches: [], alone: [], turns: [], told: [], refused: [], sent: [] }
@@ -80,6 +82,7 @@ export async function drain(
   }
   const limiter: Limiter = {
     batchSize: () => sizes.shift() ?? 25,
+    pausedMs,
     refused: (facts) => void asked.refused.push([facts.retryAfterMs, facts.scope]),
     async run(cost, _priority, signal, request) {
       signal.throwIfAborted()

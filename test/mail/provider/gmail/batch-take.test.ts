@@ -62,8 +62,10 @@ test('where the quota lets few through, a take waits until it is worth a transac
 })
 
 test('a take ends with the batch that is under way when new mail waits for its end', async () => {
-  const { page, asked } = await drain(hundred, { ...takingTime(10), hurries: () => true })
+  const { page, asked } = await drain(hundred, { ...takingTime(10), hurries: (next) => next === 'm25' })
   assert.deepEqual([asked.batches.length, page?.messages.length], [1, 25])
+  const paused = await drain(hundred, { ...takingTime(10), pausedMs: 1 })
+  assert.equal(paused.asked.batches.length, 1, 'and in a pause')
 })
 
 test('of many that are asked for alone a take has 25', async () => {
