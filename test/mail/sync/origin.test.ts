@@ -4,7 +4,9 @@ import { test } from 'node:test'
 import { eventId } from '#shared/event.ts'
 import { emptyPage, type Page } from '../../../services/mail/provider/provider.ts'
 import { enqueue, take } from '../../../services/mail/store/fetch-queue.ts'
+import { setKnownSeq } from '../../../services/mail/store/known.ts'
 import { eventOf, insertFromEvent } from '../../../services/mail/store/messages.ts'
+import { markPublished } from '../../../services/mail/store/outbox-rows.ts'
 import { pages } from '../../../services/mail/store/schema/user.ts'
 import { setAsideEntries, traceOf } from '../../../services/mail/store/trace.ts'
 import { commitPage } from '../../../services/mail/sync/commit-page.ts'
@@ -110,4 +112,18 @@ test('of what was learned from the stream, or queued before, no page is known', 
   box.store.commit(USER, EPOCH, (tx) => enqueue(tx, ACCOUNT, ['m2'], { urgent: false }))
   box.commit('drain', { messages: [mail('m2')] }, true)
   assert.deepEqual([box.trace('m2').page?.lane, box.trace('m2').listedBy], ['drain', null])
+})
+
+test('the row of a published event is found, also where the ledger does not say any more where it stands', async () => {
+  await using box = adopted()
+  box.commit('folder', { messages: [mail('m1')] })
+  const event = box.trace('m1').eventId
+  const published = (seq: number) =>
+    box.store.commit(USER, EPOCH, (tx) =>
+      markPublished(tx, [{ id: 1, msgId: event, seq }], { seq, eventId: event }, NOW),
+    )
+  published(7)
+  assert.deepEqual([box.trace('m1').outbox?.publishedAt, box.trace('m1').seq], [NOW / 1_000, 7])
+  box.store.commit(USER, EPOCH, (tx) => setKnownSeq(tx, event, 0))
+  assert.deepEqual([box.trace('m1').outbox?.publishedAt, box.trace('m1').seq], [NOW / 1_000, 0])
 })
