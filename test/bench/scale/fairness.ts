@@ -12,7 +12,7 @@ import { type Connected, credentialsOf, writeAccounts } from './accounts.ts'
 import { World } from './world.ts'
 
 const FULL = { users: 99, mails: 1_000, large: 1_000_000, rounds: 7 }
-const QUICK = { users: 9, mails: 100, large: 10_000, rounds: 2 }
+const QUICK = { users: 9, mails: 100, large: 5_000, rounds: 2 }
 const DEADLINE_MS = 1_800_000
 /** What is left of a round has ended before the next begins. */
 const PAUSE_MS = 500

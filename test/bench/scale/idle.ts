@@ -19,8 +19,8 @@ import { ALL_EVENTS, type Instance, World } from './world.ts'
 
 type Size = { few: readonly number[]; users: number; intervalMs: number; windowMs: number; windows: number }
 const FULL: Size = { few: [1_000, 4_000], users: 10_000, intervalMs: 30_000, windowMs: 15_000, windows: 7 }
-/** As many polls a second, of fewer users. */
-const QUICK: Size = { few: [75], users: 300, intervalMs: 1_000, windowMs: 2_000, windows: 2 }
+/** Half as many polls a second, of fewer users. */
+const QUICK: Size = { few: [40], users: 160, intervalMs: 1_000, windowMs: 2_000, windows: 2 }
 
 const POLL = 'gmail.history.list'
 const LIVE_DEADLINE_MS = 1_800_000

@@ -18,7 +18,7 @@ import { memoryMail } from '../pipeline/memory.ts'
 import { type Pipeline, Stage } from './stage.ts'
 
 const FULL = { rounds: 7, rows: 100_000 }
-const QUICK = { rounds: 2, rows: 5_000 }
+const QUICK = { rounds: 2, rows: 3_000 }
 const RATE_MIN = 0.5
 const NAME = 'bench'
 /** So soon is a user started that an instance has released: at its next poll. */
