@@ -88,9 +88,10 @@ const selectRow = prepareRead((db) =>
     .where(eq(e.eventId, placeholder('eventId')))
     .prepare(),
 )
+const outboxRow = { id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs }
 const selectOutbox = prepareRead((db) =>
   db
-    .select({ id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs })
+    .select(outboxRow)
     .from(o)
     .where(eq(o.id, placeholder('id')))
     .prepare(),
@@ -99,7 +100,7 @@ const selectOutbox = prepareRead((db) =>
 /** Reads the whole outbox, as only a person may ask for: a row may stand elsewhere than the ledger says, after the stream was lost. */
 const searchOutbox = prepareRead((db) =>
   db
-    .select({ id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs })
+    .select(outboxRow)
     .from(o)
     .where(eq(o.msgId, placeholder('msgId')))
     .orderBy(desc(o.id))
