@@ -1,11 +1,11 @@
 /** What the parts of the outbox are given and what they tell. Types only. */
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
-import type PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
 import type { Epoch } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { UserStore } from '../store/user-store.ts'
 import type { Batches } from './publish-batch.ts'
+import type { Turns } from './turns.ts'
 
 type Parts = {
   js: JetStreamClient
@@ -41,7 +41,7 @@ export type ReconcileResult = {
 }
 
 export type RelayHooks = {
-  /** For telemetry: `count` events are on the stream, `latencyMs` after they were stored. */
+  /** For telemetry: the stream has acknowledged `count` events, `latencyMs` after they were stored. They are marked next. */
   onPublished?(userId: string, count: number, latencyMs: number): void
   /** Everything up to outbox row `lastId` is on the stream. A hint. */
   onDrained?(userId: string, lastId: number): void
@@ -69,7 +69,7 @@ export type RunOptions = {
   signal: AbortSignal
   /** Newest sequence of the subject, read back at this moment; null = not known. */
   last: number | null
-  turns: PQueue
+  turns: Turns
   deps: RelayDeps
 }
 

@@ -44,12 +44,15 @@ export function batchOf(rows: readonly OutboxRow[], fewest: number): OutboxRow[]
  * @param rows two at least
  * @param last null leaves the expectation out: only for the control arms of tests
  * @param goesOn asked once more when the first is held by the server: before the others are sent nothing is stored
+ * @param meanwhile begun when all of it was sent
+ * @throws what `meanwhile` throws, when it has ended and the answer is there or overdue
  */
 export async function publishBatch(
   link: BatchLink,
   rows: readonly OutboxRow[],
   last: number | null,
   goesOn: () => boolean,
+  meanwhile: () => Promise<void>,
 ): Promise<BatchPublished> {
   const [first, ...others] = rows.map(({ subject, msgId, payload }) => ({ subject, msgId, data: payload }))
   const newest = others.pop()
@@ -60,10 +63,15 @@ export async function publishBatch(
     // Another server may be connected now. One that knows no batches would store each of the others, whatever stands there.
     if (!goesOn()) return { kind: 'refused' }
     for (const each of others) batch.add(each)
-    const seq = await batch.commit(newest)
-    return seq === null ? { kind: 'refused' } : { kind: 'stored', seq: seq - rows.length + 1 }
   } catch (error) {
-    // One that the client does not send at all: what was sent before it is thrown away by the server.
-    return isTooLarge(error) ? { kind: 'refused' } : { kind: 'unsure', error }
+    return notAnswered(error)
   }
+  const [answer, work] = await Promise.allSettled([batch.commit(newest), meanwhile()])
+  if (work.status === 'rejected') throw work.reason
+  if (answer.status === 'rejected') return notAnswered(answer.reason)
+  return answer.value === null ? { kind: 'refused' } : { kind: 'stored', seq: answer.value - rows.length + 1 }
 }
+
+/** One that the client does not send at all: what was sent before it is thrown away by the server. */
+const notAnswered = (error: unknown): BatchPublished =>
+  isTooLarge(error) ? { kind: 'refused' } : { kind: 'unsure', error }

@@ -1,7 +1,6 @@
 /**
  * The loop of one user: reconcile, then publish row after row in id order, one in flight, each expecting the sequence
- * of the one before; mark in groups. Where the stream takes it, several that wait go as one atomic batch; one that is refused
- * says nothing of its rows: they go one by one. No row is skipped or overtaken: a failing head holds the others back.
+ * of the one before; mark in groups. No row is skipped or overtaken: a failing head holds the others back.
  *
  *   not sure what stands on the subject → reconcile → publish, mark, publish … → idle
  *                        ↖ no answer, refused expectation ↙        ↘ stream full: back off, publish again
@@ -11,25 +10,14 @@ import { aborted } from '#shared/lifecycle.ts'
 import { delayMs, RELAY_BACKOFF } from '../base/backoff.ts'
 import { Wake } from '../base/wake.ts'
 import { readMeta } from '../store/meta.ts'
-import {
-  delayHead,
-  deletePublished,
-  dueRows,
-  isFrontOld,
-  markPublished,
-  type OutboxRow,
-  outboxDepth,
-} from '../store/outbox-rows.ts'
+import { delayHead, deletePublished, dueRows, isFrontOld, type OutboxRow, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError, DiskError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserTx } from '../store/user-store.ts'
 import type { RelayDeps, RelayStatus, RunOptions } from './deps.ts'
-import { type Published, publish } from './publish.ts'
-import { batchOf, publishBatch } from './publish-batch.ts'
 import { reconcile } from './reconcile.ts'
-import { rebuildPayload, shrinkPayload } from './repair.ts'
+import { shrinkPayload } from './repair.ts'
+import { ROWS, RowPublisher, type Stopped } from './row-publisher.ts'
 
-/** Rows per turn, per batch and per mark. */
-export const ROWS = 100
 const IDLE_MS = 3_600_000
 const NOT_OWNER_MS = 250
 const DELETE_LIMIT = 500
@@ -42,8 +30,8 @@ export class RelayRun {
   readonly #options: RunOptions
   readonly #deps: RelayDeps
   readonly #bell = new Wake()
-  /** Sequence that the next publish expects; true only while `#sure`. */
-  #last = 0
+  /** What it expects is true only while `#sure`. */
+  readonly #publisher: RowPublisher
   #sure = false
   #failures = 0
   #error: Fault | null = null
@@ -58,7 +46,10 @@ export class RelayRun {
   constructor(options: RunOptions) {
     this.#options = options
     this.#deps = options.deps
-    this.#last = options.last ?? 0
+    this.#publisher = new RowPublisher(options, {
+      mayPublish: () => this.#mayPublish,
+      marked: () => this.#marked(),
+    })
     this.#sure = options.last !== null
     this.done = this.#run()
     // A run may fail before its starter gets to look at it; `done` still rejects for whoever does.
@@ -106,7 +97,7 @@ export class RelayRun {
   async #run(): Promise<void> {
     const { signal, turns } = this.#options
     while (!signal.aborted) {
-      const waitMs = await turns.add(() => this.#turn())
+      const waitMs = await turns.take(() => this.#turn())
       if (waitMs > 0 && !signal.aborted) {
         // Aborted while waiting: the loop ends by its condition.
         await this.#bell.wait(waitMs, this.#deps.clock, signal).catch((error) => {
@@ -132,7 +123,9 @@ export class RelayRun {
       // The wall clock may have jumped: never longer than the longest back-off.
       const headMs = this.#hurry ? 0 : Math.min(head.nextAttemptMs - clock.wallMs(), RELAY_BACKOFF.maxMs)
       this.#hurry = false
-      return headMs > 0 ? headMs : await this.#publishRows(rows)
+      if (headMs > 0) return headMs
+      const stopped = await this.#publisher.publish(rows)
+      return stopped === null ? 0 : this.#refused(stopped)
     } catch (error) {
       if (error instanceof StaleEpochError || error instanceof CorruptError) throw error
       if (signal.aborted) return 0
@@ -147,11 +140,11 @@ export class RelayRun {
     this.#sure = true
     this.#statusIsOld = true
     if (controls?.readBack === false) {
-      this.#last = store.read(userId, (db) => readMeta(db)?.lastSeq ?? 0)
+      this.#publisher.last = store.read(userId, (db) => readMeta(db)?.lastSeq ?? 0)
       return
     }
     const result = await reconcile(userId, epoch, { ...this.#deps, ...config }, signal)
-    this.#last = result.last
+    this.#publisher.last = result.last
     // Somebody may have asked for the status while rows were being put back.
     this.#statusIsOld = true
     if (result.marked > 0) this.#failures = 0
@@ -159,67 +152,19 @@ export class RelayRun {
     hooks?.onReconciled?.(userId, result)
   }
 
-  async #publishRows(rows: readonly OutboxRow[]): Promise<number> {
-    const { batches, controls } = this.#deps
-    const together = batches?.areTaken() === true ? batchOf(rows, batches.fewest) : []
-    const [head] = together
-    if (batches === undefined || head === undefined || !this.#mayPublish) return await this.#publishOneByOne(rows)
-    const isBlind = controls?.expectSequence === false || controls?.expectOfBatch === false
-    const goesOn = (): boolean => batches.areTaken() && this.#mayPublish
-    const outcome = await publishBatch(batches.link, together, isBlind ? null : this.#last, goesOn)
-    if (outcome.kind === 'refused') return await this.#publishOneByOne(rows)
-    if (outcome.kind === 'unsure') return this.#refused(head, outcome)
-    this.#last = outcome.seq + together.length - 1
-    this.#mark(together.map((row, i) => ({ row, seq: outcome.seq + i })))
-    return 0
-  }
-
   /** `#sure` is lost when a reconnect asks for a look in the middle of a turn. */
   get #mayPublish(): boolean {
     return this.#sure && !this.#options.signal.aborted && this.#options.owns()
   }
 
-  async #publishOneByOne(rows: readonly OutboxRow[]): Promise<number> {
-    const stored: { row: OutboxRow; seq: number }[] = []
-    for (const row of rows) {
-      if (!this.#mayPublish) break
-      const outcome = await this.#publish(row)
-      if (outcome.kind === 'stored') {
-        this.#last = outcome.seq
-        stored.push({ row, seq: outcome.seq })
-        continue
-      }
-      this.#mark(stored)
-      return this.#refused(row, outcome)
-    }
-    this.#mark(stored)
-    return 0
-  }
-
-  async #publish(row: OutboxRow): Promise<Published> {
-    const { js, controls } = this.#deps
-    const intact = row.intact ? row : this.#commit((tx) => rebuildPayload(tx, row))
-    const outcome = await publish(js, intact, controls?.expectSequence === false ? null : this.#last)
-    // What a relay without read-back has to believe.
-    if (outcome.kind === 'duplicate' && controls?.readBack === false) return { kind: 'stored', seq: outcome.seq }
-    return outcome
-  }
-
-  #mark(stored: readonly { row: OutboxRow; seq: number }[]): void {
-    const newest = stored.at(-1)
-    if (newest === undefined) return
-    const { clock, hooks } = this.#deps
-    const marks = stored.map(({ row: { id, msgId }, seq }) => ({ id, msgId, seq }))
-    const nowMs = clock.wallMs()
-    this.#commit((tx) => markPublished(tx, marks, { seq: newest.seq, eventId: newest.row.msgId }, nowMs))
+  #marked(): void {
     this.#failures = 0
     this.#error = null
     this.#statusIsOld = true
-    for (const { row } of stored) hooks?.onPublished?.(this.#options.userId, 1, Math.max(0, nowMs - row.tsMs))
   }
 
   /** What to do about a publish that was not stored for certain. */
-  #refused(row: OutboxRow, outcome: Exclude<Published, { kind: 'stored' }>): number {
+  #refused({ row, outcome }: Stopped): number {
     switch (outcome.kind) {
       case 'duplicate':
       case 'behind':

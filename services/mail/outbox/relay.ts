@@ -2,13 +2,13 @@
  * Brings outbox rows onto the stream: one loop per user, a bounded number of them at work at the same time.
  * The table is the truth, `wake` only a hint. It owns no lease and fetches no mail.
  */
-import PQueue from 'p-queue'
 import type { AccountRef, Epoch } from '../base/model.ts'
 import type { SubjectPage } from '../store/audits.ts'
 import { auditSubject } from './audit-subject.ts'
 import type { RelayDeps } from './deps.ts'
 import { reconcile } from './reconcile.ts'
 import { RelayRun } from './relay-run.ts'
+import { Turns } from './turns.ts'
 
 export type { RelayDeps } from './deps.ts'
 export type { RelayRun } from './relay-run.ts'
@@ -19,7 +19,7 @@ const PARALLEL_USERS = 64
 export class Relay {
   readonly #deps: RelayDeps
   /** Bound: the users that are owned. Each has one run, which waits for one turn at a time. */
-  readonly #turns = new PQueue({ concurrency: PARALLEL_USERS })
+  readonly #turns = new Turns(PARALLEL_USERS)
   readonly #runs = new Set<RelayRun>()
 
   constructor(deps: RelayDeps) {

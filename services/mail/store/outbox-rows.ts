@@ -65,7 +65,7 @@ const selectDue = prepareRead((db) =>
       tsMs: o.tsMs,
     })
     .from(o)
-    .where(unpublished)
+    .where(and(unpublished, sql`${o.id} NOT BETWEEN ${placeholder('from')} AND ${placeholder('to')}`))
     .orderBy(asc(o.id))
     .limit(placeholder('limit'))
     .prepare(),
@@ -147,9 +147,13 @@ function insert(tx: UserTx, event: EmailReceived, nowMs: number, id: number | nu
   })
 }
 
-/** Unpublished rows in id order. Only the first one may be tried; the others wait behind it. */
-export function dueRows(reader: UserReader, limit: number): OutboxRow[] {
-  const rows = selectDue(reader).all({ limit })
+/**
+ * Unpublished rows in id order. Only the first one may be tried; the others wait behind it.
+ * @param sent rows in id order, none of which is wanted, nor one between them
+ */
+export function dueRows(reader: UserReader, limit: number, sent: readonly OutboxRow[] = []): OutboxRow[] {
+  const [from, to] = [sent[0]?.id ?? 0, sent.at(-1)?.id ?? -1]
+  const rows = selectDue(reader).all({ limit, from, to })
   return rows.map((row) => ({
     id: row.id,
     msgId: row.msgId,
