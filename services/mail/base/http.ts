@@ -3,7 +3,7 @@
  * request, answers of bounded size that are read whole, no redirects. It knows no provider, retries nothing, logs nothing.
  */
 import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
+import { gunzip, gunzipSync } from 'node:zlib'
 import { Agent, type Dispatcher } from 'undici'
 import { type Clock, systemClock } from './time.ts'
 
@@ -67,13 +67,26 @@ const causeCode = (error: unknown): unknown => {
 }
 
 const unzip = promisify(gunzip)
+/** Up to so much is undone here and now: to wait for a thread takes longer, on a busy machine many milliseconds. */
+const SMALL = { packed: 16 * 1024, plain: 256 * 1024 } as const
+/** null = it is not small. @throws what zlib throws */
+function unzipSmall(packed: Buffer, maxBytes: number): Buffer | null {
+  if (packed.length > SMALL.packed || maxBytes < SMALL.plain) return null
+  try {
+    return gunzipSync(packed, { maxOutputLength: SMALL.plain })
+  } catch (error) {
+    if (causeCode(error) !== 'ERR_BUFFER_TOO_LARGE') throw error
+    return null
+  }
+}
+
 /** Undoes the codings, the last one first. One that was not asked for stays, and nobody will make sense of the body. */
 async function decoded(bytes: Buffer, codings: string, maxBytes: number, tooLarge: () => HttpError): Promise<Buffer> {
   let plain = bytes
   for (const coding of codings.split(',').reverse()) {
     if (!/^\s*(?:x-)?gzip\s*$/i.test(coding) || plain.length === 0) continue
     try {
-      plain = await unzip(plain, { maxOutputLength: maxBytes })
+      plain = unzipSmall(plain, maxBytes) ?? (await unzip(plain, { maxOutputLength: maxBytes }))
     } catch (error) {
       throw causeCode(error) === 'ERR_BUFFER_TOO_LARGE' ? tooLarge() : error
     }

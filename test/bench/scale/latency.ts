@@ -1,18 +1,19 @@
 /**
- * Target 3: new mail on a quiet system. From the commit of a mail until its event is acknowledged and marked, with store and
- * relay in this process; and from the provider's answer that names a mail until a consumer has its event, with an instance
+ * Target 3: new mail on a quiet system. From the commit of a mail until its event is acknowledged, with store and relay in
+ * this process, beside a publish of the same size without either; and from the provider's answer that names a mail until a consumer has its event, with an instance
  * between simulator and consumer, which share a clock here.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AckPolicy, DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { createLog } from '#shared/log.ts'
 import type { NatsConnection } from '#shared/nats.ts'
-import { EVENT_STREAM } from '#shared/subjects.ts'
+import { EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
+import { publish } from '../../../services/mail/outbox/publish.ts'
 import { Relay } from '../../../services/mail/outbox/relay.ts'
 import { ensureEventStream } from '../../../services/mail/outbox/stream.ts'
-import { storeNew } from '../../../services/mail/store/messages.ts'
+import { storeNew, toEvent } from '../../../services/mail/store/messages.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { ACCOUNT, EPOCH, mail } from '../../mail/store/support.ts'
 import type { Answer } from '../../simulator/types.ts'
@@ -35,10 +36,11 @@ const log = createLog('bench', 'silent')
 
 export async function measure(options: BenchOptions): Promise<Figure[]> {
   const size = options.quick ? QUICK : FULL
-  const acks = await commitToAck(size, options)
+  const { acks, alone } = await commitToAck(size, options)
   const events = await answerToEvent(size, options)
   return [
     ...figuresOf('commit to acknowledgement', acks, size.windows, { p50: { max: 1 }, p99: { max: 3 } }),
+    ...figuresOf('a publish alone', alone, size.windows, { p50: {}, p99: {} }),
     ...figuresOf('answer of the provider to event', events, size.windows, { p50: {}, p99: { max: 10 } }),
   ]
 }
@@ -61,29 +63,45 @@ function figuresOf(series: string, samples: number[], windows: number, { p50, p9
   ]
 }
 
-/** One mail at a time. The transaction that marks the row is part of it, so the acknowledgement itself is earlier. */
-async function commitToAck({ mails, commitMs }: Size, { dir, signal }: BenchOptions): Promise<number[]> {
+type Acks = Record<'acks' | 'alone', number[]>
+
+/**
+ * One mail at a time, and half way to the next an event that was made beforehand, by the same call of the client: what of the
+ * time is the machine's and the server's.
+ */
+async function commitToAck({ mails, commitMs }: Size, { dir, signal }: BenchOptions): Promise<Acks> {
   await using world = await World.start()
   const { js, jsm } = await openJetStream(world.nc)
   await ensureEventStream(jsm, STREAM)
   await using store = new UserStore({ dataDir: dir, log })
   const { userId } = ACCOUNT
   store.adopt(userId, EPOCH)
-  let marked = Promise.withResolvers<number>()
-  const onPublished = (): void => marked.resolve(performance.now())
+  let acked = Promise.withResolvers<number>()
+  const onPublished = (): void => acked.resolve(performance.now())
   const relay = new Relay({ js, jsm, store, clock: systemClock, log, config: OUTBOX, hooks: { onPublished } })
   const stop = new AbortController()
   const run = relay.start(userId, EPOCH, () => true, stop.signal)
-  const samples: number[] = []
+  const samples: Acks = { acks: [], alone: [] }
+  const event = {
+    subject: eventSubject('nobody'),
+    payload: Buffer.from(JSON.stringify(toEvent(ACCOUNT, mail('m'), 0))),
+  }
+  let last = 0
   try {
     for (let i = 0; i < WARM_UP + mails; i++) {
-      await sleep(commitMs, undefined, { signal })
-      marked = Promise.withResolvers()
+      await sleep(commitMs / 2, undefined, { signal })
+      const begun = performance.now()
+      const published = await publish(js, { ...event, msgId: `alone-${i}` }, last)
+      if (published.kind !== 'stored') throw new Error(`an event alone was not stored: ${published.kind}`)
+      last = published.seq
+      if (i >= WARM_UP) samples.alone.push(performance.now() - begun)
+      await sleep(commitMs / 2, undefined, { signal })
+      acked = Promise.withResolvers()
       store.commit(userId, EPOCH, (tx) => storeNew(tx, ACCOUNT, [mail(`m${i}`)], Date.now()))
       const committed = performance.now()
       run.wake()
-      const tookMs = (await orStopped(marked.promise, signal)) - committed
-      if (i >= WARM_UP) samples.push(tookMs)
+      const tookMs = (await orStopped(acked.promise, signal)) - committed
+      if (i >= WARM_UP) samples.acks.push(tookMs)
     }
   } finally {
     stop.abort(new Error('measured'))

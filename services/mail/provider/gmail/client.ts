@@ -1,7 +1,7 @@
 /**
- * Gmail's API: one call, one request, one checked answer. What is asked once in the life of an account, by a person, or for
- * one message alone goes through Google's own client with its retries, its auth and its transport taken out; polls, lists and
- * batches are written here, with the parameters of that client's types. The token is added only to requests that go to the
+ * Gmail's API: one call, one request, one checked answer. What is asked once in the life of an account goes through Google's
+ * own client with its retries, its auth and its transport taken out; everything else is written here, with the parameters of
+ * that client's types. The token is added only to requests that go to the
  * configured origin. It keeps nothing between calls but Google's client, loaded when first needed.
  */
 import type { gmail_v1 } from 'googleapis'
@@ -109,18 +109,18 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
     const headers = { ...bearer(turn), ...(more.body !== undefined && { 'content-type': BATCH_TYPE }) }
     return http.fetch(safeProviderUrl(url, within), { ...more, headers, signal: turn.signal })
   }
+  const asked = async (operation: string, turn: Turn, path: string, query: string): Promise<unknown> => {
+    const answer = await answered(operation, turn, () => send(turn, `${origin}${PATH}users/me/${path}?${query}`, gate))
+    const { status, headers } = answer
+    return bodyOf({ operation, status, headers, body: await jsonOf(answer) })
+  }
   const ask = async <Schema extends v.GenericSchema>(
     schema: Schema,
     operation: string,
     turn: Turn,
     path: string,
     params: Parameters<typeof queryOf>[0],
-  ): Promise<v.InferOutput<Schema>> => {
-    const url = `${origin}${PATH}users/me/${path}?${queryOf(params)}`
-    const answer = await answered(operation, turn, () => send(turn, url, gate))
-    const { status, headers } = answer
-    return checked(schema, bodyOf({ operation, status, headers, body: await jsonOf(answer) }), operation)
-  }
+  ): Promise<v.InferOutput<Schema>> => checked(schema, await asked(operation, turn, path, queryOf(params)), operation)
 
   return {
     profile: async (turn: Turn) => {
@@ -146,8 +146,7 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
       } satisfies gmail_v1.Params$Resource$Users$History$List),
 
     /** The raw answer: what is wrong with one message is judged by the caller. */
-    get: (turn: Turn, id: string): Promise<unknown> =>
-      byGoogle(GET, turn, (api, with_) => api.messages.get({ ...ME, id, ...MESSAGE }, with_)),
+    get: (turn: Turn, id: string): Promise<unknown> => asked(GET, turn, `messages/${encodeURIComponent(id)}`, QUERY),
 
     /**
      * Many messages in one request; each settles as `get` would. null = the server takes no batch, or not this one.
