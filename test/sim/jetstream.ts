@@ -112,6 +112,8 @@ export function batchesOf(broker: Broker, link: Link, disk: string, areTaken: bo
   return {
     areTaken: () => areTaken,
     fewest: 2,
+    // So small that most outboxes are several batches.
+    most: 3,
     link: {
       publish: (...sent) => link.send(() => void take(...sent)),
       request: async (subject, data, options) => {

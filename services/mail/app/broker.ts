@@ -21,7 +21,7 @@ import { knowsBatches } from '../kv/atomic-batch.ts'
 import { Bucket } from '../kv/bucket.ts'
 import { Buckets, type Noticed } from '../kv/buckets.ts'
 import { openJetStream } from '../outbox/jetstream.ts'
-import { type Batches, FEWEST_ROWS } from '../outbox/publish-batch.ts'
+import { type Batches, FEWEST_ROWS, ROWS } from '../outbox/publish-batch.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
 import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
@@ -90,7 +90,7 @@ export async function openBroker(
       nc,
       js,
       jsm,
-      batches: { link: nc, areTaken: () => isAtomic && knowsBatches(nc), fewest: FEWEST_ROWS },
+      batches: { link: nc, areTaken: () => isAtomic && knowsBatches(nc), fewest: FEWEST_ROWS, most: ROWS },
       buckets,
       snapshots,
       streamFacts: streamFacts(jsm, clock),

@@ -13,9 +13,13 @@ export type Batches = {
   areTaken(): boolean
   /** Two or more: fewer rows go one by one. */
   fewest: number
+  /** Rows of one batch at most. */
+  most: number
 }
 /** A batch costs the server a file of its own: fewer rows are there sooner one by one. */
 export const FEWEST_ROWS = 8
+/** Rows per turn, per batch and per mark. */
+export const ROWS = 100
 
 type BatchPublished =
   /** `seq` of the first; each of the others has the next. */
@@ -29,11 +33,11 @@ type BatchPublished =
 const BYTES_MAX = 512 * 1024
 
 /** The rows from the head on that may go as one batch, none of which has to be mended first; none when they are too few. */
-export function batchOf(rows: readonly OutboxRow[], fewest: number): OutboxRow[] {
+export function batchOf(rows: readonly OutboxRow[], { fewest, most }: Pick<Batches, 'fewest' | 'most'>): OutboxRow[] {
   let bytes = 0
-  const end = rows.findIndex(({ intact, payload }) => {
+  const end = rows.findIndex(({ intact, payload }, i) => {
     bytes += payload.length
-    return !intact || bytes > BYTES_MAX
+    return !intact || bytes > BYTES_MAX || i === most
   })
   const together = rows.slice(0, end < 0 ? rows.length : end)
   return together.length < fewest ? [] : together

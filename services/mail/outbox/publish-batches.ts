@@ -62,6 +62,6 @@ export async function publishBatches(host: BatchHost, first: readonly OutboxRow[
     }
     acked = sent.map((row, i) => ({ row, seq: outcome.seq + i }))
     host.acked(acked)
-    sent = goesOn() && host.goesOn() ? batchOf(rest, batches.fewest) : []
+    sent = goesOn() && host.goesOn() ? batchOf(rest, batches) : []
   }
 }

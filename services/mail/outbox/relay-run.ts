@@ -14,9 +14,10 @@ import { delayHead, deletePublished, dueRows, isFrontOld, type OutboxRow, outbox
 import { CorruptError, DiskError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserTx } from '../store/user-store.ts'
 import type { RelayDeps, RelayStatus, RunOptions } from './deps.ts'
+import { ROWS } from './publish-batch.ts'
 import { reconcile } from './reconcile.ts'
 import { shrinkPayload } from './repair.ts'
-import { ROWS, RowPublisher, type Stopped } from './row-publisher.ts'
+import { RowPublisher, type Stopped } from './row-publisher.ts'
 
 const IDLE_MS = 3_600_000
 const NOT_OWNER_MS = 250

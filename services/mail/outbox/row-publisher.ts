@@ -7,12 +7,9 @@ import { dueRows, markPublished, type OutboxRow } from '../store/outbox-rows.ts'
 import type { UserTx } from '../store/user-store.ts'
 import type { RunOptions } from './deps.ts'
 import { type Published, publish } from './publish.ts'
-import { batchOf } from './publish-batch.ts'
+import { batchOf, ROWS } from './publish-batch.ts'
 import { type Acked, publishBatches } from './publish-batches.ts'
 import { rebuildPayload } from './repair.ts'
-
-/** Rows per turn, per batch and per mark. */
-export const ROWS = 100
 
 /** The row that stopped it, and why. */
 export type Stopped = { row: OutboxRow; outcome: Exclude<Published, { kind: 'stored' }> }
@@ -44,7 +41,7 @@ export class RowPublisher {
   async publish(rows: readonly OutboxRow[]): Promise<Stopped | null> {
     const { deps, turns } = this.#options
     const { batches, controls } = deps
-    const together = batches?.areTaken() === true ? batchOf(rows, batches.fewest) : []
+    const together = batches?.areTaken() === true ? batchOf(rows, batches) : []
     if (batches === undefined || together.length === 0 || !this.#host.mayPublish()) return await this.#oneByOne(rows)
     let read = rows.length
     const isBlind = controls?.expectSequence === false || controls?.expectOfBatch === false

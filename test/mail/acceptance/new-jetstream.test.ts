@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NatsConnection } from '#shared/nats.ts'
-import { ROWS } from '../../../services/mail/outbox/row-publisher.ts'
+import { ROWS } from '../../../services/mail/outbox/publish-batch.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { type Sandbox, sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'

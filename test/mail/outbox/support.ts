@@ -12,7 +12,7 @@ import { knowsBatches } from '../../../services/mail/kv/atomic-batch.ts'
 import type { ReconcileDeps, RelayDeps } from '../../../services/mail/outbox/deps.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { ownEvent } from '../../../services/mail/outbox/own-event.ts'
-import type { Batches } from '../../../services/mail/outbox/publish-batch.ts'
+import { type Batches, ROWS } from '../../../services/mail/outbox/publish-batch.ts'
 import { Relay, type RelayRun } from '../../../services/mail/outbox/relay.ts'
 import { type EventStreamConfig, ensureEventStream } from '../../../services/mail/outbox/stream.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
@@ -172,5 +172,9 @@ async function connect(server: Nats, role: NatsRole, port: number, stack: AsyncD
   const options = { name: 'test', inboxPrefix: `_INBOX_${role}`, user: role, password: server.passwords[role] }
   const nc = await connectNats({ url: `nats://127.0.0.1:${port}`, ...options }, log, AbortSignal.timeout(20_000))
   stack.defer(() => drainNats(nc, log))
-  return { nc, ...(await openJetStream(nc)), batches: { link: nc, areTaken: () => knowsBatches(nc), fewest: 2 } }
+  return {
+    nc,
+    ...(await openJetStream(nc)),
+    batches: { link: nc, areTaken: () => knowsBatches(nc), fewest: 2, most: ROWS },
+  }
 }
