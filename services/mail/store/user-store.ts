@@ -33,12 +33,24 @@ export class StaleEpochError extends Error {
 /** `absent`: no file. `empty`: a file that no term has adopted yet. `corrupt`: damaged. */
 export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
 
-type Handle = { database: Database; tx: UserTx; reader: UserReader }
+/** In a transaction. Made once for each database: to make it costs as much as a small transaction. */
+type Within = ReturnType<typeof withinOf>
+const withinOf = ({ sqlite }: Database) => sqlite.transaction((work: () => void) => work())
+type Handle = { database: Database; tx: UserTx; reader: UserReader; within: Within }
 /** Databases that stay open. */
 export const MAX_HANDLES = 256
 /** Between the closing of two, when all are closed: half the time is left to others. */
 const CLOSE_PAUSE_MS = 5
 const NEVER = new AbortController().signal
+
+/** What the work answers. */
+function answerOf<T>(within: Within['deferred'], work: () => T): T {
+  const answer: { is?: T } = {}
+  within(() => {
+    answer.is = work()
+  })
+  return answer.is as T
+}
 
 const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
 
@@ -150,8 +162,8 @@ export class UserStore {
 
   /** Runs `fn` on one snapshot of the user's database. @throws CorruptError, DiskError. */
   read<T>(userId: string, fn: (db: UserReader) => T): T {
-    const { reader, database } = this.#open(userId)
-    return this.#onDisk(database.file, () => database.sqlite.transaction(() => fn(reader)).deferred())
+    const { reader, database, within } = this.#open(userId)
+    return this.#onDisk(database.file, () => answerOf(within.deferred, () => fn(reader)))
   }
 
   /**
@@ -159,15 +171,13 @@ export class UserStore {
    * @throws StaleEpochError when the database belongs to another term than `epoch`; CorruptError, DiskError.
    */
   commit<T>(userId: string, epoch: Epoch, fn: (tx: UserTx) => T): T {
-    const { tx, database } = this.#open(userId)
+    const { tx, database, within } = this.#open(userId)
     const answer = this.#onDisk(database.file, () =>
-      database.sqlite
-        .transaction(() => {
-          const found = this.#metaOf(tx)?.epoch ?? null
-          if (found === null || compareEpochs(found, epoch) !== 0) this.#refuse(epoch, found)
-          return fn(tx)
-        })
-        .immediate(),
+      answerOf(within.immediate, () => {
+        const found = this.#metaOf(tx)?.epoch ?? null
+        if (found === null || compareEpochs(found, epoch) !== 0) this.#refuse(epoch, found)
+        return fn(tx)
+      }),
     )
     this.onCommitted()
     return answer
@@ -231,7 +241,8 @@ export class UserStore {
     if (missing === 'refuse' && !this.#onDisk(file, () => exists(file)))
       throw new DiskError('CANNOT_OPEN', `${file} is not there`)
     const database = this.#onDisk(file, () => openDatabase({ file, kind: 'user', synchronous: 'NORMAL' }))
-    const handle: Handle = { database, tx: { userId, db: database.db }, reader: { userId, db: database.db } }
+    const { db } = database
+    const handle: Handle = { database, tx: { userId, db }, reader: { userId, db }, within: withinOf(database) }
     try {
       this.#onDisk(database.file, () => this.#metaOf(handle.reader))
     } catch (error) {
