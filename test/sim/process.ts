@@ -12,6 +12,7 @@ import { LeaseLog } from '../../services/mail/kv/lease-log.ts'
 import { Relay } from '../../services/mail/outbox/relay.ts'
 import { leaseTimes } from '../../services/mail/owner/lease-times.ts'
 import { Supervisor, type SupervisorDeps } from '../../services/mail/owner/supervisor.ts'
+import { idlePoll } from '../../services/mail/sync/idle-poll.ts'
 import { Worker } from '../../services/mail/sync/worker.ts'
 import { plainWorker, steady } from '../mail/sync/plain-worker.ts'
 import type { Broker } from './broker.ts'
@@ -138,6 +139,7 @@ export class SimProcess {
   #tenure(nats: Nats, accounts: Accounts, relay: Relay): SupervisorDeps['tenure'] {
     const { timeline, chance, mutant, silenceMs } = this.#world
     const [clock, store] = [this.#clock, this.#store]
+    const provider = ({ userId }: AccountRef) => providerOf(this.#world.mailboxOf(userId), timeline, chance, this.life)
     return {
       ...nats,
       accounts,
@@ -158,9 +160,15 @@ export class SimProcess {
       trail: { append: async () => undefined },
       termBegan: () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),
+      idlePoll: (account, lanes) =>
+        idlePoll(account, lanes, {
+          provider: provider(account),
+          ...plainWorker(clock),
+          limiter: () => plainWorker(clock).limiter,
+        }),
       worker: (entry, epoch, hooks) =>
         new Worker(entry.account, epoch, {
-          provider: providerOf(this.#world.mailboxOf(entry.account.userId), timeline, chance, this.life),
+          provider: provider(entry.account),
           ...plainWorker(clock),
           store,
           clock,

@@ -24,6 +24,7 @@ import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
 import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
+import { idlePoll } from '../../../services/mail/sync/idle-poll.ts'
 import { Worker } from '../../../services/mail/sync/worker.ts'
 import { connected, type KvBox, kvBox, log } from '../kv/support.ts'
 import { mail, storeBox } from '../store/support.ts'
@@ -102,6 +103,8 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     erase: async () => undefined,
     trail: new Trail({ js, jsm, clock, log }),
     termBegan: () => undefined,
+    idlePoll: (account, lanes) =>
+      idlePoll(account, lanes, { provider, ...plainWorker(clock), limiter: () => plainWorker(clock).limiter }),
     worker: ({ account, record }, epoch, hooks) => {
       const worker = new Worker(account, epoch, {
         provider,
