@@ -1,6 +1,8 @@
 /** One instance: the real supervisor, tenures, workers, relay and stores, on a simulated clock, link, disk and provider. */
+
 import { rmSync } from 'node:fs'
 import { createLog } from '#shared/log.ts'
+import { Secret } from '#shared/secret.ts'
 import type { Work } from '../../services/mail/app/ownership.ts'
 import { watchNats } from '../../services/mail/app/watch.ts'
 import type { AccountRef } from '../../services/mail/base/model.ts'
@@ -161,9 +163,10 @@ export class SimProcess {
       termBegan: () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),
       idlePoll: (account, lanes) =>
-        idlePoll(account, lanes, {
+        idlePoll(lanes, {
           provider: provider(account),
-          ...plainWorker(clock),
+          token: async () => new Secret('token'),
+          sharers: () => 1,
           limiter: () => plainWorker(clock).limiter,
         }),
       worker: (entry, epoch, hooks) =>

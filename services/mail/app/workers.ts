@@ -42,10 +42,13 @@ export function createIdlePoll(
   account: AccountRef,
   lanes: readonly LaneState[],
 ): IdlePoll | null {
-  return idlePoll(account, lanes, {
+  return idlePoll(lanes, {
     provider: providers.byName[account.provider],
     limiter: () => providers.limiter({ account, mailbox: () => accounts.mailboxOf(account) }),
-    tokens,
+    token: async (signal) => {
+      const sealed = accounts.credentialOf(account)
+      return (await tokens.heldToken(account, sealed)) ?? (await tokens.accessToken(account, {}, signal))
+    },
     sharers: () => sharersOf(accounts, account),
   })
 }

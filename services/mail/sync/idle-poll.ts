@@ -2,14 +2,16 @@
  * A poll of a mailbox for which nobody works: it asks from known positions and says whether nothing has happened since. It
  * moves and stores nothing; what there is, the worker asks for once more.
  */
-import { type AccountRef, isRewalk, type LaneState } from '../base/model.ts'
+import type { Secret } from '#shared/secret.ts'
+import { isRewalk, type LaneState } from '../base/model.ts'
 import type { PageRequest } from '../provider/provider.ts'
 import { isIdle } from './commit-page.ts'
 import type { MailboxLimiter } from './limiter.ts'
 import { backfillDone } from './plan.ts'
 import type { WorkerDeps } from './worker-deps.ts'
 
-export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'tokens' | 'sharers'> & {
+export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'sharers'> & {
+  token(signal: AbortSignal): Promise<Secret>
   /** Made for each poll: between two of them there is nothing to remember but pauses, and those others keep. */
   limiter(): MailboxLimiter
 }
@@ -18,23 +20,22 @@ export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'tokens' | 'sharers'> &
 export type IdlePoll = (signal: AbortSignal) => Promise<boolean>
 
 /** Null where a poll cannot be repeated, or where lanes are left to do something else than poll. */
-export function idlePoll(account: AccountRef, lanes: readonly LaneState[], deps: IdlePollDeps): IdlePoll | null {
+export function idlePoll(lanes: readonly LaneState[], deps: IdlePollDeps): IdlePoll | null {
   const { provider } = deps
   if (!provider.keepsPositions || !lanes.some(({ lane }) => provider.polled(lane))) return null
   if (!backfillDone(lanes, 0) || lanes.some(({ lane, notBeforeMs }) => isRewalk(lane) || notBeforeMs > 0)) return null
-  return (signal) => findsNothing(account, lanes, deps, signal)
+  return (signal) => findsNothing(lanes, deps, signal)
 }
 
 async function findsNothing(
-  account: AccountRef,
   lanes: readonly LaneState[],
-  { provider, tokens, sharers, limiter: makeLimiter }: IdlePollDeps,
+  { provider, token, sharers, limiter: makeLimiter }: IdlePollDeps,
   signal: AbortSignal,
 ): Promise<boolean> {
   const byName = new Map(lanes.map((lane) => [lane.lane, lane]))
   const limiter = makeLimiter()
   limiter.setSharers(sharers())
-  const accessToken = await tokens.accessToken(account, { refresh: 'if-needed' }, signal)
+  const accessToken = await token(signal)
   for (const { lane, cursor } of lanes) {
     if (!provider.polled(lane)) continue
     const call = { accessToken, limiter, priority: 'incremental', signal } as const

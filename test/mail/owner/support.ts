@@ -2,8 +2,10 @@
  * Instances as far as ownership goes, on a real nats-server: sessions, leases, take-over, relay, checkpoints, and workers
  * that walk a scripted provider. Each instance has a connection, a data folder and an identity of its own.
  */
+
 import { join } from 'node:path'
 import type { NatsConnection } from '#shared/nats.ts'
+import { Secret } from '#shared/secret.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import { countRefusals } from '../../../services/mail/app/refusals.ts'
 import type { AccountRef } from '../../../services/mail/base/model.ts'
@@ -103,8 +105,13 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     erase: async () => undefined,
     trail: new Trail({ js, jsm, clock, log }),
     termBegan: () => undefined,
-    idlePoll: (account, lanes) =>
-      idlePoll(account, lanes, { provider, ...plainWorker(clock), limiter: () => plainWorker(clock).limiter }),
+    idlePoll: (_account, lanes) =>
+      idlePoll(lanes, {
+        provider,
+        token: async () => new Secret('token'),
+        sharers: () => 1,
+        limiter: () => plainWorker(clock).limiter,
+      }),
     worker: ({ account, record }, epoch, hooks) => {
       const worker = new Worker(account, epoch, {
         provider,
