@@ -27,7 +27,7 @@ export type Step = 'lease' | 'look' | 'work'
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
-  /** Bound of each: the users. Each has one move or one poll, and each move takes one step after the other. */
+  /** Bound: of each the users. Each has one move or one poll, and each move takes one step after the other. */
   readonly #leases = new PQueue({ concurrency: LEASES_MAX })
   readonly #work = new PQueue({ concurrency: WORK_MAX })
   readonly #polls = new PQueue({ concurrency: POLLS_MAX })
