@@ -61,23 +61,25 @@ export class VirtualNet {
   /** The service's own way to the providers, counted. */
   connect = (options?: HttpOptions): Http => {
     const http = createHttp(options)
+    const counted = async <T>(url: URL, send: () => Promise<T>): Promise<T> => {
+      const grant = url.pathname.endsWith('/token') ? 1 : 0
+      this.#requests += 1
+      this.#grants += grant
+      try {
+        return await this.#inTurn(send)
+      } finally {
+        this.#requests -= 1
+        this.#grants -= grant
+      }
+    }
     return {
-      fetch: async (url, request) => {
-        const grant = url.pathname.endsWith('/token') ? 1 : 0
-        this.#requests += 1
-        this.#grants += grant
-        try {
-          return await this.#inTurn(() => http.fetch(url, request))
-        } finally {
-          this.#requests -= 1
-          this.#grants -= grant
-        }
-      },
+      ask: (url, request) => counted(url, () => http.ask(url, request)),
+      fetch: (url, request) => counted(url, () => http.fetch(url, request)),
       [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
     }
   }
 
-  async #inTurn(send: () => Promise<Response>): Promise<Response> {
+  async #inTurn<T>(send: () => Promise<T>): Promise<T> {
     const before = this.#turn
     const arrived = Promise.withResolvers<void>()
     this.#turn = arrived.promise

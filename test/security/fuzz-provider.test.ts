@@ -60,6 +60,9 @@ function forger() {
     return wrong
   }
   const http: Http = {
+    ask(url, request) {
+      return this.fetch(url, request)
+    },
     async fetch(url, request) {
       const { status, headers, body } = isBatch(url) ? answerBatch(request, state.recipe, answerTo) : answerTo(url)
       return new Response(NO_BODY.has(status) ? null : body, { status, headers })

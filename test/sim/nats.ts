@@ -7,14 +7,14 @@ import { type Broker, watchBroker } from '../../services/mail/app/broker.ts'
 import type { Clock } from '../../services/mail/base/time.ts'
 import type { Bucket } from '../../services/mail/kv/bucket.ts'
 import { Buckets } from '../../services/mail/kv/buckets.ts'
-import { streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
+import { eventAt, streamFacts, streamHolds } from '../../services/mail/outbox/stream-facts.ts'
 import type { Broker as SimBroker } from './broker.ts'
 import { bucketOf, type SimBucket } from './bucket.ts'
 import { batchesOf, jetstreamOf, snapshotsOf } from './jetstream.ts'
 import type { Link } from './link.ts'
 import type { Mutant } from './mutants.ts'
 
-type Nats = Pick<Broker, 'js' | 'jsm' | 'batches' | 'buckets' | 'streamFacts' | 'streamHolds' | 'watch'> & {
+type Nats = Pick<Broker, 'js' | 'jsm' | 'batches' | 'buckets' | 'streamFacts' | 'streamHolds' | 'eventAt' | 'watch'> & {
   snapshots: ReturnType<typeof snapshotsOf>
 }
 type Own = { link: Link; clock: Clock; log: Log; disk: string; isGone(): boolean }
@@ -36,6 +36,7 @@ export async function natsOf(
     snapshots: snapshotsOf(broker, link),
     streamFacts: streamFacts(jsm, clock),
     streamHolds: streamHolds(jsm),
+    eventAt: eventAt(jsm),
     watch: (on, stop) => watchBroker(connection, () => buckets.verify(on.noticed), on, clock, log, stop),
   }
 }

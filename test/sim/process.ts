@@ -1,6 +1,8 @@
 /** One instance: the real supervisor, tenures, workers, relay and stores, on a simulated clock, link, disk and provider. */
+
 import { rmSync } from 'node:fs'
 import { createLog } from '#shared/log.ts'
+import { Secret } from '#shared/secret.ts'
 import type { Work } from '../../services/mail/app/ownership.ts'
 import { watchNats } from '../../services/mail/app/watch.ts'
 import type { AccountRef } from '../../services/mail/base/model.ts'
@@ -12,6 +14,7 @@ import { LeaseLog } from '../../services/mail/kv/lease-log.ts'
 import { Relay } from '../../services/mail/outbox/relay.ts'
 import { leaseTimes } from '../../services/mail/owner/lease-times.ts'
 import { Supervisor, type SupervisorDeps } from '../../services/mail/owner/supervisor.ts'
+import { idlePoll } from '../../services/mail/sync/idle-poll.ts'
 import { Worker } from '../../services/mail/sync/worker.ts'
 import { plainWorker, steady } from '../mail/sync/plain-worker.ts'
 import type { Broker } from './broker.ts'
@@ -138,6 +141,7 @@ export class SimProcess {
   #tenure(nats: Nats, accounts: Accounts, relay: Relay): SupervisorDeps['tenure'] {
     const { timeline, chance, mutant, silenceMs } = this.#world
     const [clock, store] = [this.#clock, this.#store]
+    const provider = ({ userId }: AccountRef) => providerOf(this.#world.mailboxOf(userId), timeline, chance, this.life)
     return {
       ...nats,
       accounts,
@@ -158,9 +162,16 @@ export class SimProcess {
       trail: { append: async () => undefined },
       termBegan: () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),
+      idlePoll: (account, lanes) =>
+        idlePoll(lanes, {
+          provider: provider(account),
+          token: async () => new Secret('token'),
+          sharers: () => 1,
+          limiter: () => plainWorker(clock).limiter,
+        }),
       worker: (entry, epoch, hooks) =>
         new Worker(entry.account, epoch, {
-          provider: providerOf(this.#world.mailboxOf(entry.account.userId), timeline, chance, this.life),
+          provider: provider(entry.account),
           ...plainWorker(clock),
           store,
           clock,

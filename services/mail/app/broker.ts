@@ -24,7 +24,7 @@ import { openJetStream } from '../outbox/jetstream.ts'
 import { type Batches, FEWEST_ROWS, ROWS } from '../outbox/publish-batch.ts'
 import { Snapshots } from '../outbox/snapshots.ts'
 import { ensureEventStream, refuseCapturedSubjects } from '../outbox/stream.ts'
-import { streamFacts, streamHolds } from '../outbox/stream-facts.ts'
+import { eventAt, streamFacts, streamHolds } from '../outbox/stream-facts.ts'
 import { ensureTrailStream } from '../outbox/trail-stream.ts'
 import { Patience } from './patience.ts'
 import { forbidden, PATIENCE_MS, patiently } from './patiently.ts'
@@ -43,6 +43,7 @@ export type Broker = AsyncDisposable & {
   snapshots: Snapshots
   streamFacts: ReturnType<typeof streamFacts>
   streamHolds: ReturnType<typeof streamHolds>
+  eventAt: ReturnType<typeof eventAt>
   /** `mail.as.*` may be served: NATS permissions decide who may use it, or the operator trusts this loopback server. */
   trusted: boolean
   /** How long a stop may take until the connection is closed. */
@@ -95,6 +96,7 @@ export async function openBroker(
       snapshots,
       streamFacts: streamFacts(jsm, clock),
       streamHolds: streamHolds(jsm),
+      eventAt: eventAt(jsm),
       trusted,
       patience,
       async watch(on, stop) {

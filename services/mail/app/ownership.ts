@@ -13,7 +13,7 @@ import { openCredential } from '../token/credential.ts'
 import { revokeGrant } from '../token/refresh.ts'
 import type { Credentials } from './credentials.ts'
 import type { Ground } from './ground.ts'
-import { createWorker } from './workers.ts'
+import { createIdlePoll, createWorker } from './workers.ts'
 
 /** Control arm of tests: the deadline of a term lies an endless margin away. */
 const NO_END = { marginMs: Number.NEGATIVE_INFINITY }
@@ -54,6 +54,8 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
     snapshots: broker.snapshots,
     streamFacts: broker.streamFacts,
     streamHolds: broker.streamHolds,
+    eventAt: broker.eventAt,
+    idlePoll: (account, lanes) => createIdlePoll(work, account, lanes),
     retentionMs: config.outbox.retentionDays * 86_400_000,
     refillLanes: (provider, lanes) => providers.byName[provider].refillLanes(lanes),
     polled: (account, lane) => providers.byName[account.provider].polled(lane),

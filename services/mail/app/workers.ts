@@ -4,7 +4,7 @@ import type { Log } from '#shared/log.ts'
 import type { Secret } from '#shared/secret.ts'
 import { trailRecord } from '#shared/trail.ts'
 import type { Config } from '../base/config.ts'
-import { type AccountRef, type Epoch, toSeconds } from '../base/model.ts'
+import { type AccountRef, type Epoch, type LaneState, toSeconds } from '../base/model.ts'
 import { slotOf } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
@@ -13,6 +13,7 @@ import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
 import type { Relay } from '../outbox/relay.ts'
 import type { UserStore } from '../store/user-store.ts'
+import { type IdlePoll, idlePoll } from '../sync/idle-poll.ts'
 import { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
 import type { TokenProvider } from '../token/tokens.ts'
@@ -33,6 +34,23 @@ export type WorkerParts = {
   controls: Pick<Controls, 'auditCompares'>
   /** Name of this instance. */
   instance: string
+}
+
+/** How an account is polled at rest, from these lanes; null = not at all. */
+export function createIdlePoll(
+  { providers, tokens, accounts }: Pick<WorkerParts, 'providers' | 'tokens' | 'accounts'>,
+  account: AccountRef,
+  lanes: readonly LaneState[],
+): IdlePoll | null {
+  return idlePoll(lanes, {
+    provider: providers.byName[account.provider],
+    limiter: () => providers.limiter({ account, mailbox: () => accounts.mailboxOf(account) }),
+    token: async (signal) => {
+      const sealed = accounts.credentialOf(account)
+      return (await tokens.heldToken(account, sealed)) ?? (await tokens.accessToken(account, {}, signal))
+    },
+    sharers: () => sharersOf(accounts, account),
+  })
 }
 
 type Hooks = Pick<WorkerDeps, 'owns' | 'committed'>

@@ -5,6 +5,7 @@
 import { promisify } from 'node:util'
 import { gunzip, gunzipSync } from 'node:zlib'
 import { Agent, type Dispatcher } from 'undici'
+import { Deadlines } from './deadlines.ts'
 import { type Clock, systemClock } from './time.ts'
 
 export type HttpOptions = {
@@ -30,12 +31,17 @@ export type HttpRequest = {
   signal: AbortSignal
 }
 
+/** What there is to read of an answer; names of headers in lower case. A `Response` is one, too. */
+export type Answer = { readonly status: number; readonly headers: Pick<Headers, 'get'>; text(): Promise<string> }
+
 export type Http = AsyncDisposable & {
   /**
    * Sends one request and reads the whole answer, whatever its status.
    * @throws HttpError, or the reason of the signal.
    */
   fetch(url: URL, request: HttpRequest): Promise<Response>
+  /** The same for whoever needs no more than this of the answer: making a `Response` costs as much as sending the request. */
+  ask(url: URL, request: HttpRequest): Promise<Answer>
 }
 
 export type HttpErrorCode = 'DEADLINE' | 'CONNECT' | 'NETWORK' | 'REDIRECT' | 'TOO_LARGE' | 'CLOSED' | 'BUSY'
@@ -95,67 +101,85 @@ async function decoded(bytes: Buffer, codings: string, maxBytes: number, tooLarg
 }
 
 type Came = { status: number; headers: Record<string, string | string[] | undefined>; bytes: Buffer }
-type Exchange = { agent: Agent; maxBytes: number; signal: AbortSignal }
+type Way = { agent: Agent; maxBytes: number }
+/** `cut` ends it at once with that reason, also while it waits for a connection. */
+type Exchange = { came: Promise<Came>; cut(reason: unknown): void }
 
-/** Not undici's own request: the stream that it makes of each answer is a third of its CPU (ADR 0033). */
-function received(url: URL, options: Dispatcher.DispatchOptions, { agent, maxBytes, signal }: Exchange): Promise<Came> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let came: Omit<Came, 'bytes'> = { status: 0, headers: {} }
-    let size = 0
-    let stop = (): void => undefined
-    const settled = (): void => signal.removeEventListener('abort', stop)
-    agent.dispatch(options, {
-      // Again, when the connection was closed before it could carry the request.
-      onRequestStart(controller) {
-        settled()
-        stop = () => controller.abort(OVER)
-        if (signal.aborted) stop()
-        else signal.addEventListener('abort', stop, { once: true })
-      },
-      // What is thrown here cuts the connection and is the error.
-      onResponseStart(_controller, status, headers) {
-        if (status < 200) return
-        if (status >= 300 && status < 400 && status !== 304) throw new HttpError('REDIRECT', url)
-        came = { status, headers }
-      },
-      onResponseData(_controller, chunk) {
-        size += chunk.byteLength
-        if (size > maxBytes) throw new HttpError('TOO_LARGE', url)
-        chunks.push(chunk)
-      },
-      onResponseEnd() {
-        settled()
-        resolve({ ...came, bytes: Buffer.concat(chunks, size) })
-      },
-      onResponseError(_controller, error) {
-        settled()
-        reject(error)
-      },
-    })
-  })
-}
+const codingsOf = ({ headers }: Pick<Came, 'headers'>): string => String(headers['content-encoding'] ?? '')
 
-async function exchange(url: URL, request: HttpRequest, way: Exchange): Promise<Response> {
+/**
+ * Not undici's own request: the stream that it makes of each answer is a third of its CPU (ADR 0033).
+ * @param ended called once nothing of it is under way any more
+ */
+function exchange(url: URL, request: HttpRequest, { agent, maxBytes }: Way, ended: () => void): Exchange {
   const { method = 'GET', headers, body = null } = request
   const { origin, pathname, search } = url
   const sent = { origin, path: pathname + search, method: method as Dispatcher.HttpMethod, body }
-  const came = await received(url, { ...sent, headers: { ...HEADERS, ...headers } }, way)
+  const { promise, resolve, reject } = Promise.withResolvers<Came>()
   const tooLarge = () => new HttpError('TOO_LARGE', url)
-  const codings = String(came.headers['content-encoding'] ?? '')
-  const plain = await decoded(came.bytes, codings, way.maxBytes, tooLarge)
-  const told = Object.entries(came.headers).flatMap(([name, value]) =>
+  const chunks: Buffer[] = []
+  let came: Omit<Came, 'bytes'> = { status: 0, headers: {} }
+  let size = 0
+  let isCut = false
+  let running: Dispatcher.DispatchController | null = null
+  const handler: Dispatcher.DispatchHandler = {
+    // Again, when the connection was closed before it could carry the request.
+    onRequestStart(controller) {
+      running = controller
+      if (isCut) controller.abort(OVER)
+    },
+    // What is thrown here cuts the connection and is the error.
+    onResponseStart(_controller, status, headers) {
+      if (status < 200) return
+      if (status >= 300 && status < 400 && status !== 304) throw new HttpError('REDIRECT', url)
+      came = { status, headers }
+    },
+    onResponseData(_controller, chunk) {
+      size += chunk.byteLength
+      if (size > maxBytes) throw tooLarge()
+      chunks.push(chunk)
+    },
+    onResponseEnd() {
+      ended()
+      const bytes = Buffer.concat(chunks, size)
+      if (codingsOf(came) === '') return resolve({ ...came, bytes })
+      decoded(bytes, codingsOf(came), maxBytes, tooLarge).then((plain) => resolve({ ...came, bytes: plain }), reject)
+    },
+    onResponseError(_controller, error) {
+      ended()
+      reject(error)
+    },
+  }
+  try {
+    agent.dispatch({ ...sent, headers: { ...HEADERS, ...headers } }, handler)
+  } catch (error) {
+    ended()
+    reject(error)
+  }
+  const cut = (reason: unknown): void => {
+    isCut = true
+    reject(reason)
+    running?.abort(OVER)
+  }
+  return { came: promise, cut }
+}
+
+const decoder = new TextDecoder()
+
+function answerOf({ status, headers, bytes }: Came): Answer {
+  const get = (name: string): string | null => {
+    const value = headers[name]
+    return value === undefined ? null : Array.isArray(value) ? value.join(', ') : value
+  }
+  return { status, headers: { get }, text: async () => decoder.decode(bytes) }
+}
+
+function responseOf({ status, headers, bytes }: Came): Response {
+  const told = Object.entries(headers).flatMap(([name, value]) =>
     [value ?? []].flat().map((one): [string, string] => [name, one]),
   )
   // The platform's own Response: libraries test `instanceof Headers` against the global class.
-  return new Response(NO_BODY.has(came.status) ? null : plain, { status: came.status, headers: told })
-}
-
-/** A request can be aborted only once it has a connection: whoever waits for one is cut off here. */
-async function cutOffBy(signal: AbortSignal, asked: Promise<Response>): Promise<Response> {
-  const cut = Promise.withResolvers<never>()
-  signal.addEventListener('abort', () => cut.reject(signal.reason), { once: true })
-  return await Promise.race([asked, cut.promise])
+  return new Response(NO_BODY.has(status) ? null : bytes, { status, headers: told })
 }
 
 /** The shared client. Dispose it once nothing sends any more; requests under way then fail as CLOSED. */
@@ -172,53 +196,44 @@ export function createHttp(options: HttpOptions = {}): Http {
     bodyTimeout: deadlineMs,
     keepAliveTimeout: 30_000,
   })
+  const deadlines = new Deadlines(deadlineMs, clock)
   let closed = false
   let open = 0
+  const ended = (): void => {
+    open -= 1
+  }
 
-  const counted = (asked: Promise<Response>): Promise<Response> => {
+  const send = async (url: URL, request: HttpRequest): Promise<Came> => {
+    const { signal } = request
+    signal.throwIfAborted()
+    if (open >= maxOpen) throw new HttpError('BUSY', url)
     open += 1
-    const settled = (): void => {
-      open -= 1
+    const { came, cut } = exchange(url, request, { agent, maxBytes }, ended)
+    const onAbort = (): void => cut(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    const inTime = deadlines.begin(() => cut(new HttpError('DEADLINE', url)))
+    try {
+      return await came
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof HttpError) throw error
+      if (closed) throw new HttpError('CLOSED', url, { cause: error })
+      throw new HttpError(causeCode(error) === 'UND_ERR_CONNECT_TIMEOUT' ? 'CONNECT' : 'NETWORK', url, {
+        cause: error,
+      })
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      inTime()
     }
-    asked.then(settled, settled)
-    return asked
   }
 
   return {
-    async fetch(url, request) {
-      request.signal.throwIfAborted()
-      const stop = new AbortController()
-      const onAbort = () => stop.abort(request.signal.reason)
-      request.signal.addEventListener('abort', onAbort, { once: true })
-      let late = false
-      const timer = clock.sleep(deadlineMs, stop.signal).then(
-        () => {
-          late = true
-          stop.abort(OVER)
-        },
-        () => undefined,
-      )
-      try {
-        if (open >= maxOpen) throw new HttpError('BUSY', url)
-        const asked = counted(exchange(url, request, { agent, maxBytes, signal: stop.signal }))
-        return await cutOffBy(stop.signal, asked)
-      } catch (error) {
-        request.signal.throwIfAborted()
-        if (error instanceof HttpError) throw error
-        if (late) throw new HttpError('DEADLINE', url, { cause: error })
-        if (closed) throw new HttpError('CLOSED', url, { cause: error })
-        throw new HttpError(causeCode(error) === 'UND_ERR_CONNECT_TIMEOUT' ? 'CONNECT' : 'NETWORK', url, {
-          cause: error,
-        })
-      } finally {
-        request.signal.removeEventListener('abort', onAbort)
-        stop.abort(OVER)
-        await timer
-      }
-    },
+    ask: async (url, request) => answerOf(await send(url, request)),
+    fetch: async (url, request) => responseOf(await send(url, request)),
     async [Symbol.asyncDispose]() {
       if (closed) return
       closed = true
+      deadlines.close()
       await agent.destroy()
     },
   }

@@ -114,6 +114,11 @@ export class Accounts {
     return this.#entryOf(account)?.record.mailbox ?? null
   }
 
+  /** Its sealed credential, from the replica. */
+  credentialOf(account: AccountRef): string | null {
+    return this.#entryOf(account)?.record.credential ?? null
+  }
+
   /** Key of the account's positions, by `<provider>.<inbox>`, from the replica; null when it has none. */
   positionsKey(userId: string, name: string): string | null {
     const entry = this.ofUser(userId).find(({ account }) => stateName(account) === name)

@@ -21,6 +21,7 @@ export class Relay {
   /** Bound: the users that are owned. Each has one run, which waits for one turn at a time. */
   readonly #turns = new Turns(PARALLEL_USERS)
   readonly #runs = new Set<RelayRun>()
+  #doubts = 0
 
   constructor(deps: RelayDeps) {
     this.#deps = deps
@@ -61,8 +62,14 @@ export class Relay {
     return await auditSubject(account, cursor, this.#deps, signal)
   }
 
+  /** How often the stream may have become another one: who rests has no run, and looks for itself when this has grown. */
+  get doubts(): number {
+    return this.#doubts
+  }
+
   /** Lets every user compare the stream with what is stored before the next publish; to be called at each reconnect. */
   recheck(): void {
+    this.#doubts += 1
     for (const run of this.#runs) run.recheck()
   }
 }

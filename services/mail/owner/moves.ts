@@ -11,6 +11,8 @@ import { type Clock, endsWithin, pause } from '../base/time.ts'
 /** As many as four atomic batches: see kv/group-commit.ts. */
 const LEASES_MAX = 256
 const WORK_MAX = 16
+/** Polls of users at rest: nearly all of their time is the provider's. */
+const POLLS_MAX = 128
 /**
  * While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever.
  * The first lease comes up to 200 ms after the news that an instance stops.
@@ -19,13 +21,16 @@ const QUIET_MS = 300
 const HOLD_MAX_MS = 2_000
 const LOOK_MS = 50
 
+/** Runs a poll when it is its turn. @param dueMs when it should begin, epoch ms; what is due first begins first */
+export type PollTurn = <T>(poll: () => Promise<T>, dueMs: number) => Promise<T>
 export type Step = 'lease' | 'look' | 'work'
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
-  /** Bound of both: the users. Each has one move, and each move takes one step after the other. */
+  /** Bound: of each the users. Each has one move or one poll, and each move takes one step after the other. */
   readonly #leases = new PQueue({ concurrency: LEASES_MAX })
   readonly #work = new PQueue({ concurrency: WORK_MAX })
+  readonly #polls = new PQueue({ concurrency: POLLS_MAX })
   #lastLeaseMs = 0
   #written: Promise<unknown> | null = null
   readonly #ended: (userId: string) => void
@@ -65,6 +70,9 @@ export class Moves {
     return this.#leases.add(work)
   }
 
+  /** Runs a poll of a user at rest, which is no move: nothing else of the user waits for it. */
+  readonly poll: PollTurn = (work, dueMs) => this.#polls.add(work, { priority: -dueMs })
+
   /** Resolves when no lease waits to be won or given back, or after a while: for what comes after what others wait for. */
   async leasesWritten(): Promise<void> {
     // One wait for all: many users are released at a time.
@@ -81,12 +89,14 @@ export class Moves {
   async hold(isOver: () => boolean, signal: AbortSignal): Promise<void> {
     if (this.#work.isPaused) return
     this.#work.pause()
+    this.#polls.pause()
     const [clock, sinceMs] = [this.#clock, this.#clock.monoMs()]
     this.#lastLeaseMs = sinceMs
     const isMoving = (): boolean => this.#leases.pending > 0 || clock.monoMs() - this.#lastLeaseMs < QUIET_MS
     while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted && !isOver())
       await pause(clock, LOOK_MS, signal)
     this.#work.start()
+    this.#polls.start()
   }
 
   /** Resolves when no move is under way. */

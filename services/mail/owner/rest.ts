@@ -1,31 +1,53 @@
-/** A user that is owned and for whom nothing is done yet: until its time has come, or somebody wants more of it before. */
+/**
+ * A user that is owned and for whom nothing is done yet: until its time has come, or somebody wants more of it before. When
+ * all there is to do is a poll, and that finds nothing, the user rests until the next one.
+ */
 import type { AccountState } from '#shared/contract.ts'
 import { type Clock, endsWithin, pause } from '../base/time.ts'
+import type { PollTurn } from './moves.ts'
+import type { RestPoll } from './rest-poll.ts'
 import type { StartTime } from './start-time.ts'
 
 const AWAKE: unknown = new Error('awake')
 
 export class Rest {
   readonly #clock: Clock
+  readonly #poll: Pick<RestPoll, 'ask' | 'isAsKnown'>
   readonly #waking = new AbortController()
   readonly #started = Promise.withResolvers<void>()
   #known: AccountState[] = []
   #dueMs: number | null = null
   #stage: 'resting' | 'due' | 'over' = 'resting'
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, poll: Pick<RestPoll, 'ask' | 'isAsKnown'>) {
     this.#clock = clock
+    this.#poll = poll
   }
 
   /** @param due called once, when the user is to be started */
-  begin({ dueMs, restMs, known }: StartTime, due: () => void): void {
+  begin({ dueMs, restMs, isQuiet, known }: StartTime, turn: PollTurn, due: () => void): void {
     this.#known = known
     this.#dueMs = dueMs
-    void pause(this.#clock, restMs, this.#waking.signal).then(() => {
+    void this.#rest(restMs, isQuiet ? turn : null).then(() => {
       if (this.#stage !== 'resting') return
       this.#stage = 'due'
       due()
     })
+  }
+
+  async #rest(restMs: number, turn: PollTurn | null): Promise<void> {
+    const { signal } = this.#waking
+    for (let waitMs = restMs; ; ) {
+      await pause(this.#clock, waitMs, signal)
+      const dueMs = this.#dueMs
+      if (signal.aborted || turn === null || dueMs === null) return
+      const ask = async (): Promise<number | null> => (signal.aborted ? null : await this.#poll.ask(dueMs, signal))
+      // What it throws is that somebody has woken the user.
+      const nextMs = await turn(ask, dueMs).catch(() => null)
+      if (nextMs === null || signal.aborted) return
+      this.#dueMs = nextMs
+      waitMs = Math.max(0, nextMs - this.#clock.wallMs())
+    }
   }
 
   /** When the user is to be polled, or was to be, epoch ms; null before that was looked up. */
@@ -46,6 +68,10 @@ export class Rest {
 
   wake(): void {
     this.#waking.abort(AWAKE)
+  }
+  /** The accounts of the user are not what they were. */
+  changed(): void {
+    if (!this.#poll.isAsKnown) this.wake()
   }
   /** The user is being started, or will not be. */
   end(): void {

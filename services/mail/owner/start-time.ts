@@ -44,10 +44,10 @@ export function endBefore(userId: string, { sid, name }: { sid: string; name: st
 }
 
 /**
- * When work for the user is to begin, epoch ms, past or future; how long it may rest until then, ms, 0 = not at all; and
- * the states of its accounts as they were last known.
+ * When work for the user is to begin, epoch ms, past or future; how long it may rest until then, ms, 0 = not at all; whether
+ * that work is a poll; and the states of its accounts as they were last known.
  */
-export type StartTime = { dueMs: number; restMs: number; known: AccountState[] }
+export type StartTime = { dueMs: number; restMs: number; isQuiet: boolean; known: AccountState[] }
 
 /**
  * When whoever released the user has told all there is to know; null = it must be looked up. What it knew of the accounts
@@ -70,7 +70,7 @@ export async function startTime(userId: string, end: End, deps: StartTimeDeps): 
   const known = last.map(({ state }) => state)
   const rests = !deps.accounts.isToErase(userId) && deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
   if (rests && end.how !== 'cut off') return { ...startAt(guessedDueMs(userId, end, record, deps), deps), known }
-  return { dueMs: deps.clock.wallMs(), restMs: 0, known }
+  return { dueMs: deps.clock.wallMs(), restMs: 0, isQuiet: false, known }
 }
 
 /**
@@ -80,7 +80,7 @@ export async function startTime(userId: string, end: End, deps: StartTimeDeps): 
 function startAt(saidMs: number, deps: StartTimeDeps): Omit<StartTime, 'known'> {
   const nowMs = deps.clock.wallMs()
   const dueMs = Math.min(saidMs, nowMs + longestIntervalMs(deps.pace))
-  return { dueMs, restMs: Math.max(0, dueMs - nowMs) }
+  return { dueMs, restMs: Math.max(0, dueMs - nowMs), isQuiet: true }
 }
 
 type Seen = Exclude<End, { how: 'cut off' }>
@@ -109,7 +109,7 @@ function lastPollMs(end: Seen, { clock, silenceMs }: Pick<StartTimeDeps, 'clock'
 }
 
 /** Nothing to do for the account but to poll it, as far as its last owner has said. */
-function isQuiet({ account, record }: AccountEntry, known: readonly AccountStatus[]): boolean {
+export function isQuiet({ account, record }: AccountEntry, known: readonly AccountStatus[]): boolean {
   if (isAsked(record)) return false
   if (record.desired !== 'connected') return true
   const last = known.find((status) => status.provider === account.provider && status.inbox_id === account.inboxId)
@@ -117,5 +117,5 @@ function isQuiet({ account, record }: AccountEntry, known: readonly AccountStatu
 }
 
 /** The record itself asks for more than polls. */
-const isAsked = ({ revoke, unverified, owed }: AccountRecord): boolean =>
+export const isAsked = ({ revoke, unverified, owed }: AccountRecord): boolean =>
   revoke !== null || unverified === true || owed !== undefined

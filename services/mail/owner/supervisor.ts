@@ -21,7 +21,7 @@ import { Moves, type Step } from './moves.ts'
 import { Observer } from './observer.ts'
 import { Session, type SessionIdentity } from './session.ts'
 import { Sight } from './sight.ts'
-import { type End, endBefore, type StartTimeDeps, startTime, toldStartTime } from './start-time.ts'
+import { type End, endBefore, type StartTime, type StartTimeDeps, startTime, toldStartTime } from './start-time.ts'
 import { Tenure, type TenureDeps } from './tenure.ts'
 
 const RETRY_MS = 1_000
@@ -221,11 +221,10 @@ export class Supervisor {
     })
     const tenure = this.#tenures.get(userId)
     if (tenure === undefined) return
-    const due = (): void => this.#mark(userId)
+    const begin = (time: StartTime): void => tenure.rest.begin(time, this.#moves.poll, () => this.#mark(userId))
     const told = toldStartTime(userId, end, this.#deps.tenure)
-    if (told !== null) return tenure.rest.begin(told, due)
-    const look = async (): Promise<void> => tenure.rest.begin(await startTime(userId, end, this.#deps.tenure), due)
-    await this.#attempt(userId, 'look', look)
+    if (told !== null) return begin(told)
+    await this.#attempt(userId, 'look', async () => begin(await startTime(userId, end, this.#deps.tenure)))
   }
 
   #start(userId: string, tenure: Tenure): Promise<void> {

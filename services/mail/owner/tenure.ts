@@ -21,6 +21,7 @@ import { lastEstimate, lastNewsMs } from './checkpoint-record.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
+import { RestPoll, type RestPollDeps } from './rest-poll.ts'
 import { isOutdated, type Running, runningOf } from './running.ts'
 import { type SettlementDeps, Settlements } from './settlements.ts'
 import { type Base, type TakeoverDeps, takeOver } from './takeover.ts'
@@ -33,20 +34,20 @@ const FLUSH_MS = 3_000
 const RELEASED: unknown = new Error('released')
 
 export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
-export type TenureDeps = Omit<TakeoverDeps, 'readBack'> &
-  SettlementDeps & {
-    snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
-    relay: Relay
-    telemetry: Telemetry
-    instance: string
-    pace: Pace
-    polled(account: AccountRef, lane: string): boolean
-    /** Builds the worker of a connected account. */
-    worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
-    /** The user was taken over: the term has begun to work. */
-    termBegan(userId: string, epoch: Epoch, base: Base): void
-    earlyCheckpoint?: boolean
-  }
+export type TenureDeps = Omit<TakeoverDeps, 'readBack'> & SettlementDeps & RestPollDeps & OwnDeps
+type OwnDeps = {
+  snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
+  relay: Relay
+  telemetry: Telemetry
+  instance: string
+  pace: Pace
+  polled(account: AccountRef, lane: string): boolean
+  /** Builds the worker of a connected account. */
+  worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
+  /** The user was taken over: the term has begun to work. */
+  termBegan(userId: string, epoch: Epoch, base: Base): void
+  earlyCheckpoint?: boolean
+}
 
 export class Tenure {
   readonly userId: string
@@ -70,7 +71,7 @@ export class Tenure {
   constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps) {
     this.userId = userId
     this.epoch = epoch
-    this.rest = new Rest(deps.clock)
+    this.rest = new Rest(deps.clock, new RestPoll(userId, () => !this.#releasing && this.#owns(), deps))
     this.#settlements = new Settlements(deps, this.#lost.signal)
     this.#owner = owner
     this.#deps = deps
@@ -91,8 +92,7 @@ export class Tenure {
     const { relay, earlyCheckpoint, accounts } = this.#deps
     if (accounts.isToErase(this.userId))
       return this.#settlements.erase(this.userId, this.epoch, (how) => this.#lost.abort(how))
-    const readBack = (): Promise<number | null> => relay.readBack(this.userId, this.epoch, this.#lost.signal)
-    const parts = { ...this.#deps, readBack }
+    const parts = { ...this.#deps, readBack: () => relay.readBack(this.userId, this.epoch, this.#lost.signal) }
     const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#owner, parts)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
@@ -118,7 +118,7 @@ export class Tenure {
 
   /** Starts and stops workers so that they are what the records ask for. */
   accountsChanged(): void {
-    this.rest.wake()
+    this.rest.changed()
     if (this.#releasing || this.#relay === null) return
     // By a term of its own, after which nothing of this one can be written.
     if (this.#deps.accounts.isToErase(this.userId)) this.#lost.abort(new Error('to be erased'))

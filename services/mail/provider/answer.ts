@@ -3,7 +3,7 @@
  * be an answer. It knows no provider's fields.
  */
 import * as v from 'valibot'
-import { HttpError } from '../base/http.ts'
+import { type Answer, HttpError } from '../base/http.ts'
 import { ProviderError } from './provider.ts'
 
 /** Text of bounded length that can be stored and sent; ids, tokens and links. */
@@ -16,7 +16,7 @@ export const token = (maxLength = 4096) =>
   )
 
 /** The JSON of an answer; undefined when it is none. */
-export async function jsonOf(answer: Response): Promise<unknown> {
+export async function jsonOf(answer: Pick<Answer, 'headers' | 'text'>): Promise<unknown> {
   if (!/^application\/json\b/i.test(answer.headers.get('content-type') ?? '')) return undefined
   try {
     return JSON.parse(await answer.text())

@@ -136,6 +136,8 @@ export type MailProvider = {
   readonly firstLane: string
   /** Asked again at each interval once done (Gmail `history`; Graph `folders`, `folder:<id>`). */
   polled(lane: string): boolean
+  /** A position may be asked for any number of times, and stays the same while nothing happens. */
+  readonly keepsPositions: boolean
   /** How many ids of the fetch queue the lane takes per page; 0 = none. */
   takes(lane: string): number
   /** The lanes (see `isRefill`) that fetch everything once more that these lanes have passed. */

@@ -13,7 +13,11 @@ const BY_OUR_CLOCK_MAX_MS = 3_600_000
  * @param nowMs our own time, for an answer without `Date`.
  * @returns milliseconds ≥ 0, or undefined when nothing (usable) was announced.
  */
-export function retryAfterMs(headers: Headers, message = '', nowMs = systemClock.wallMs()): number | undefined {
+export function retryAfterMs(
+  headers: Pick<Headers, 'get'>,
+  message = '',
+  nowMs = systemClock.wallMs(),
+): number | undefined {
   const header = headers.get('retry-after')?.trim() ?? ''
   if (/^\d{1,9}$/.test(header)) return Number(header) * 1000
   const untilMs = Date.parse(header !== '' ? header : (ISO_IN_TEXT.exec(message)?.[1] ?? ''))

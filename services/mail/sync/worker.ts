@@ -146,8 +146,8 @@ export class Worker implements LaneHost {
       takes: (lane) => provider.takes(lane),
     })
     for (const lane of next.start) this.#start(lane, signal)
-    if (next.start.length === 0)
-      await this.#wake.wait(Math.min(IDLE_MS, (next.waitUntilMs ?? Number.POSITIVE_INFINITY) - nowMs), clock, signal)
+    // Whatever else is ready waits for one of those that run: their end rings.
+    await this.#wake.wait(Math.min(IDLE_MS, (next.waitUntilMs ?? Number.POSITIVE_INFINITY) - nowMs), clock, signal)
   }
 
   /** Runs one page beside the loop; the lane '' binds the account before its first page. */

@@ -46,6 +46,8 @@ export class TokenProvider {
   /** Of each account the access or refresh token that the provider refused last. */
   readonly #refused = new LRUCache<string, Secret>({ max: CACHE_ACCOUNTS })
   readonly #life = new AbortController()
+  /** How often a token was dropped. */
+  #drops = 0
 
   constructor(parts: TokenParts) {
     this.#parts = parts
@@ -72,8 +74,27 @@ export class TokenProvider {
     }
   }
 
+  /**
+   * The access token that is held, or that of a record as this instance has seen it, if it is good for some minutes; null = ask
+   * `accessToken`. It reads nothing else: for requests whose answer counts only when it says that there is nothing.
+   * @throws KeyUnavailableError, SealBrokenError
+   */
+  async heldToken(account: AccountRef, sealed: string | null): Promise<Secret | null> {
+    const name = accountName(account)
+    const held = this.#cache.get(name)
+    if (held !== undefined) return this.#isStale(held, {}) ? null : held.accessToken
+    if (sealed === null) return null
+    const drops = this.#drops
+    const tokens = await openCredential(this.#parts.seal, account, sealed)
+    if (this.#isStale(tokens, {})) return null
+    // What was dropped meanwhile is not put back.
+    if (drops === this.#drops && !this.#cache.has(name) && !this.#flights.has(name)) this.#cache.set(name, tokens)
+    return tokens.accessToken
+  }
+
   /** Drops the cached token: the next request reads the record again. */
   invalidate(account: AccountRef): void {
+    this.#drops += 1
     this.#cache.delete(accountName(account))
   }
 

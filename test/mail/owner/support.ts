@@ -2,8 +2,10 @@
  * Instances as far as ownership goes, on a real nats-server: sessions, leases, take-over, relay, checkpoints, and workers
  * that walk a scripted provider. Each instance has a connection, a data folder and an identity of its own.
  */
+
 import { join } from 'node:path'
 import type { NatsConnection } from '#shared/nats.ts'
+import { Secret } from '#shared/secret.ts'
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
 import { countRefusals } from '../../../services/mail/app/refusals.ts'
 import type { AccountRef } from '../../../services/mail/base/model.ts'
@@ -24,6 +26,7 @@ import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
 import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
+import { idlePoll } from '../../../services/mail/sync/idle-poll.ts'
 import { Worker } from '../../../services/mail/sync/worker.ts'
 import { connected, type KvBox, kvBox, log } from '../kv/support.ts'
 import { mail, storeBox } from '../store/support.ts'
@@ -102,6 +105,13 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     erase: async () => undefined,
     trail: new Trail({ js, jsm, clock, log }),
     termBegan: () => undefined,
+    idlePoll: (_account, lanes) =>
+      idlePoll(lanes, {
+        provider,
+        token: async () => new Secret('token'),
+        sharers: () => 1,
+        limiter: () => plainWorker(clock).limiter,
+      }),
     worker: ({ account, record }, epoch, hooks) => {
       const worker = new Worker(account, epoch, {
         provider,

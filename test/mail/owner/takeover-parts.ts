@@ -5,7 +5,7 @@ import { systemClock } from '../../../services/mail/base/time.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
 import { Snapshots } from '../../../services/mail/outbox/snapshots.ts'
 import { ensureEventStream } from '../../../services/mail/outbox/stream.ts'
-import { streamFacts, streamHolds } from '../../../services/mail/outbox/stream-facts.ts'
+import { eventAt, streamFacts, streamHolds } from '../../../services/mail/outbox/stream-facts.ts'
 
 export const RETENTION_MS = 30 * 86_400_000
 
@@ -16,6 +16,7 @@ export async function takeoverParts(nc: NatsConnection) {
     snapshots: await Snapshots.open(js, jsm, 1),
     streamFacts: streamFacts(jsm, systemClock),
     streamHolds: streamHolds(jsm),
+    eventAt: eventAt(jsm),
     retentionMs: RETENTION_MS,
     refillLanes: () => [refillLane()],
     accounts: { ofUser: () => [] },

@@ -41,6 +41,8 @@ async function assertHighest(nodes: Node[]): Promise<void> {
       const kept = nodes.flatMap(({ store }) => (store.inspect(user) === 'usable' ? store.read(user, readMeta) : []))
       for (const meta of kept) assert.ok(meta === null || compareEpochs(meta.epoch, epoch) <= 0, user)
       await until("the checkpoint is the owner's", async () => {
+        // Who rests has claimed nothing yet: a question starts the user.
+        await owner.supervisor.statuses(user)
         const found = await owner.checkpoints.read(user)
         return found !== null && compareEpochs(found.record.epoch, epoch) === 0
       })

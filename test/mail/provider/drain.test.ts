@@ -46,6 +46,9 @@ function httpTo(answerTo: (id: string) => Answer): Http {
     return { status, headers: json, body: JSON.stringify(body) }
   }
   return {
+    ask(url, request) {
+      return this.fetch(url, request)
+    },
     async fetch(url, request) {
       if (url.pathname !== '/batch/gmail/v1') {
         const { status, headers, body } = answer(url.pathname)

@@ -46,6 +46,7 @@ export type Answer = (request: PageRequest, call: Call) => Partial<Page> | Promi
 export class ScriptedProvider implements MailProvider {
   readonly name = 'google'
   readonly firstLane = 'history'
+  readonly keepsPositions = true
   readonly asked: Asked[] = []
   answer: Answer = () => ({})
   identity: () => Promise<Identity> = async () => ({ mailbox: 'ada@x', address: 'ada@x', totalEstimate: null })

@@ -54,6 +54,7 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
     name: 'google',
     firstLane: HISTORY,
     polled: (lane) => lane === HISTORY,
+    keepsPositions: true,
     takes: (lane) => (lane === DRAIN ? TAKE : 0),
     async identify(call) {
       const { emailAddress, messagesTotal } = await getProfile(client, call)

@@ -6,7 +6,7 @@
  */
 import type { gmail_v1 } from 'googleapis'
 import type * as v from 'valibot'
-import type { Http, HttpRequest } from '../../base/http.ts'
+import type { Http, Answer as HttpAnswer, HttpRequest } from '../../base/http.ts'
 import { gateOf, type ProviderGate, safeProviderUrl } from '../../base/url-gate.ts'
 import { checked, jsonOf, noAnswer } from '../answer.ts'
 import { type Call, ProviderError } from '../provider.ts'
@@ -107,7 +107,7 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
 
   const send = (turn: Turn, url: string, within: ProviderGate, more: Pick<HttpRequest, 'method' | 'body'> = {}) => {
     const headers = { ...bearer(turn), ...(more.body !== undefined && { 'content-type': BATCH_TYPE }) }
-    return http.fetch(safeProviderUrl(url, within), { ...more, headers, signal: turn.signal })
+    return http.ask(safeProviderUrl(url, within), { ...more, headers, signal: turn.signal })
   }
   const asked = async (operation: string, turn: Turn, path: string, query: string): Promise<unknown> => {
     const answer = await answered(operation, turn, () => send(turn, `${origin}${PATH}users/me/${path}?${query}`, gate))
@@ -166,7 +166,7 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
 }
 
 /** Where a batch is refused, single messages may be answered: by a server that has no batches, or but for one of them. */
-async function refusedBatch(answer: Response): Promise<null> {
+async function refusedBatch(answer: HttpAnswer): Promise<null> {
   const { status, headers } = answer
   const error = gmailError({ operation: BATCH, status, headers, body: await jsonOf(answer) })
   const isOfBatch = status >= 400 && status < 500 && status !== 408

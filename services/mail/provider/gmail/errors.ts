@@ -49,7 +49,7 @@ export const refusesOneMessage = (error: ProviderError): boolean => {
 const isProjectWide = (reason: string, message: string): boolean =>
   reason === 'dailyLimitExceeded' || (/limit '[^']*per (?:minute|day)/i.test(message) && !/per user/i.test(message))
 
-export type Refusal = { operation: string; status: number; headers: Headers; body: unknown }
+export type Refusal = { operation: string; status: number; headers: Pick<Headers, 'get'>; body: unknown }
 
 /** An answer that is not 200. A body that is not Google's error object comes from something in between: transient. */
 export function gmailError({ operation, status, headers, body }: Refusal): ProviderError {

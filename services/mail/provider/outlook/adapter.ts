@@ -61,6 +61,8 @@ export function createOutlook({ baseUrl, http }: OutlookOptions): MailProvider {
     name: 'microsoft',
     firstLane: FOLDERS,
     polled: (lane) => lane === FOLDERS || isFolderLane(lane),
+    // Each answer has another link, and Graph soon forgets one that was followed.
+    keepsPositions: false,
     takes: (lane) => (lane === DRAIN ? TAKE : 0),
     identify: (call) => identify(client, call),
     refillLanes,

@@ -67,6 +67,9 @@ export async function drain(
   const toResponse = ({ status, headers = JSON_TYPE, body }: Answer): Response =>
     new Response(typeof body === 'object' ? JSON.stringify(body) : (body ?? null), { status, headers })
   const http: Http = {
+    ask(url, request) {
+      return this.fetch(url, request)
+    },
     async fetch(url, request) {
       const answerTo = (id: string) => answers[id] ?? mail(id)
       if (url.pathname !== '/batch/gmail/v1') {

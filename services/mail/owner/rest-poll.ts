@@ -1,0 +1,139 @@
+/**
+ * Polls for a user at rest. They go on from the last checkpoint, open no database and write nothing: as long as they find
+ * nothing there is nothing for which the user would have to be taken over. Whatever else they meet is left to the worker.
+ */
+import type { Log } from '#shared/log.ts'
+import { type AccountRef, accountName, type LaneState, stateName } from '../base/model.ts'
+import { nextPollMs, type Pace, slotOf } from '../base/slot.ts'
+import type { Clock } from '../base/time.ts'
+import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
+import type { Relay } from '../outbox/relay.ts'
+import type { Standing, StreamFacts } from '../outbox/stream-facts.ts'
+import type { IdlePoll } from '../sync/idle-poll.ts'
+import { lastNewsMs } from './checkpoint-record.ts'
+import { renewalS } from './snapshotter.ts'
+import { isAsked, isQuiet } from './start-time.ts'
+
+const NOT_OWNER_MS = 1_000
+
+export type RestPollDeps = {
+  checkpoints: Pick<Checkpoints, 'read'>
+  accounts: Pick<Accounts, 'ofUser' | 'isToErase'>
+  clock: Clock
+  log: Log
+  pace: Pace
+  retentionMs: number
+  relay: Pick<Relay, 'doubts'>
+  streamFacts(): Promise<StreamFacts>
+  /** What stands on the stream at a sequence; null = nothing. */
+  eventAt(userId: string, seq: number): Promise<Standing | null>
+  /** How an account is polled from these lanes; null = not at rest. */
+  idlePoll(account: AccountRef, lanes: readonly LaneState[]): IdlePoll | null
+  /** Test-only control arm: a stream that has lost events is not noticed. */
+  looksAtStream?: false
+}
+
+/** `dueMs`: of the next poll, epoch ms; 0 = at once. */
+type Mailbox = { account: AccountRef; newsMs: number; dueMs: number; poll: IdlePoll }
+type Known = { mailboxes: Mailbox[]; until: number } & Pick<CheckpointRecord, 'pub' | 'pubEventId' | 'streamCreatedMs'>
+
+export class RestPoll {
+  readonly #userId: string
+  readonly #owns: () => boolean
+  readonly #deps: RestPollDeps
+  #known: Known | null = null
+  /** The doubts of the relay when the stream was last seen to hold what the checkpoint says of it; null = not yet. */
+  #doubts: number | null = null
+
+  /** @param owns asked before each poll */
+  constructor(userId: string, owns: () => boolean, deps: RestPollDeps) {
+    this.#userId = userId
+    this.#owns = owns
+    this.#deps = deps
+  }
+
+  /** The accounts ask for nothing but the polls that are made; a credential that was renewed is read by the next one. */
+  get isAsKnown(): boolean {
+    if (this.#known === null || this.#deps.accounts.isToErase(this.#userId)) return false
+    const { mailboxes } = this.#known
+    const entries = this.#deps.accounts.ofUser(this.#userId)
+    if (entries.some(({ record }) => isAsked(record))) return false
+    const connected = entries.filter(({ record }) => record.desired === 'connected')
+    const isPolled = ({ account, record }: AccountEntry): boolean =>
+      record.reauth === null &&
+      record.credential !== null &&
+      mailboxes.some((mailbox) => accountName(mailbox.account) === accountName(account))
+    return connected.length === mailboxes.length && connected.every(isPolled)
+  }
+
+  /**
+   * Asks every mailbox whose moment has come.
+   * @param dueMs that moment, epoch ms
+   * @returns when the next one is due, epoch ms; null = there is more to do for the user, or nobody knows
+   * @throws the signal's reason
+   */
+  async ask(dueMs: number, signal: AbortSignal): Promise<number | null> {
+    const { clock, log, relay } = this.#deps
+    if (!this.#owns()) return clock.wallMs() + NOT_OWNER_MS
+    try {
+      if (this.#known === null) this.#known = await this.#look()
+      if (this.#known === null || !this.isAsKnown || clock.wallMs() >= this.#known.until) return null
+      if (this.#doubts !== relay.doubts) {
+        const { doubts } = relay
+        if (!(await this.#isOnStream(this.#known))) return null
+        signal.throwIfAborted()
+        this.#doubts = doubts
+      }
+      return await this.#pollDue(this.#known.mailboxes, dueMs, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      log.debug({ err: error, user: this.#userId }, 'a poll of a user at rest failed; the user is started')
+      return null
+    }
+  }
+
+  async #pollDue(mailboxes: readonly Mailbox[], dueMs: number, signal: AbortSignal): Promise<number | null> {
+    const { clock, pace } = this.#deps
+    for (const mailbox of mailboxes) {
+      if (mailbox.dueMs > dueMs) continue
+      if (!(await mailbox.poll(signal))) return null
+      const { newsMs } = mailbox
+      // A timer may be a little early: the same moment does not come twice.
+      const polledMs = Math.max(dueMs, clock.wallMs())
+      mailbox.dueMs = nextPollMs(polledMs, { pace, slot: slotOf(this.#userId), newsMs })
+    }
+    return Math.min(...mailboxes.map((mailbox) => mailbox.dueMs))
+  }
+
+  /** From where to poll; null when the checkpoint speaks of more than polls, or is to be renewed. */
+  async #look(): Promise<Known | null> {
+    const { checkpoints, accounts, retentionMs, idlePoll } = this.#deps
+    const record = (await checkpoints.read(this.#userId))?.record
+    const entries = accounts.ofUser(this.#userId)
+    if (record === undefined || !entries.every((entry) => isQuiet(entry, record.accounts))) return null
+    const mailboxes: Mailbox[] = []
+    for (const entry of entries) {
+      const { account } = entry
+      if (entry.record.desired !== 'connected') continue
+      const poll = idlePoll(account, record.lanes[stateName(account)] ?? [])
+      if (poll === null) return null
+      mailboxes.push({ account, newsMs: lastNewsMs(record, entry), dueMs: 0, poll })
+    }
+    if (mailboxes.length === 0) return null
+    const { pub, pubEventId, streamCreatedMs, ts, unsavedSince } = record
+    // Only whoever has taken the user over may say that nothing has happened.
+    const until = 1_000 * (Math.min(ts, unsavedSince ?? Number.POSITIVE_INFINITY) + renewalS(retentionMs / 1_000))
+    return { mailboxes, until, pub, pubEventId, streamCreatedMs }
+  }
+
+  /** The last event of the user stands where it stood, or is too old to stand anywhere: facts may be a second old, it is not. */
+  async #isOnStream({ pub, pubEventId, streamCreatedMs }: Known): Promise<boolean> {
+    if (this.#deps.looksAtStream === false) return true
+    const { createdMs, firstSeq } = await this.#deps.streamFacts()
+    if (createdMs !== streamCreatedMs) return false
+    if (pub === 0 || pub < firstSeq) return true
+    const found = await this.#deps.eventAt(this.#userId, pub)
+    return found?.isOfUser === true && found.eventId === pubEventId
+  }
+}
