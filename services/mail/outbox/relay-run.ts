@@ -126,6 +126,7 @@ export class RelayRun {
     if (pauseMs > 0) return pauseMs
     try {
       if (!this.#sure) await this.#readBack()
+      await store.turn(userId)
       const rows = store.read(userId, (db) => dueRows(db, ROWS))
       const [head] = rows
       if (head === undefined) return await this.#drained()
@@ -170,6 +171,7 @@ export class RelayRun {
     if (outcome.kind === 'refused') return await this.#publishOneByOne(rows)
     if (outcome.kind === 'unsure') return this.#refused(head, outcome)
     this.#last = outcome.seq + together.length - 1
+    await this.#deps.store.turn(this.#options.userId)
     this.#mark(together.map((row, i) => ({ row, seq: outcome.seq + i })))
     return 0
   }
