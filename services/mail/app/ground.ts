@@ -13,6 +13,7 @@ import { Trail } from '../outbox/trail.ts'
 import { AuthStore } from '../store/auth-store.ts'
 import { lockDataDirectory } from '../store/instance-lock.ts'
 import { UserStore } from '../store/user-store.ts'
+import { WalCopies } from '../store/wal-copies.ts'
 import { Background } from './background.ts'
 import { openBroker } from './broker.ts'
 import { createProviders } from './providers.ts'
@@ -46,6 +47,7 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
     new UserStore({
       dataDir: config.dataDir,
       log,
+      copies: new WalCopies(log),
       ...(controls.compareEpochs === undefined ? {} : { compareEpochs: false }),
     }),
   )

@@ -3,7 +3,6 @@
  * database would otherwise wait for each other. One is in flight, and expects the sequence of the one before. Marks come
  * after the answer, never before; a crash leaves up to two batches on the stream that are not marked, for the read-back.
  */
-import { setImmediate as yieldTurn } from 'node:timers/promises'
 import type { OutboxRow } from '../store/outbox-rows.ts'
 import { type Batches, batchOf, publishBatch } from './publish-batch.ts'
 
@@ -20,6 +19,8 @@ export type BatchHost = {
   goesOn(): boolean
   /** The events are on the stream: the last of them is what is expected next. */
   acked(rows: readonly Acked[]): void
+  /** To be awaited before marking and reading: others come between, and what was written to the server leaves. */
+  turn(): Promise<void>
   /** Notes that in one transaction; nothing for no rows. */
   mark(rows: readonly Acked[]): void
   /** Rows that are due besides those that are on their way. */
@@ -48,8 +49,7 @@ export async function publishBatches(host: BatchHost, first: readonly OutboxRow[
     }
     let rest: OutboxRow[] = []
     const meanwhile = async (): Promise<void> => {
-      // What was written has to leave before anything else is done.
-      await yieldTurn()
+      await host.turn()
       host.mark(acked)
       acked = []
       rest = host.rest(sent)

@@ -51,6 +51,7 @@ export class RowPublisher {
       mayPublish: () => this.#host.mayPublish(),
       goesOn: () => !turns.areWanted,
       acked: (acked: readonly Acked[]) => this.#acked(acked),
+      turn: () => deps.store.turn(this.#options.userId),
       mark: (acked: readonly Acked[]) => this.#mark(acked),
       rest: (sent: readonly OutboxRow[]) => {
         // Nothing was left when they were read; what has come since is seen in the next turn.

@@ -51,8 +51,10 @@ export function openDatabase(options: {
   kind: DatabaseKind
   /** NORMAL may lose the last commits at a power cut; FULL never. */
   synchronous: 'NORMAL' | 'FULL'
+  /** SQLite copies a log of so many pages into the file, in the middle of a commit; 1,000 unless given. */
+  walPages?: number
 }): Database {
-  const { file, kind, synchronous } = options
+  const { file, kind, synchronous, walPages = 1_000 } = options
   // A migration that is missing is no fault of the file.
   migrationCount(kind)
   return onDisk(file, () => {
@@ -62,6 +64,7 @@ export function openDatabase(options: {
       sqlite.pragma('journal_mode = WAL')
       if (isNew) beginWal(sqlite)
       sqlite.pragma(`synchronous = ${synchronous}`)
+      sqlite.pragma(`wal_autocheckpoint = ${walPages}`)
       sqlite.pragma('foreign_keys = ON')
       sqlite.pragma('trusted_schema = OFF')
       // What is deleted is overwritten. The file of a user is deleted as a whole.

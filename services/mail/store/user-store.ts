@@ -7,13 +7,16 @@ import { dirname, join } from 'node:path'
 import { LRUCache } from 'lru-cache'
 import type { Log } from '#shared/log.ts'
 import { encodeUser } from '#shared/user-token.ts'
+import { loopTurn } from '../base/loop-turn.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
 import { systemClock } from '../base/time.ts'
 import { eraseDir } from './erase-dir.ts'
+import { type Handle, openHandle } from './handle.ts'
 import { beginRepair, readMeta, setEpoch } from './meta.ts'
 import type { UserReader, UserTx } from './prepared.ts'
 import { probeDataDir } from './probe.ts'
-import { CorruptError, type Database, DiskError, onDisk, openDatabase } from './sqlite.ts'
+import { CorruptError, DiskError, onDisk } from './sqlite.ts'
+import { WAL_PAGES_MAX, type WalCopies } from './wal-copies.ts'
 
 export type { UserReader, UserTx } from './prepared.ts'
 
@@ -33,24 +36,11 @@ export class StaleEpochError extends Error {
 /** `absent`: no file. `empty`: a file that no term has adopted yet. `corrupt`: damaged. */
 export type FileState = 'absent' | 'empty' | 'usable' | 'corrupt'
 
-/** In a transaction. Made once for each database: to make it costs as much as a small transaction. */
-type Within = ReturnType<typeof withinOf>
-const withinOf = ({ sqlite }: Database) => sqlite.transaction((work: () => void) => work())
-type Handle = { database: Database; tx: UserTx; reader: UserReader; within: Within }
 /** Databases that stay open. */
 export const MAX_HANDLES = 256
 /** Between the closing of two, when all are closed: half the time is left to others. */
 const CLOSE_PAUSE_MS = 5
 const NEVER = new AbortController().signal
-
-/** What the work answers. */
-function answerOf<T>(within: Within['deferred'], work: () => T): T {
-  const answer: { is?: T } = {}
-  within(() => {
-    answer.is = work()
-  })
-  return answer.is as T
-}
 
 const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
 
@@ -59,6 +49,7 @@ export class UserStore {
   readonly #log: Log
   readonly #handles: LRUCache<string, Handle>
   readonly #compares: boolean
+  readonly #copies: WalCopies | undefined
   /** Called for each write that is refused because a later term has the database. */
   onRefused: () => void = () => undefined
   /** Called for each database that is opened, and for each transaction that has written to one. */
@@ -67,14 +58,27 @@ export class UserStore {
   /** Called for each fault of the disk that a user meets, besides being thrown. */
   onDiskFault: (fault: DiskError) => void = () => undefined
 
-  /** @param options `compareEpochs: false` is a control arm of tests: what a past term writes is not refused. */
-  constructor(options: { dataDir: string; log: Log; maxHandles?: number; compareEpochs?: false }) {
+  /**
+   * @param options `copies`: who copies the logs of the databases; without it SQLite does. `compareEpochs: false` is a
+   * control arm of tests: what a past term writes is not refused.
+   */
+  constructor(options: {
+    dataDir: string
+    log: Log
+    maxHandles?: number
+    copies?: WalCopies | undefined
+    compareEpochs?: false
+  }) {
     this.#dataDir = options.dataDir
     this.#log = options.log
     this.#compares = options.compareEpochs !== false
+    this.#copies = options.copies
     this.#handles = new LRUCache<string, Handle>({
       max: options.maxHandles ?? MAX_HANDLES,
-      dispose: ({ database }) => database.close(),
+      dispose: ({ database }) => {
+        this.#copies?.end(database.file)
+        database.close()
+      },
     })
   }
 
@@ -108,8 +112,8 @@ export class UserStore {
 
   /** Renames the database to `events.db.corrupt-<ms>`, with its WAL; returns the new path, or null when there was none. */
   setAside(userId: string): string | null {
-    this.release(userId)
     const file = this.fileOf(userId)
+    this.#leave(userId)
     return this.#onDisk(file, () => {
       if (!exists(file)) return null
       let stamp = systemClock.wallMs()
@@ -144,17 +148,15 @@ export class UserStore {
     rebuilding = false,
     repairing = false,
   ): { previous: Epoch | null; fresh: boolean } {
-    const { tx, database } = this.#open(userId, 'create')
+    const { tx, database, write } = this.#open(userId, 'create')
     const adopted = this.#onDisk(database.file, () =>
-      database.sqlite
-        .transaction(() => {
-          const previous = this.#metaOf(tx)?.epoch ?? null
-          if (previous !== null && compareEpochs(previous, epoch) > 0) this.#refuse(epoch, previous)
-          setEpoch(tx, epoch, rebuilding)
-          if (repairing) beginRepair(tx)
-          return { previous, fresh: previous === null }
-        })
-        .immediate(),
+      write(() => {
+        const previous = this.#metaOf(tx)?.epoch ?? null
+        if (previous !== null && compareEpochs(previous, epoch) > 0) this.#refuse(epoch, previous)
+        setEpoch(tx, epoch, rebuilding)
+        if (repairing) beginRepair(tx)
+        return { previous, fresh: previous === null }
+      }),
     )
     this.onCommitted()
     return adopted
@@ -162,8 +164,8 @@ export class UserStore {
 
   /** Runs `fn` on one snapshot of the user's database. @throws CorruptError, DiskError. */
   read<T>(userId: string, fn: (db: UserReader) => T): T {
-    const { reader, database, within } = this.#open(userId)
-    return this.#onDisk(database.file, () => answerOf(within.deferred, () => fn(reader)))
+    const { reader, database, read } = this.#open(userId)
+    return this.#onDisk(database.file, () => read(() => fn(reader)))
   }
 
   /**
@@ -171,16 +173,26 @@ export class UserStore {
    * @throws StaleEpochError when the database belongs to another term than `epoch`; CorruptError, DiskError.
    */
   commit<T>(userId: string, epoch: Epoch, fn: (tx: UserTx) => T): T {
-    const { tx, database, within } = this.#open(userId)
+    const { tx, database, write, walPages } = this.#open(userId)
     const answer = this.#onDisk(database.file, () =>
-      answerOf(within.immediate, () => {
+      write(() => {
         const found = this.#metaOf(tx)?.epoch ?? null
         if (found === null || compareEpochs(found, epoch) !== 0) this.#refuse(epoch, found)
         return fn(tx)
       }),
     )
     this.onCommitted()
+    if (this.#copies !== undefined) this.#copies.wrote(database.file, walPages())
     return answer
+  }
+
+  /**
+   * To be awaited before a transaction that takes milliseconds: resolves when the loop is the caller's, and the log of the
+   * user's database is not being copied.
+   */
+  async turn(userId: string): Promise<void> {
+    await this.#copies?.ready(this.fileOf(userId))
+    await loopTurn()
   }
 
   /**
@@ -195,7 +207,7 @@ export class UserStore {
     if (!this.#onDisk(file, () => exists(dirname(file)))) return true
     const epoch = this.inspect(userId) === 'usable' ? this.read(userId, readMeta)?.epoch : undefined
     if (epoch !== undefined && compareEpochs(epoch, upTo) > 0) return false
-    this.release(userId)
+    this.#leave(userId)
     this.#onDisk(file, () => eraseDir(dirname(file)))
     return true
   }
@@ -216,6 +228,21 @@ export class UserStore {
       this.#handles.delete(userId)
       await systemClock.sleep(CLOSE_PAUSE_MS, NEVER)
     }
+    await this.#copies?.[Symbol.asyncDispose]()
+  }
+
+  /**
+   * Nothing of this process has the file open any more. A copy that closed it later would delete the log of whatever stands
+   * at its place by then.
+   * @throws DiskError while one is still under way
+   */
+  #leave(userId: string): void {
+    this.release(userId)
+    const file = this.fileOf(userId)
+    if (this.#copies?.isCopying(file) === true)
+      this.#onDisk(file, () => {
+        throw new DiskError('IO', `the write-ahead log of ${file} is still being copied`)
+      })
   }
 
   #refuse(mine: Epoch, found: Epoch | null): void {
@@ -240,13 +267,11 @@ export class UserStore {
     // Only a term makes a file: one that a mere look had made would pass for a lost disk.
     if (missing === 'refuse' && !this.#onDisk(file, () => exists(file)))
       throw new DiskError('CANNOT_OPEN', `${file} is not there`)
-    const database = this.#onDisk(file, () => openDatabase({ file, kind: 'user', synchronous: 'NORMAL' }))
-    const { db } = database
-    const handle: Handle = { database, tx: { userId, db }, reader: { userId, db }, within: withinOf(database) }
+    const handle = this.#onDisk(file, () => openHandle(userId, file, this.#copies && WAL_PAGES_MAX))
     try {
-      this.#onDisk(database.file, () => this.#metaOf(handle.reader))
+      this.#onDisk(file, () => this.#metaOf(handle.reader))
     } catch (error) {
-      database.close()
+      handle.database.close()
       throw error
     }
     this.#handles.set(userId, handle)

@@ -3,8 +3,15 @@
  * It throws what went wrong; the worker decides what that means.
  */
 import type { Secret } from '#shared/secret.ts'
-import { isAudit, isRefill, isRewalk, type LaneState } from '../base/model.ts'
-import { type Call, type Page, type PageRequest, type Priority, ProviderError } from '../provider/provider.ts'
+import { isAudit, isRefill, isRewalk, type LaneState, type MessageMeta } from '../base/model.ts'
+import {
+  type Call,
+  emptyPage,
+  type Page,
+  type PageRequest,
+  type Priority,
+  ProviderError,
+} from '../provider/provider.ts'
 import { depthOf, type QueueDepth, queueDepth, queuedIds, type Taken, take } from '../store/fetch-queue.ts'
 import { putLane } from '../store/lanes.ts'
 import { knownIds, publishedIds } from '../store/messages.ts'
@@ -15,10 +22,14 @@ import type { LaneHost } from './worker-deps.ts'
 
 /** So often is a page asked for that has items which cannot be read. */
 const BROKEN_ASKS = 3
+/** Mails of one transaction: a hundred, as Graph answers with, hold the event loop for more than ten milliseconds. */
+const STORED_AT_ONCE = 25
 
 /** Asks the provider for one page of the lane and commits it. */
 export async function runLane(worker: LaneHost, lane: string, signal: AbortSignal): Promise<void> {
-  const { deps, state } = worker
+  const { deps, state, account } = worker
+  if (deps.provider.takes(lane) > 0) await deps.store.turn(account.userId)
+  signal.throwIfAborted()
   const asked = state.lanes.get(lane) ?? newLane(lane)
   refuseFullDisk(worker)
   const taken = takeIds(worker, lane)
@@ -44,13 +55,43 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     const limiter = isAudit(lane) ? counted(call.limiter, spent) : call.limiter
     return deps.provider.page(request, { ...call, limiter, priority })
   })
-  signal.throwIfAborted()
-  const current = state.lanes.get(lane)
-  // The lane was started over or dropped while the page was on its way: the page is no longer part of any walk.
-  if (current === undefined || current.cursor !== asked.cursor || current.resets !== asked.resets) return
-  if (!deps.owns()) return
+  /** False when the lane was started over or dropped meanwhile: the page is no longer part of any walk. */
+  const goesOn = async (): Promise<boolean> => {
+    if (!isIdle(page, taken, state.lanes)) await deps.store.turn(account.userId)
+    signal.throwIfAborted()
+    const current = state.lanes.get(lane)
+    return current?.cursor === asked.cursor && current.resets === asked.resets && deps.owns()
+  }
+  if (!(await goesOn())) return
   refuseBrokenItems(worker, lane, page)
+  // What is taken or compared belongs to one transaction.
+  const isWhole = taken.length > 0 || isAudit(lane)
+  while (!isWhole && page.messages.length > STORED_AT_ONCE) {
+    storeFirst(worker, asked, page.messages.splice(0, STORED_AT_ONCE))
+    if (!(await goesOn())) return
+  }
   settle(worker, { lane, page, taken, cost: spent.cost })
+}
+
+/** Mails of a page without its position: a crash before the rest is stored only has the page asked for again. */
+function storeFirst(worker: LaneHost, asked: LaneState, messages: MessageMeta[]): void {
+  const { deps, account, epoch, state } = worker
+  const nowMs = worker.nowMs()
+  const page = { ...emptyPage(), messages }
+  const step = { page, asked, epoch, taken: [], lanes: [], isWalk: isWalk(worker, asked) }
+  const committed = deps.store.commit(account.userId, epoch, (tx) => commitPage(tx, account, step, nowMs))
+  state.stored += committed.stored
+  tell(worker, committed)
+}
+
+/** Shows what there was, not what is new. */
+const isWalk = ({ deps }: LaneHost, { lane, done }: LaneState): boolean => !(done && deps.provider.polled(lane))
+
+function tell({ deps, account }: LaneHost, { stored, doubtful, gone }: Committed): void {
+  if (stored > 0) deps.telemetry.mailStored(account.provider, stored)
+  if (doubtful > 0) deps.telemetry.gapMails(account.provider, doubtful)
+  if (gone > 0) deps.telemetry.messagesGone(account.provider, gone)
+  deps.committed(stored === 0)
 }
 
 /**
@@ -168,19 +209,15 @@ function settle(worker: LaneHost, { lane, page, taken, cost }: Came): void {
     for (const each of lanes) state.lanes.set(each.lane, each)
     return
   }
-  const isWalk = !(before.done && deps.provider.polled(lane))
   if (deps.cursorFirst === true)
     deps.store.commit(account.userId, worker.epoch, (tx) => {
       for (const each of lanes) putLane(tx, account, each)
     })
-  const step = { page, asked: before, epoch: worker.epoch, taken, lanes, isWalk }
+  const step = { page, asked: before, epoch: worker.epoch, taken, lanes, isWalk: isWalk(worker, before) }
   const committed = commit(worker, step, cost, nowMs)
   if (committed.stored + committed.enqueued > 0 || isUnderWay(worker, before)) state.newsMs = nowMs
   if (page.enqueue.urgent && committed.enqueued > 0) letFetch(worker, nowMs)
-  if (committed.stored > 0) deps.telemetry.mailStored(account.provider, committed.stored)
-  if (committed.doubtful > 0) deps.telemetry.gapMails(account.provider, committed.doubtful)
-  if (committed.gone > 0) deps.telemetry.messagesGone(account.provider, committed.gone)
-  deps.committed(committed.stored === 0)
+  tell(worker, committed)
   if (page.cutOff !== undefined) throw page.cutOff
 }
 
