@@ -4,6 +4,7 @@
  */
 import type { Log } from '#shared/log.ts'
 import type { Config } from '../base/config.ts'
+import { loopTurn } from '../base/loop-turn.ts'
 import type { Clock } from '../base/time.ts'
 import { Accounts } from '../kv/accounts.ts'
 import { Checkpoints } from '../kv/checkpoint.ts'
@@ -48,6 +49,7 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
       dataDir: config.dataDir,
       log,
       copies: new WalCopies(log),
+      nextTurn: loopTurn,
       ...(controls.compareEpochs === undefined ? {} : { compareEpochs: false }),
     }),
   )

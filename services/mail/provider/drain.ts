@@ -2,7 +2,6 @@
  * The lane `drain` of both adapters: fetches the ids taken from the queue and judges each answer on its own, so that one bad
  * message never holds the others. What an answer means is the adapter's.
  */
-import { loopTurn } from '../base/loop-turn.ts'
 import type { MessageMeta } from '../base/model.ts'
 import { type Answer, type Getter, getMessages, isAccountWide, isThrottled } from './get-messages.ts'
 import {
@@ -114,7 +113,6 @@ export async function drainPage(fetcher: Fetcher, request: PageRequest, call: Ca
   const page: Page = { ...emptyPage(), drop: [...known] }
   const errors: [id: string, error: unknown][] = []
   const { answers, cutOff } = await getMessages(fetcher, wanted, request.retried, call)
-  await loopTurn()
   for (const [id, answer] of answers) {
     const outcome = outcomeOf(fetcher, id, answer)
     if (outcome.is === 'mail') page.messages.push(outcome.meta)

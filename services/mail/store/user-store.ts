@@ -7,7 +7,6 @@ import { dirname, join } from 'node:path'
 import { LRUCache } from 'lru-cache'
 import type { Log } from '#shared/log.ts'
 import { encodeUser } from '#shared/user-token.ts'
-import { loopTurn } from '../base/loop-turn.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
 import { systemClock } from '../base/time.ts'
 import { eraseDir } from './erase-dir.ts'
@@ -50,6 +49,7 @@ export class UserStore {
   readonly #handles: LRUCache<string, Handle>
   readonly #compares: boolean
   readonly #copies: WalCopies | undefined
+  readonly #nextTurn: () => Promise<void>
   /** Called for each write that is refused because a later term has the database. */
   onRefused: () => void = () => undefined
   /** Called for each database that is opened, and for each transaction that has written to one. */
@@ -59,20 +59,23 @@ export class UserStore {
   onDiskFault: (fault: DiskError) => void = () => undefined
 
   /**
-   * @param options `copies`: who copies the logs of the databases; without it SQLite does. `compareEpochs: false` is a
-   * control arm of tests: what a past term writes is not refused.
+   * @param options `copies`: who copies the logs of the databases; without it SQLite does. `nextTurn`: what a transaction of
+   * milliseconds waits for; nothing unless given. `compareEpochs: false` is a control arm of tests: what a past term
+   * writes is not refused.
    */
   constructor(options: {
     dataDir: string
     log: Log
     maxHandles?: number
-    copies?: WalCopies | undefined
+    copies?: WalCopies
+    nextTurn?: () => Promise<void>
     compareEpochs?: false
   }) {
     this.#dataDir = options.dataDir
     this.#log = options.log
     this.#compares = options.compareEpochs !== false
     this.#copies = options.copies
+    this.#nextTurn = options.nextTurn ?? (async () => undefined)
     this.#handles = new LRUCache<string, Handle>({
       max: options.maxHandles ?? MAX_HANDLES,
       dispose: ({ database }) => {
@@ -192,7 +195,7 @@ export class UserStore {
    */
   async turn(userId: string): Promise<void> {
     await this.#copies?.ready(this.fileOf(userId))
-    await loopTurn()
+    await this.#nextTurn()
   }
 
   /**

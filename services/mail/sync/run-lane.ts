@@ -23,7 +23,7 @@ import type { LaneHost } from './worker-deps.ts'
 /** So often is a page asked for that has items which cannot be read. */
 const BROKEN_ASKS = 3
 /** Mails of one transaction: a hundred, as Graph answers with, hold the event loop for more than ten milliseconds. */
-const STORED_AT_ONCE = 25
+const STORED_AT_ONCE = 50
 
 /** Asks the provider for one page of the lane and commits it. */
 export async function runLane(worker: LaneHost, lane: string, signal: AbortSignal): Promise<void> {

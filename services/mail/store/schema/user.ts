@@ -125,7 +125,10 @@ export const syncLanes = sqliteTable(
   (table) => [primaryKey({ columns: [table.provider, table.inboxId, table.lane] })],
 )
 
-/** Pages of a provider that stored a mail or listed an id: where each of them came from. One page is one transaction. */
+/**
+ * Pages of a provider that stored a mail or listed an id: where each of them came from. One row for each transaction; all but
+ * the last one of a large page have its `cursor` as `next_cursor`.
+ */
 export const pages = sqliteTable('pages', {
   id: integer('id').primaryKey(),
   provider: text('provider').notNull(),
