@@ -2,9 +2,10 @@
  * The only way of bytes to and from the providers: one undici Agent (a bounded pool per origin), a total deadline per
  * request, answers of bounded size that are read whole, no redirects. It knows no provider, retries nothing, logs nothing.
  */
+import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
-import { Agent, type Dispatcher } from 'undici'
+import type { Agent, Dispatcher } from 'undici'
 import { type Clock, systemClock } from './time.ts'
 
 export type HttpOptions = {
@@ -65,6 +66,10 @@ const causeCode = (error: unknown): unknown => {
   }
   return undefined
 }
+
+const require = createRequire(import.meta.url)
+/** Loaded with the first request, or by whoever wants to know at start that it is there: its hundred files take 0.1 s (ADR 0037). */
+export const loadUndici = (): typeof import('undici') => require('undici')
 
 const unzip = promisify(gunzip)
 /** Undoes the codings, the last one first. One that was not asked for stays, and nobody will make sense of the body. */
@@ -149,16 +154,18 @@ async function cutOffBy(signal: AbortSignal, asked: Promise<Response>): Promise<
 export function createHttp(options: HttpOptions = {}): Http {
   const { clock = systemClock, deadlineMs = 30_000, connectMs = 5_000 } = options
   const { maxBytes = 32 * 1024 * 1024, connections = CONNECTIONS_MAX, maxOpen = 16_384 } = options
-  const agent = new Agent({
-    connections,
-    maxOrigins: MAX_ORIGINS,
-    connect: { timeout: connectMs },
-    // Where HTTP/2 is possible, all requests would wait for one connection to tell, and time out one after the other.
-    allowH2: false,
-    headersTimeout: deadlineMs,
-    bodyTimeout: deadlineMs,
-    keepAliveTimeout: 30_000,
-  })
+  let made: Agent | undefined
+  const agentOf = (): Agent =>
+    new (loadUndici().Agent)({
+      connections,
+      maxOrigins: MAX_ORIGINS,
+      connect: { timeout: connectMs },
+      // Where HTTP/2 is possible, all requests would wait for one connection to tell, and time out one after the other.
+      allowH2: false,
+      headersTimeout: deadlineMs,
+      bodyTimeout: deadlineMs,
+      keepAliveTimeout: 30_000,
+    })
   let closed = false
   let open = 0
 
@@ -187,6 +194,9 @@ export function createHttp(options: HttpOptions = {}): Http {
       )
       try {
         if (open >= maxOpen) throw new HttpError('BUSY', url)
+        if (closed) throw new HttpError('CLOSED', url)
+        made ??= agentOf()
+        const agent = made
         const asked = counted(exchange(url, request, { agent, maxBytes, signal: stop.signal }))
         return await cutOffBy(stop.signal, asked)
       } catch (error) {
@@ -206,7 +216,7 @@ export function createHttp(options: HttpOptions = {}): Http {
     async [Symbol.asyncDispose]() {
       if (closed) return
       closed = true
-      await agent.destroy()
+      await made?.destroy()
     },
   }
 }
