@@ -2,8 +2,9 @@
  * The issuer's public keys: fetched, cached, reloaded in the background. Known keys survive an outage of the issuer.
  * It decides nothing about a token; `shared/jwt.ts` is its only user.
  */
-import { createLocalJWKSet, type JWTHeaderParameters, errors as jose } from 'jose'
+import type { createLocalJWKSet, JWTHeaderParameters } from 'jose'
 import { AppError } from './errors.ts'
+import { jose } from './jose.ts'
 
 /** The part of a clock that is needed here; `monoMs` for waits, `wallMs` for the times in a token. */
 export type TokenClock = { wallMs(): number; monoMs(): number }
@@ -77,7 +78,8 @@ export class IssuerKeys {
       if (found !== undefined) return found
     }
     if (this.#failure !== undefined) throw this.#unreachable()
-    throw new jose.JWKSNoMatchingKey()
+    const { errors } = await jose()
+    throw new errors.JWKSNoMatchingKey()
   }
 
   /** Goes on to its end when nobody waits any more: who asks and goes away must not leave the gate open. */
@@ -90,10 +92,11 @@ export class IssuerKeys {
   }
 
   async #lookup(header: JWTHeaderParameters): Promise<Key | undefined> {
+    const { errors } = await jose()
     try {
       return await this.#keys?.(header)
     } catch (error) {
-      if (error instanceof jose.JWKSNoMatchingKey) return undefined
+      if (error instanceof errors.JWKSNoMatchingKey) return undefined
       throw error
     }
   }
@@ -126,6 +129,7 @@ export class IssuerKeys {
 
   async #load(): Promise<void> {
     try {
+      const { createLocalJWKSet } = await jose()
       const text = await fetchText(this.#url)
       const keys = createLocalJWKSet(JSON.parse(text))
       if (text !== this.#text) this.#generation++

@@ -3,17 +3,11 @@
  * It keeps no token: verified ones are remembered by their hash until they expire.
  */
 import { hash } from 'node:crypto'
-import {
-  decodeJwt,
-  decodeProtectedHeader,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-  errors as jose,
-  jwtVerify,
-} from 'jose'
-import { LRUCache } from 'lru-cache'
+import type { JWTPayload, JWTVerifyGetKey } from 'jose'
 import { AppError } from './errors.ts'
+import { jose } from './jose.ts'
 import { IssuerKeys, type TokenClock } from './jwks.ts'
+import { lru } from './lru.ts'
 
 const ALGORITHMS = ['EdDSA', 'ES256', 'RS256', 'PS256']
 const TOLERANCE_S = 5
@@ -34,12 +28,13 @@ export type JwtVerifier = {
    */
   verify(authorization: string | undefined, signal?: AbortSignal): Promise<VerifiedUser>
 }
+type Jose = Awaited<ReturnType<typeof jose>>
 type Reason = 'signature' | 'issuer' | 'audience' | 'algorithm' | 'claim'
 
 export function createJwtVerifier(options: JwtOptions): JwtVerifier {
   const clock = options.clock ?? systemClock
   const keys = new IssuerKeys(options.jwksUrl, clock)
-  const verified = new LRUCache<string, VerifiedUser & { generation: number }>({ max: VERIFIED_MAX })
+  const verified = lru<VerifiedUser & { generation: number }>(VERIFIED_MAX)
   const expect = { issuer: options.issuer, audience: options.audience }
 
   return {
@@ -52,7 +47,7 @@ export function createJwtVerifier(options: JwtOptions): JwtVerifier {
         refuseExpired(seen.expiresAt, clock)
         return { userId: seen.userId, expiresAt: seen.expiresAt }
       }
-      refuseEarly(token, expect, clock)
+      refuseEarly(await jose(), token, expect, clock)
       const { generation, ...user } = await verifySignature(token, { keys, clock, ...expect }, signal)
       verified.set(digest, { ...user, generation })
       return user
@@ -73,7 +68,12 @@ function bearerToken(authorization: string | undefined): string {
  * Refuses what needs no key to be refused, so that foreign tokens cost no fetch and the user learns the real reason.
  * Everything it accepts is checked again, by jose, with the signature.
  */
-function refuseEarly(token: string, expect: { issuer: string; audience: string }, clock: TokenClock): void {
+function refuseEarly(
+  { decodeJwt, decodeProtectedHeader }: Pick<Jose, 'decodeJwt' | 'decodeProtectedHeader'>,
+  token: string,
+  expect: { issuer: string; audience: string },
+  clock: TokenClock,
+): void {
   let alg: unknown
   let claims: JWTPayload
   try {
@@ -113,6 +113,7 @@ async function verifySignature(
   by: { keys: IssuerKeys; clock: TokenClock; issuer: string; audience: string },
   signal: AbortSignal | undefined,
 ): Promise<VerifiedUser & { generation: number }> {
+  const { errors, jwtVerify } = await jose()
   let generation = 0
   const findKey: JWTVerifyGetKey = async (header) => {
     const key = await by.keys.find(header, signal)
@@ -135,19 +136,19 @@ async function verifySignature(
     return { userId: sub, expiresAt: exp, generation }
   } catch (error) {
     signal?.throwIfAborted()
-    throw refusal(error, by.clock)
+    throw refusal(errors, error, by.clock)
   }
 }
 
 /** jose's error as one of ours; its text and the claims it carries stay in the cause. */
-function refusal(error: unknown, clock: TokenClock): AppError {
+function refusal(errors: Jose['errors'], error: unknown, clock: TokenClock): AppError {
   if (error instanceof AppError) return error
-  if (error instanceof jose.JWTExpired) return expired(Number(error.payload.exp), clock, error)
-  if (error instanceof jose.JWTClaimValidationFailed) return invalid('claim', { claim: error.claim }, error)
-  if (error instanceof jose.JOSEAlgNotAllowed || error instanceof jose.JOSENotSupported)
+  if (error instanceof errors.JWTExpired) return expired(Number(error.payload.exp), clock, error)
+  if (error instanceof errors.JWTClaimValidationFailed) return invalid('claim', { claim: error.claim }, error)
+  if (error instanceof errors.JOSEAlgNotAllowed || error instanceof errors.JOSENotSupported)
     return invalid('algorithm', {}, error)
-  if (error instanceof jose.JWTInvalid || error instanceof jose.JWSInvalid) return invalid('claim', {}, error)
-  if (error instanceof jose.JWKSNoMatchingKey)
+  if (error instanceof errors.JWTInvalid || error instanceof errors.JWSInvalid) return invalid('claim', {}, error)
+  if (error instanceof errors.JWKSNoMatchingKey)
     return invalid('signature', { key: 'not among the keys of the issuer: another secret or database?' }, error)
   return invalid('signature', {}, error)
 }

@@ -3,7 +3,7 @@
  * `/readyz` beside it for whoever watches the process.
  * Names start with `mailsync_`; a user id is never a label.
  */
-import { createServer, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { EXIT_CONFIG, ExitError } from './lifecycle.ts'
 
@@ -72,6 +72,8 @@ type MetricsOptions = {
  */
 export async function serveMetrics(options: MetricsOptions): Promise<MetricsServer> {
   const { host, port } = options
+  // As an import it would be read with all its getters, and one of them loads the platform's own undici, which takes 60 ms.
+  const { createServer } = process.getBuiltinModule('node:http')
   const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
     void answer(request, options).then(({ status, type, text }) =>
       response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(text),

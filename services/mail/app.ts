@@ -2,32 +2,37 @@
  * The composition root, read from top to bottom: it opens the parts, connects them, runs them until the signal aborts,
  * and closes them in reverse. It decides nothing itself; the parts are put together in app/.
  */
+import { join } from 'node:path'
 import { type App, aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
-import { serveMetrics } from '#shared/metrics.ts'
 import { whyClosed } from '#shared/nats.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import { openCredentials } from './app/credentials.ts'
-import { countDatabaseWork } from './app/database-work.ts'
+import type { Engine } from './app/engine.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
-import { createSupervisor, levelsOf, type Work } from './app/ownership.ts'
+import { Late } from './app/late.ts'
+import { loadEngine } from './app/load-engine.ts'
+import type { Base } from './app/ownership.ts'
 import { patiently } from './app/patiently.ts'
-import { followProjectShare } from './app/project-share.ts'
-import { countRefusals } from './app/refusals.ts'
-import { createRelay } from './app/relay.ts'
 import { serveRequests } from './app/serve.ts'
 import { watchNats } from './app/watch.ts'
+import { commitOf } from './base/commit.ts'
 import { readConfig } from './base/config.ts'
-import { createTelemetry } from './base/telemetry.ts'
+import type { Telemetry } from './base/telemetry.ts'
 import { systemClock } from './base/time.ts'
 import { leaseTimes } from './owner/lease-times.ts'
 import type { Session } from './owner/session.ts'
 
+const ROOT = join(import.meta.dirname, '../..')
 /** After the drain limit: to delete the session, so that the others need not wait for its silence. */
 const CLOSING_MS = 1_000
 
 export type AppOptions = Pick<Ground, 'config' | 'log'> &
-  Partial<Pick<Ground, 'clock' | 'controls'>> & { ready?: (info: { instance: string }) => void }
+  Partial<Pick<Ground, 'clock' | 'controls'>> & {
+    /** Requests are answered; what does the users' work is still to be loaded. */
+    answers?: () => void
+    ready?: (info: { instance: string }) => void
+  }
 
 /** The service as the environment describes it. @throws ExitError 78 with one line per fault. */
 export const appFromEnvironment =
@@ -39,24 +44,25 @@ export const appFromEnvironment =
   }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
-export function createApp({ config, log, clock = systemClock, controls = {}, ready }: AppOptions): App {
+export function createApp({ config, log, clock = systemClock, controls = {}, answers, ready }: AppOptions): App {
   return async (signal) => {
     await using stack = new AsyncDisposableStack()
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
-    const { work, supervisor, service, watching } = await begin(
+    const { base, supervisor, service, watching } = await begin(
       { config, log, clock, controls },
       stack,
       fatal,
       stop,
+      answers,
     ).catch((error) => {
       // Whatever the end of the connection broke: it was told to stop.
       stop.throwIfAborted()
       throw error
     })
-    work.broker.patience.afterStopMs = leaseTimes(config.silenceMs).drainMs + CLOSING_MS
-    log.info(factsOf(work), 'mail-sync runs')
-    ready?.({ instance: work.instance })
+    base.broker.patience.afterStopMs = leaseTimes(config.silenceMs).drainMs + CLOSING_MS
+    log.info(factsOf(base), 'mail-sync runs')
+    ready?.({ instance: base.instance })
 
     // Requests first, so that nobody is told something that is about to change; then the users; then everything else.
     await Promise.all([supervisor.run(stop), aborted(stop).then(() => service[Symbol.asyncDispose]())])
@@ -65,56 +71,63 @@ export function createApp({ config, log, clock = systemClock, controls = {}, rea
   }
 }
 
-async function begin(options: Ground, stack: AsyncDisposableStack, fatal: AbortController, stop: AbortSignal) {
+async function begin(
+  options: Ground,
+  stack: AsyncDisposableStack,
+  fatal: AbortController,
+  stop: AbortSignal,
+  answers: () => void = () => undefined,
+) {
   const { config, log, clock } = options
   const ground = await openGround(options, stack, stop)
-  const telemetry = createTelemetry(
-    log,
-    () => levelsOf(supervisor),
-    () => credentials.counter.recent(),
-    clock,
-  )
-  countRefusals({ ...ground, telemetry })
-  countDatabaseWork(ground.store, telemetry)
-  const credentials = await openCredentials(ground, telemetry, stack, stop)
-  const learned = (userId: string): void => supervisor.tenures.get(userId)?.learned()
-  const relay = createRelay({ ...ground, telemetry, learned })
-  const work: Work = { ...ground, ...credentials, telemetry, relay }
-  const supervisor = createSupervisor(work)
+  const telemetry = new Late<Telemetry>()
+  const base = { ...ground, ...(await openCredentials(ground, telemetry, stack, stop)) }
 
   for (const missing of config.missingClients) log.warn(missing)
-  const { background, mirror, leases } = work
+  const { background, mirror, leases } = base
   await patiently(() => mirror.restore(stop), { url: config.nats.url, clock, log, signal: stop })
   background.run(mirror.run(background.signal))
-  followProjectShare(work)
   background.run(leases.run(background.signal))
-  const service = await serveRequests(work, supervisor)
+  const late = new Late<Engine>()
+  const commit = commitOf(config.commit, ROOT)
+  const service = await serveRequests(base, late, commit)
+  answers()
   void service.stopped.then(async (error) => {
-    const { nc } = work.broker
+    const { nc } = base.broker
     const why = nc.isClosed() ? await whyClosed(nc, config.nats) : null
     if (!stop.aborted) fatal.abort(why ?? error ?? new Error('the micro service stopped'))
   })
-  const watching = watchNats(work, stop)
+  const watching = watchNats(base, late, stop)
   watching.catch((error) => fatal.abort(error))
-  if (config.metrics !== null)
+  const engine = await loadEngine(stop)
+    .then(({ openEngine }) => openEngine(base, telemetry, commit))
+    .catch((error) => {
+      for (const part of [telemetry, late]) part.fail(error)
+      throw error
+    })
+  late.arrive(engine)
+  const { supervisor } = engine
+  if (config.metrics !== null) {
+    const { serveMetrics } = await import('#shared/metrics.ts')
     await serveMetrics({
       ...config.metrics,
-      registry: telemetry.registry,
+      registry: engine.telemetry.registry,
       state: () => readinessOf(supervisor.session),
       // Until the users are handed over: that it is draining is to be seen.
       signal: background.signal,
     })
-  return { work, supervisor, service, watching }
+  }
+  return { base, supervisor, service, watching }
 }
 
 /** Who is live and sees nothing answers, but its users are with others. */
 const readinessOf = ({ state, blind }: Session): string => (state === 'live' && blind ? 'blind' : state)
 
 /** What an operator wants to see of a start. */
-const factsOf = ({ instance, config, providers }: Work) => ({
+const factsOf = ({ instance, config, clients }: Base) => ({
   instance,
   version: packageJson.version,
   nats: config.nats.url,
   data: config.dataDir,
-  providers: Object.keys(providers.clients),
+  providers: Object.keys(clients),
 })

@@ -8,6 +8,7 @@ import type { AccountStatus } from '#shared/contract.ts'
 import type { EmailReceived } from '#shared/event.ts'
 import { createLog } from '#shared/log.ts'
 import { Secret } from '#shared/secret.ts'
+import { openGrants } from '../../services/mail/app/grants.ts'
 import { createProviders, type Providers } from '../../services/mail/app/providers.ts'
 import { readConfig } from '../../services/mail/base/config.ts'
 import type { AccountRef, Epoch } from '../../services/mail/base/model.ts'
@@ -104,7 +105,7 @@ export class Box implements AsyncDisposable {
         ...simulator,
       }),
     )
-    const store = stack.use(storeBox())
+    const { store, dataDir } = stack.use(storeBox())
     const config = readConfig({
       BETTER_AUTH_JWKS_URL: 'http://127.0.0.1:1/jwks',
       ...{ GOOGLE_CLIENT_ID: 'client', GOOGLE_CLIENT_SECRET: 'secret' },
@@ -112,17 +113,16 @@ export class Box implements AsyncDisposable {
       ...sim.env,
       ...env(sim),
     })
-    const providers = stack.use(createProviders(config, net.clock, net.connect))
-    const keys = { keys: new Secret(KEY), production: true, dataDir: store.dataDir, kidsInUse: [] }
+    const { clients } = stack.use(openGrants(config, net.clock, net.connect))
+    const providers = stack.use(createProviders(config, net.clock, clients, net.connect))
+    const keys = { keys: new Secret(KEY), production: true, dataDir: dataDir, kidsInUse: [] }
     const seal = createSeal(await loadKeys(keys, log))
-    const auth = stack.use(new AuthStore(join(store.dataDir, 'auth.db')))
+    const auth = stack.use(new AuthStore(join(dataDir, 'auth.db')))
     const records = new OneRecord({ userId: USER, provider, inboxId: 'primary' }, seal, net.clock)
     await records.connect(sim.addMailbox({ user: USER, provider, n, mix, ...(folders && { folders }) }))
-    const bucketCreatedMs = (): number => 1
-    const [{ clock }, { clients }] = [net, providers]
-    const tokens = stack.use(new TokenProvider({ auth, records, seal, clock, log, bucketCreatedMs, clients }))
-    const parts = { net, sim, store: store.store, providers, tokens, records }
-    const box = new Box(provider, parts, stack.move(), intervalMs)
+    const vault = { auth, records, seal, clock: net.clock, log, bucketCreatedMs: () => 1, clients }
+    const tokens = stack.use(new TokenProvider(vault))
+    const box = new Box(provider, { net, sim, store, providers, tokens, records }, stack.move(), intervalMs)
     box.start()
     return box
   }

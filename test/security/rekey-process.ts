@@ -60,7 +60,7 @@ const tokens = new TokenProvider({
   clients: { google: { ...client, tokenUrl: `${tokenUrl}/token` } },
 })
 const store = new UserStore({ dataDir: dirname(authFile), log })
-const mirror = mirrorCredentials({ accounts, tokens, auth, store, log }).run(stop.signal)
+const mirror = mirrorCredentials({ accounts, tokens, auth, store: async () => store, log }).run(stop.signal)
 
 const done = { before: 0, after: 0 }
 function dieAt(kind: 'record' | 'rows', moment: 'before' | 'after'): void {

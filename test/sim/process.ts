@@ -1,9 +1,9 @@
 /** One instance: the real supervisor, tenures, workers, relay and stores, on a simulated clock, link, disk and provider. */
-
 import { rmSync } from 'node:fs'
 import { createLog } from '#shared/log.ts'
 import { Secret } from '#shared/secret.ts'
-import type { Work } from '../../services/mail/app/ownership.ts'
+import type { Engine } from '../../services/mail/app/engine.ts'
+import type { Base } from '../../services/mail/app/ownership.ts'
 import { watchNats } from '../../services/mail/app/watch.ts'
 import type { AccountRef } from '../../services/mail/base/model.ts'
 import { createTelemetry } from '../../services/mail/base/telemetry.ts'
@@ -104,9 +104,9 @@ export class SimProcess {
     const { signal } = this.#stop
     const mirror = { restore: async () => undefined }
     const background = { run: () => undefined }
-    const watched = { broker: nats, relay, accounts, leases, mirror, background, log }
+    const watched = { broker: nats, accounts, leases, mirror, background, log }
     // It reads nothing else of all that the service has.
-    const watching = watchNats(watched as object as Work, signal)
+    const watching = watchNats(watched as object as Base, { now: { relay } as object as Engine }, signal)
     for (const beside of [accounts.run(signal), leases.run(signal), watching]) beside.catch(() => undefined)
     await supervisor.run(this.#whileUp.signal)
     this.#ended = true

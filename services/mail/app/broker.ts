@@ -16,6 +16,7 @@ import { isHere } from '#shared/nats-login.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import type { Config } from '../base/config.ts'
 import type { Clock } from '../base/time.ts'
+import { together } from '../base/together.ts'
 import { Wake } from '../base/wake.ts'
 import { knowsBatches } from '../kv/atomic-batch.ts'
 import { Bucket } from '../kv/bucket.ts'
@@ -77,10 +78,14 @@ export async function openBroker(
     const { js, jsm } = await openJetStream(nc)
     const open = async () => {
       await refuseCapturedSubjects(jsm)
-      const stream = await ensureEventStream(jsm, config.stream)
-      await ensureTrailStream(jsm, config.stream.replicas)
-      const buckets = await Buckets.open((bucket) => Bucket.open(nc, bucket, config.stream.replicas))
-      return { stream, buckets, snapshots: await Snapshots.open(js, jsm, config.stream.replicas) }
+      const { replicas } = config.stream
+      const [stream, , buckets, snapshots] = await together(
+        ensureEventStream(jsm, config.stream),
+        ensureTrailStream(jsm, replicas),
+        Buckets.open((bucket) => Bucket.open(nc, bucket, replicas)),
+        Snapshots.open(js, jsm, replicas),
+      )
+      return { stream, buckets, snapshots }
     }
     const { stream: found, buckets, snapshots } = await patiently(open, { url, clock, log, signal })
     let streamCreatedMs = found.createdMs

@@ -6,6 +6,7 @@ import { loadKeys } from '../token/keys.ts'
 import { createSeal, kidsOf } from '../token/seal.ts'
 import { TokenProvider } from '../token/tokens.ts'
 import type { Ground } from './ground.ts'
+import type { Late } from './late.ts'
 import { mirrorCredentials } from './mirror.ts'
 
 export type Credentials = Awaited<ReturnType<typeof openCredentials>>
@@ -13,18 +14,18 @@ export type Credentials = Awaited<ReturnType<typeof openCredentials>>
 /** @throws ExitError 78 when a key is missing or unfit, or the reason of `stop` */
 export async function openCredentials(
   ground: Ground,
-  telemetry: Telemetry,
+  telemetry: Late<Telemetry>,
   stack: AsyncDisposableStack,
   stop: AbortSignal,
 ) {
-  const { config, log, clock, auth, accounts, broker, providers, store } = ground
+  const { config, log, clock, auth, accounts, broker, clients, store } = ground
   const sealed = [...accounts.entries()].flatMap(({ record }) =>
     [record.credential, record.revoke].filter((value) => value !== null),
   )
   const kidsInUse = [...new Set([...auth.allKids(kidsOf), ...kidsOf(sealed)])]
   const keys = await loadKeys({ ...config.keys, dataDir: config.dataDir, kidsInUse, signal: stop }, log)
-  telemetry.tokenSealed(keys.active().kid, 0)
-  const seal = createSeal(keys, telemetry.tokenSealed)
+  telemetry.use(({ tokenSealed }) => tokenSealed(keys.active().kid, 0))
+  const seal = createSeal(keys, (kid) => telemetry.use(({ tokenSealed }) => tokenSealed(kid)))
   const tokens = stack.use(
     new TokenProvider({
       auth,
@@ -36,8 +37,8 @@ export async function openCredentials(
       clock,
       log,
       bucketCreatedMs: () => broker.buckets.get('accounts').createdMs,
-      clients: providers.clients,
-      onRefresh: telemetry.tokenRefreshed,
+      clients,
+      onRefresh: (provider, outcome) => telemetry.use(({ tokenRefreshed }) => tokenRefreshed(provider, outcome)),
     }),
   )
   const counter = new KeyCounter({ keys, auth, records: () => accounts.entries(), clock })

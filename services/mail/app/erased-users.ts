@@ -14,27 +14,35 @@ import type { UserStore } from '../store/user-store.ts'
 export type ErasedUsersParts = {
   accounts: Pick<Accounts, 'erasureOf' | 'erasures' | 'writeErasure'>
   auth: Pick<AuthStore, 'eraseUser' | 'erasedUsers'>
-  store: Pick<UserStore, 'erase'>
+  /** Opened when there is something to delete. */
+  store: () => Promise<Pick<UserStore, 'erase'>>
   log: Log
 }
 export type ErasedUsers = {
   /** Brings back the records that the bucket has lost. @throws what KV throws */
   restore(): Promise<void>
   /** Deletes what is left of all that this instance knows to be erased. What the disk refuses is tried with the next call. */
-  sweep(): void
-  sweepOne(userId: string): void
+  sweep(): Promise<void>
+  sweepOne(userId: string): Promise<void>
 }
 
 const Kept = v.pipe(v.string(), v.parseJson(), Erased)
 
 export function erasedUsers({ accounts, auth, store, log }: ErasedUsersParts): ErasedUsers {
   const applied = auth.erasedUsers()
-  const sweepOne = (userId: string): void => {
+  /** What the bucket says of an erased user, unless it was applied here. */
+  const unapplied = (userId: string) => {
     const erasure = accounts.erasureOf(userId)
-    const text = JSON.stringify(erasure)
-    if (erasure?.erase !== 'done' || applied.get(userId) === text) return
+    return erasure?.erase === 'done' && applied.get(userId) !== JSON.stringify(erasure) ? erasure : null
+  }
+  const sweepOne = async (userId: string): Promise<void> => {
+    if (unapplied(userId) === null) return
     try {
-      store.erase(userId, erasure.epoch)
+      const databases = await store()
+      const erasure = unapplied(userId)
+      if (erasure === null) return
+      const text = JSON.stringify(erasure)
+      databases.erase(userId, erasure.epoch)
       auth.eraseUser(userId, text, ({ bucketCreatedMs, kvRev }) =>
         isFromBefore(erasure, { bucketCreatedMs, revision: kvRev }),
       )
@@ -46,8 +54,8 @@ export function erasedUsers({ accounts, auth, store, log }: ErasedUsersParts): E
   }
   return {
     sweepOne,
-    sweep: () => {
-      for (const [userId] of accounts.erasures()) sweepOne(userId)
+    sweep: async () => {
+      for (const [userId] of [...accounts.erasures()]) await sweepOne(userId)
     },
     async restore() {
       for (const [userId, text] of applied)

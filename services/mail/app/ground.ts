@@ -1,7 +1,8 @@
 /**
  * What everything else stands on, opened in this order: the data directory, auth.db, NATS with stream and buckets, what
- * the instances agree on, the users' databases, the providers.
+ * the instances agree on. It is all that the endpoints need to answer, and loads nothing that only the users' work needs.
  */
+import { v7 } from 'uuid'
 import type { Log } from '#shared/log.ts'
 import type { Config } from '../base/config.ts'
 import { loopTurn } from '../base/loop-turn.ts'
@@ -13,11 +14,10 @@ import { LeaseLog } from '../kv/lease-log.ts'
 import { Trail } from '../outbox/trail.ts'
 import { AuthStore } from '../store/auth-store.ts'
 import { lockDataDirectory } from '../store/instance-lock.ts'
-import { UserStore } from '../store/user-store.ts'
-import { WalCopies } from '../store/wal-copies.ts'
+import type { UserStore } from '../store/user-store.ts'
 import { Background } from './background.ts'
 import { openBroker } from './broker.ts'
-import { createProviders } from './providers.ts'
+import { openGrants } from './grants.ts'
 import type { Controls } from './relay.ts'
 
 export type AppOptions = {
@@ -44,16 +44,9 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
     ...(controls.compareCheckpoints === undefined ? {} : { compare: false }),
   })
   const claims = new Claims(() => broker.buckets.get('state'), accounts, clock)
-  const store = stack.use(
-    new UserStore({
-      dataDir: config.dataDir,
-      log,
-      copies: new WalCopies(log),
-      nextTurn: loopTurn,
-      ...(controls.compareEpochs === undefined ? {} : { compareEpochs: false }),
-    }),
-  )
-  const providers = stack.use(createProviders(config, clock))
+  // Closed where it is opened in this order: whatever is loaded later stands on what is above, and ends after what is below.
+  const engine = stack.use(new AsyncDisposableStack())
+  const grants = stack.use(openGrants(config, clock))
   const background = stack.use(new Background())
   background.run(accounts.run(background.signal))
   await accounts.replica.whenFresh(stop)
@@ -62,6 +55,8 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
     directoryId: lock.directoryId,
     holdsDirectory: () => lock.held,
     instance,
+    /** Where the others ask this process. */
+    address: v7(),
     auth,
     broker,
     trail,
@@ -69,8 +64,22 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
     leases,
     checkpoints,
     claims,
-    store,
-    providers,
+    clients: grants.clients,
     background,
+    /** For what is opened later. */
+    engine,
+    /** The users' databases: not needed for a start unless something was left of a user who was erased. */
+    store: once(async () => {
+      const { UserStore } = await import('../store/user-store.ts')
+      const { WalCopies } = await import('../store/wal-copies.ts')
+      const trusting = controls.compareEpochs === undefined ? {} : ({ compareEpochs: false } as const)
+      const beside = { copies: new WalCopies(log), nextTurn: loopTurn }
+      return engine.use(new UserStore({ dataDir: config.dataDir, log, ...beside, ...trusting }))
+    }),
   }
+}
+
+function once(open: () => Promise<UserStore>): () => Promise<UserStore> {
+  let opened: Promise<UserStore> | undefined
+  return () => (opened ??= open())
 }

@@ -19,7 +19,13 @@ import { erasedUsers } from './erased-users.ts'
 
 const LOOK_DEADLINE_MS = 30_000
 
-export type MirrorParts = { accounts: Accounts; tokens: TokenProvider; auth: AuthStore; store: UserStore; log: Log }
+export type MirrorParts = {
+  accounts: Accounts
+  tokens: TokenProvider
+  auth: AuthStore
+  store: () => Promise<UserStore>
+  log: Log
+}
 export type Mirror = {
   /**
    * Brings back what the bucket has lost, and pushes refreshed tokens that KV has not seen. It waits for a whole look at
@@ -33,7 +39,8 @@ export type Mirror = {
 export function mirrorCredentials(parts: MirrorParts): Mirror {
   const { accounts, tokens, auth, log } = parts
   const erased = erasedUsers(parts)
-  // Bound: the accounts. One that waits is mirrored as it is at its turn, however often it has changed by then.
+  // Bound: the accounts, and the users who are erased. One that waits is mirrored as it is at its turn, however often it has
+  // changed by then.
   const work = new PQueue({ concurrency: 4 })
   const waiting = new Set<string>()
   const mirror = async (key: string): Promise<void> => {
@@ -60,7 +67,7 @@ export function mirrorCredentials(parts: MirrorParts): Mirror {
       const { replica } = accounts
       await replica.whenFresh(AbortSignal.any([signal, AbortSignal.timeout(LOOK_DEADLINE_MS)]))
       await erased.restore()
-      erased.sweep()
+      await erased.sweep()
       const revisionOf = ({ userId, provider, inboxId }: AccountRef): number | null =>
         replica.entries.get(accountKey(userId, provider, inboxId))?.revision ?? null
       const { restored } = await restoreRecords(tokens, records, revisionOf, signal)
@@ -75,9 +82,9 @@ export function mirrorCredentials(parts: MirrorParts): Mirror {
       const stop = accounts.replica.listen((key) => {
         note(key)
         const user = parseUserKey(key)
-        if (user?.of === 'erasure') erased.sweepOne(user.userId)
+        if (user?.of === 'erasure') void work.add(() => erased.sweepOne(user.userId))
       })
-      erased.sweep()
+      void work.add(() => erased.sweep())
       for (const key of accounts.replica.entries.keys()) note(key)
       await aborted(signal)
       stop()

@@ -1,5 +1,4 @@
 /** The supervisor out of its parts: who owns whom, and what a tenure works with. */
-import { v7 } from 'uuid'
 import { termId, trailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import { toSeconds } from '../base/model.ts'
@@ -9,19 +8,24 @@ import type { Relay } from '../outbox/relay.ts'
 import { eraseUser } from '../owner/erasure.ts'
 import { leaseTimes } from '../owner/lease-times.ts'
 import { Supervisor, type SupervisorDeps } from '../owner/supervisor.ts'
+import type { UserStore } from '../store/user-store.ts'
 import { openCredential } from '../token/credential.ts'
 import { revokeGrant } from '../token/refresh.ts'
 import type { Credentials } from './credentials.ts'
 import type { Ground } from './ground.ts'
+import type { Providers } from './providers.ts'
 import { createIdlePoll, createWorker } from './workers.ts'
 
 /** Control arm of tests: the deadline of a term lies an endless margin away. */
 const NO_END = { marginMs: Number.NEGATIVE_INFINITY }
 
-export type Work = Ground & Credentials & { telemetry: Telemetry; relay: Relay }
+/** What the endpoints stand on. */
+export type Base = Ground & Credentials
+/** All that a user's work takes. */
+export type Work = Omit<Base, 'store'> & { store: UserStore; providers: Providers; telemetry: Telemetry; relay: Relay }
 
 export function createSupervisor(work: Work): Supervisor {
-  const { accounts, leases, clock, log, config, controls, instance, directoryId, holdsDirectory } = work
+  const { accounts, leases, clock, log, config, controls, instance, address, directoryId, holdsDirectory } = work
   return new Supervisor({
     accounts,
     leases,
@@ -30,7 +34,7 @@ export function createSupervisor(work: Work): Supervisor {
       name: instance,
       directory: directoryId,
       holdsDirectory,
-      address: v7(),
+      address,
       version: packageJson.version,
     },
     clock,
@@ -40,9 +44,9 @@ export function createSupervisor(work: Work): Supervisor {
 }
 
 function tenureOf(work: Work): SupervisorDeps['tenure'] {
-  const { broker, providers, seal, config, controls, trail, clock, instance } = work
+  const { broker, providers, clients, seal, config, controls, trail, clock, instance } = work
   const revoke: SupervisorDeps['tenure']['revoke'] = async (account, credential, abort) => {
-    const client = providers.clients[account.provider]
+    const client = clients[account.provider]
     if (client !== undefined)
       await revokeGrant(client, (await openCredential(seal, account, credential)).refreshToken, abort)
   }

@@ -2,7 +2,7 @@
  * Pauses that a provider has announced for a mailbox, by account and by mailbox: for those who have no part in its
  * limiter, such as a connect, and for its next limiter. In memory only; it never waits.
  */
-import { LRUCache } from 'lru-cache'
+import { lru } from '#shared/lru.ts'
 import { type AccountRef, accountName } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { TokenBucket } from '../sync/limiter.ts'
@@ -17,7 +17,7 @@ export type Mailbox = {
 
 export class Pauses {
   readonly #clock: Clock
-  readonly #untilMs = new LRUCache<string, number>({ max: KEYS_MAX })
+  readonly #untilMs = lru<number>(KEYS_MAX)
 
   constructor(clock: Clock) {
     this.#clock = clock

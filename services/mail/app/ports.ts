@@ -1,23 +1,22 @@
-/** What the control plane needs, out of the parts that have it. */
+/** What the control plane needs, out of the parts that have it. Before the engine is there this instance owns nobody. */
 import type { ControlPorts } from '../control/ports.ts'
-import type { Checkpoints } from '../kv/checkpoint.ts'
 import { sealCredential } from '../token/credential.ts'
-import type { Seal } from '../token/seal.ts'
-import { type InspectParts, inspector } from './inspect.ts'
-import type { Providers } from './providers.ts'
+import type { Engine } from './engine.ts'
+import type { Late } from './late.ts'
+import type { Base } from './ownership.ts'
 
-export type PortParts = InspectParts & { providers: Providers; seal: Seal; checkpoints: Checkpoints }
+export type PortParts = Pick<Base, 'clients' | 'seal' | 'checkpoints' | 'leases' | 'address'>
 
-export const controlPorts = (parts: PortParts): ControlPorts => ({
-  configured: (provider) => parts.providers.clients[provider] !== undefined,
-  identify: parts.providers.identify,
+export const controlPorts = (parts: PortParts, engine: Late<Engine>): ControlPorts => ({
+  configured: (provider) => parts.clients[provider] !== undefined,
+  identify: async (...of) => (await engine.arrived).identify(...of),
   seal: (account, { accessToken, refreshToken, expiresAtS }) =>
     sealCredential(parts.seal, account, { accessToken, refreshToken, expiryS: expiresAtS }),
-  ownStatus: (userId) => parts.supervisor.statuses(userId),
-  inspect: inspector(parts),
+  ownStatus: async (userId) => (await engine.now?.supervisor.statuses(userId)) ?? null,
+  inspect: async (...of) => (await engine.now?.inspect(...of)) ?? null,
   otherOwner: (userId) => {
-    const address = parts.supervisor.ownerAddress(userId)
-    return address === parts.supervisor.session.address ? null : address
+    const owner = parts.leases.living(parts.leases.ownerOf(userId))
+    return owner === null || owner.address === parts.address ? null : owner.address
   },
   lastStatus: async (userId) => (await parts.checkpoints.read(userId))?.record.accounts ?? [],
 })

@@ -8,9 +8,12 @@ type Parts = { leases: LeaseLog; providers: Pick<Providers, 'divideProject'>; in
 
 /** Heartbeats keep it up to date. Who cannot see all the others keeps the share that it had. */
 export function followProjectShare({ leases, providers, instance }: Parts): void {
+  const divide = (): void => {
+    if (leases.replica.fresh) providers.divideProject(instancesAtWork(leases.sessions.values(), instance))
+  }
   leases.replica.listen((key) => {
     const parts = parseLeaseKey(key)
-    if (parts === null || !('sid' in parts) || !leases.replica.fresh) return
-    providers.divideProject(instancesAtWork(leases.sessions.values(), instance))
+    if (parts !== null && 'sid' in parts) divide()
   })
+  divide()
 }

@@ -1,8 +1,8 @@
-/** The configured providers: adapters, quotas and OAuth clients; and the question whose mailbox a credential opens. */
+/** The providers: adapters and quotas; and the question whose mailbox a credential opens. */
 import { AppError } from '#shared/errors.ts'
 import type { Secret } from '#shared/secret.ts'
 import type { Config } from '../base/config.ts'
-import { createHttp, type Http } from '../base/http.ts'
+import { createHttp } from '../base/http.ts'
 import { type AccountRef, type ProviderName, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { HandedTokens, Identified } from '../control/ports.ts'
@@ -11,7 +11,8 @@ import { createOutlook } from '../provider/outlook/adapter.ts'
 import { type MailProvider, ProviderError } from '../provider/provider.ts'
 import { MailboxLimiter, TokenBucket } from '../sync/limiter.ts'
 import { GrantError } from '../token/grant-error.ts'
-import { GRANT_HTTP, type GrantClient, refreshGrant } from '../token/refresh.ts'
+import { type GrantClient, refreshGrant } from '../token/refresh.ts'
+import type { Grants } from './grants.ts'
 import { type Mailbox, Pauses } from './pauses.ts'
 
 /**
@@ -28,7 +29,6 @@ const MINUTE_MS = 60_000
 
 export type Providers = AsyncDisposable & {
   byName: Record<ProviderName, MailProvider>
-  clients: Partial<Record<ProviderName, GrantClient>>
   /** A new limiter with the quota of the account's mailbox; an announced pause of either holds in it. */
   limiter(of: Mailbox): MailboxLimiter
   /** The provider's project is throttled: nobody asks for `ms`. */
@@ -40,14 +40,17 @@ export type Providers = AsyncDisposable & {
 }
 
 /** @param connect makes the way to the providers; a test counts what is under way on it. */
-export function createProviders(config: Config, clock: Clock, connect: typeof createHttp = createHttp): Providers {
+export function createProviders(
+  config: Config,
+  clock: Clock,
+  clients: Grants['clients'],
+  connect: typeof createHttp = createHttp,
+): Providers {
   const http = connect({ clock })
-  const grantHttp = connect({ clock, ...GRANT_HTTP })
   const byName = {
     google: createGmail({ baseUrl: config.gmail.baseUrl, getUnits: config.gmail.getUnits, http, clock }),
     microsoft: createOutlook({ baseUrl: config.graph.baseUrl, http }),
   }
-  const clients = grantClients(config, grantHttp)
   const gmailProject = new TokenBucket(
     GMAIL.saved * config.gmail.projectUnitsPerMin,
     (GMAIL.steady * config.gmail.projectUnitsPerMin) / MINUTE_MS,
@@ -66,7 +69,6 @@ export function createProviders(config: Config, clock: Clock, connect: typeof cr
   }
   return {
     byName,
-    clients,
     limiter,
     pauseProject: (provider, ms) => projects[provider].pause(ms),
     divideProject: (instances) => gmailProject.divide(instances),
@@ -76,10 +78,7 @@ export function createProviders(config: Config, clock: Clock, connect: typeof cr
       if (pauses.leftMs(of) > 0 || projects[provider].pausedMs > 0) return { identity: null, tokens }
       return await identify(byName[provider], clients[provider], limiter(of), tokens, clock, signal)
     },
-    async [Symbol.asyncDispose]() {
-      await http[Symbol.asyncDispose]()
-      await grantHttp[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   }
 }
 
@@ -97,14 +96,6 @@ function quotaOf({ gmail, graph }: Config, provider: ProviderName): Quota {
     ratePerMs: (GRAPH.steady * graph.requestsPer10Min) / (10 * MINUTE_MS),
     start: graph.concurrency,
     max: graph.concurrency,
-  }
-}
-
-function grantClients({ clients }: Config, http: Http): Partial<Record<ProviderName, GrantClient>> {
-  const { google, microsoft } = clients
-  return {
-    ...(google === null ? {} : { google: { ...google, provider: 'google', http } }),
-    ...(microsoft === null ? {} : { microsoft: { ...microsoft, provider: 'microsoft', http } }),
   }
 }
 

@@ -1,11 +1,7 @@
 /** The micro service with its operations. */
-import { join } from 'node:path'
 import { createJwtVerifier } from '#shared/jwt.ts'
-import { flatMetrics } from '#shared/metrics.ts'
 import type { Caller, TrailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
-import { commitOf } from '../base/commit.ts'
-import { LoopLag } from '../base/loop-lag.ts'
 import type { AccountRef } from '../base/model.ts'
 import { audited } from '../control/audited.ts'
 import { connect } from '../control/connect.ts'
@@ -14,22 +10,16 @@ import { erase, refuseOthers } from '../control/erase.ts'
 import { inspect, ownerInspect } from '../control/inspect.ts'
 import { ControlService } from '../control/service.ts'
 import { ownerReply, status } from '../control/status.ts'
-import type { Supervisor } from '../owner/supervisor.ts'
-import { fleetView } from './fleet.ts'
-import type { Work } from './ownership.ts'
+import type { Engine } from './engine.ts'
+import type { Late } from './late.ts'
+import type { Base } from './ownership.ts'
 import { controlPorts } from './ports.ts'
-import { rekeying } from './rekey.ts'
 
-const ROOT = join(import.meta.dirname, '../../..')
-
-/** From here on requests are answered. */
-export async function serveRequests(work: Work, supervisor: Supervisor): Promise<ControlService> {
-  const { broker, config, log, clock, accounts, claims, background, instance, directoryId, telemetry } = work
-  const ports = controlPorts({ ...work, supervisor })
-  const commit = commitOf(config.commit, ROOT)
-  const lag = new LoopLag()
-  background.run(lag.run(clock, background.signal))
-  const trail = { note: (record: TrailRecord) => work.trail.note(record), clock, instance }
+/** From here on requests are answered; those that only the engine can answer wait until it is there. */
+export async function serveRequests(base: Base, engine: Late<Engine>, commit: string): Promise<ControlService> {
+  const { broker, config, log, clock, accounts, claims, background, instance, address, directoryId } = base
+  const ports = controlPorts(base, engine)
+  const trail = { note: (record: TrailRecord) => base.trail.note(record), clock, instance }
   const eraseAll = (userId: string, caller: Caller, asked: Pick<AccountRef, 'provider' | 'inboxId'> | null) =>
     audited('erase', { userId, provider: asked?.provider ?? null }, caller, trail, async (record) => {
       if (asked !== null) await refuseOthers({ userId, ...asked }, accounts)
@@ -58,13 +48,13 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
       inspect: (name, userId, request) =>
         inspect(name, userId, request, { nc: broker.nc, accounts, ports, clock }, background.signal),
       ownerInspect: (name, userId, request) => ownerInspect(name, userId, request, ports),
-      rekey: rekeying(work, supervisor),
-      fleet: fleetView({ ...work, supervisor, lag, commit }),
+      rekey: async (...asked) => (await engine.arrived).rekey(...asked),
+      fleet: async () => (await engine.arrived).fleet(),
     },
     log,
     version: packageJson.version,
     instance,
-    address: supervisor.session.address,
+    address,
     metadata: {
       instance,
       commit,
@@ -76,6 +66,6 @@ export async function serveRequests(work: Work, supervisor: Supervisor): Promise
     trusted: broker.trusted,
     limits: config.limits,
     clock,
-    metrics: () => flatMetrics(telemetry.registry),
+    metrics: async () => (await engine.arrived).telemetry.flat(),
   })
 }

@@ -1,14 +1,20 @@
 /** What follows from NATS coming back, and from buckets that are not what they were. */
 import type { Broker } from './broker.ts'
-import type { Work } from './ownership.ts'
+import type { Engine } from './engine.ts'
+import type { Late } from './late.ts'
+import type { Base } from './ownership.ts'
 
 type Reactions = Parameters<Broker['watch']>[0]
 
-export function watchNats({ broker, ...work }: Work, stop: AbortSignal): Promise<void> {
-  const { relay, accounts, leases, mirror, background, log } = work
+export function watchNats(
+  { broker, ...base }: Base,
+  engine: Pick<Late<Engine>, 'now'>,
+  stop: AbortSignal,
+): Promise<void> {
+  const { accounts, leases, mirror, background, log } = base
   const on: Reactions = {
     connected: () => {
-      relay.recheck()
+      engine.now?.relay.recheck()
       // A watch may not have survived the server, and does not say so.
       accounts.replica.renew()
       leases.replica.renew()

@@ -2,9 +2,10 @@
  * The only way of bytes to and from the providers: one undici Agent (a bounded pool per origin), a total deadline per
  * request, answers of bounded size that are read whole, no redirects. It knows no provider, retries nothing, logs nothing.
  */
+import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import { gunzip, gunzipSync } from 'node:zlib'
-import { Agent, type Dispatcher } from 'undici'
+import type { Agent, Dispatcher } from 'undici'
 import { Deadlines } from './deadlines.ts'
 import { type Clock, systemClock } from './time.ts'
 
@@ -71,6 +72,10 @@ const causeCode = (error: unknown): unknown => {
   }
   return undefined
 }
+
+const require = createRequire(import.meta.url)
+/** Loaded with the first request, or by whoever wants to know at start that it is there: its hundred files take 0.1 s (ADR 0037). */
+export const loadUndici = (): typeof import('undici') => require('undici')
 
 const unzip = promisify(gunzip)
 /** Up to so much is undone here and now: to wait for a thread takes longer, on a busy machine many milliseconds. */
@@ -186,16 +191,18 @@ function responseOf({ status, headers, bytes }: Came): Response {
 export function createHttp(options: HttpOptions = {}): Http {
   const { clock = systemClock, deadlineMs = 30_000, connectMs = 5_000 } = options
   const { maxBytes = 32 * 1024 * 1024, connections = CONNECTIONS_MAX, maxOpen = 16_384 } = options
-  const agent = new Agent({
-    connections,
-    maxOrigins: MAX_ORIGINS,
-    connect: { timeout: connectMs },
-    // Where HTTP/2 is possible, all requests would wait for one connection to tell, and time out one after the other.
-    allowH2: false,
-    headersTimeout: deadlineMs,
-    bodyTimeout: deadlineMs,
-    keepAliveTimeout: 30_000,
-  })
+  let made: Agent | undefined
+  const agentOf = (): Agent =>
+    new (loadUndici().Agent)({
+      connections,
+      maxOrigins: MAX_ORIGINS,
+      connect: { timeout: connectMs },
+      // Where HTTP/2 is possible, all requests would wait for one connection to tell, and time out one after the other.
+      allowH2: false,
+      headersTimeout: deadlineMs,
+      bodyTimeout: deadlineMs,
+      keepAliveTimeout: 30_000,
+    })
   const deadlines = new Deadlines(deadlineMs, clock)
   let closed = false
   let open = 0
@@ -207,8 +214,10 @@ export function createHttp(options: HttpOptions = {}): Http {
     const { signal } = request
     signal.throwIfAborted()
     if (open >= maxOpen) throw new HttpError('BUSY', url)
+    if (closed) throw new HttpError('CLOSED', url)
+    made ??= agentOf()
     open += 1
-    const { came, cut } = exchange(url, request, { agent, maxBytes }, ended)
+    const { came, cut } = exchange(url, request, { agent: made, maxBytes }, ended)
     const onAbort = (): void => cut(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     const inTime = deadlines.begin(() => cut(new HttpError('DEADLINE', url)))
@@ -234,7 +243,7 @@ export function createHttp(options: HttpOptions = {}): Http {
       if (closed) return
       closed = true
       deadlines.close()
-      await agent.destroy()
+      await made?.destroy()
     },
   }
 }

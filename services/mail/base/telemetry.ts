@@ -6,6 +6,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { PROVIDERS } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
+import { flatMetrics } from '#shared/metrics.ts'
 import type { ProviderName } from './model.ts'
 import { Rate } from './rate.ts'
 import { type Clock, systemClock } from './time.ts'
@@ -170,6 +171,8 @@ export function createTelemetry(
 
   return {
     registry,
+    /** All samples, as an instance puts them into its STATS. */
+    flat: () => flatMetrics(registry),
     mailStored(provider: ProviderName, mails: number): void {
       count.stored.inc({ provider }, mails)
       stored.add(mails)

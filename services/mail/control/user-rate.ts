@@ -2,8 +2,8 @@
  * How often one user may ask, and how often of that connect. A user is who a token has proven; trusted services are not
  * counted. Each instance counts what it answers, in memory: after a restart it begins anew.
  */
-import { LRUCache } from 'lru-cache'
 import { AppError } from '#shared/errors.ts'
+import { lru } from '#shared/lru.ts'
 import type { OperationName } from '#shared/subjects.ts'
 import type { Clock } from '../base/time.ts'
 
@@ -41,7 +41,7 @@ export class UserRate {
 class Pace {
   readonly perMin: number
   readonly #clock: Clock
-  readonly #fullAtMs = new LRUCache<string, number>({ max: USERS_MAX })
+  readonly #fullAtMs = lru<number>(USERS_MAX)
 
   constructor(perMin: number, clock: Clock) {
     this.perMin = perMin

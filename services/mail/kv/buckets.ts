@@ -1,5 +1,6 @@
 /** The three buckets together, and what happens when one of them is not the one it was: it is opened anew. */
 import { BUCKET_ACCOUNTS, BUCKET_LEASES, BUCKET_STATE } from '#shared/subjects.ts'
+import { together } from '../base/together.ts'
 import type { Bucket } from './bucket.ts'
 
 export type BucketName = 'accounts' | 'leases' | 'state'
@@ -28,12 +29,12 @@ export class Buckets {
 
   /** Opens all buckets. @throws what opening one throws: ExitError 78 when it has the wrong settings. */
   static async open(openOne: Open): Promise<Buckets> {
-    const open = {
-      accounts: await openOne(NAMES.accounts),
-      leases: await openOne(NAMES.leases),
-      state: await openOne(NAMES.state),
-    }
-    return new Buckets(openOne, open)
+    const [accounts, leases, state] = await together(
+      openOne(NAMES.accounts),
+      openOne(NAMES.leases),
+      openOne(NAMES.state),
+    )
+    return new Buckets(openOne, { accounts, leases, state })
   }
 
   get(name: Name): Bucket {

@@ -10,7 +10,6 @@ import type { Revised } from './account-record.ts'
 import type { Bucket, RawEntry } from './bucket.ts'
 
 const RESTART_MS = 250
-const LOOK_MS = 10
 /** Silence after which a watch that has not delivered all that the bucket holds counts as dead. */
 const SNAPSHOT_SILENCE_MS = 10_000
 /** What the bucket has for so long must have been told. */
@@ -27,6 +26,8 @@ export class Replica<T> {
   readonly #listeners = new Set<Listener<T>>()
   #entries = new Map<string, Revised<T>>()
   #fresh = false
+  /** Those who wait until it is. */
+  readonly #waiting = new Set<() => void>()
   #restart: AbortController | null = null
   /** Keys that the present watch, or a write of this instance since it began, has told of. */
   #seen = new Set<string>()
@@ -52,7 +53,17 @@ export class Replica<T> {
   }
   /** Resolves once it is fresh; rejects with the reason of the signal. */
   async whenFresh(signal: AbortSignal): Promise<void> {
-    while (!this.#fresh) await this.#clock.sleep(LOOK_MS, signal)
+    while (!this.#fresh) {
+      signal.throwIfAborted()
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      const onAbort = (): void => reject(signal.reason)
+      signal.addEventListener('abort', onAbort, { once: true })
+      this.#waiting.add(resolve)
+      await promise.finally(() => {
+        signal.removeEventListener('abort', onAbort)
+        this.#waiting.delete(resolve)
+      })
+    }
   }
   listen(listener: Listener<T>): () => void {
     this.#listeners.add(listener)
@@ -177,6 +188,7 @@ export class Replica<T> {
     for (const entry of this.#doubtful.values()) this.#believe(entry)
     this.#doubtful.clear()
     this.#fresh = true
+    for (const wake of this.#waiting) wake()
   }
 
   #recordOf({ value }: RawEntry): T | null {

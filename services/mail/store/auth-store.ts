@@ -1,14 +1,14 @@
 /**
  * `auth.db`: what this instance knows of the credentials, sealed, safe before a refreshed token is used (synchronous
  * FULL). It never sees a token in the clear and does not decide which of two credentials is the right one.
+ * Its statements are in auth-statements.ts: every start reads it before requests are answered.
  */
 
 import * as v from 'valibot'
 import { PROVIDER_LOWER, PROVIDER_UPPER } from '#shared/event.ts'
 import type { AccountRef } from '../base/model.ts'
-import { and, eq, gt, or, sql } from './drizzle.ts'
+import { type AuthStatements, authStatements, type KeyColumns, type Row } from './auth-statements.ts'
 import { refuseStart } from './refuse-start.ts'
-import { erasedUsers, oauthTokens } from './schema/auth.ts'
 import { type Database, onDisk, openDatabase } from './sqlite.ts'
 
 /** What the row repeats of the account's record, beside the credential. */
@@ -41,7 +41,7 @@ const Reauth = v.pipe(v.string(), v.parseJson(), v.object({ code: v.string(), at
 
 export class AuthStore {
   readonly #database: Database
-  readonly #byAccount: ReturnType<typeof prepareByAccount>
+  readonly #statements: AuthStatements
 
   /**
    * @param file path of auth.db; created with mode 0600 when absent, and its folder, but not what that lies in.
@@ -49,54 +49,49 @@ export class AuthStore {
    */
   constructor(file: string) {
     this.#database = refuseStart('AUTH_DB_PATH', file, () => openDatabase({ file, kind: 'auth', synchronous: 'FULL' }))
-    this.#byAccount = prepareByAccount(this.#database)
+    try {
+      this.#statements = refuseStart('AUTH_DB_PATH', file, () => authStatements(this.#database.sqlite))
+    } catch (error) {
+      this.#database.close()
+      throw error
+    }
   }
 
   get(account: AccountRef): AuthRow | null {
-    const found = this.#run(() => this.#byAccount.get(columnsOf(account)))
+    const found = this.#run(() => this.#statements.byAccount.get(columnsOf(account)))
     return found === undefined ? null : rowOf(found)
   }
 
   /** Inserts or replaces; on disk when it returns. `nowS` in epoch seconds. */
   put(entry: AuthEntry, nowS: number): void {
-    const key = columnsOf(entry.account)
-    const values = {
+    const row: Row = {
+      ...columnsOf(entry.account),
       accessToken: entry.accessToken,
       refreshToken: entry.refreshToken,
       expiry: entry.expiryS,
+      createdAt: nowS,
       updatedAt: nowS,
-      dirty: entry.dirty,
+      dirty: Number(entry.dirty),
       ...baseColumns(entry),
       ...factColumns(entry),
     }
-    this.#run(() =>
-      this.#database.db
-        .insert(oauthTokens)
-        .values({ ...key, ...values, createdAt: nowS })
-        .onConflictDoUpdate({ target: [oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId], set: values })
-        .run(),
-    )
+    this.#run(() => this.#statements.put.run(row))
   }
 
   /** The record changed, but not its credential: tokens and `dirty` stay. */
   rebase(account: AccountRef, base: RecordBase, facts: RecordFacts): void {
-    const set = { ...baseColumns(base), ...factColumns(facts) }
-    this.#run(() => this.#database.db.update(oauthTokens).set(set).where(isAccount(account)).run())
+    const row = { ...columnsOf(account), ...baseColumns(base), ...factColumns(facts) }
+    this.#run(() => this.#statements.rebase.run(row))
   }
 
   /** The record now has these tokens. Does nothing when the row was replaced since, known by its sealed access token. */
   markClean(account: AccountRef, accessToken: string, base: RecordBase): void {
-    this.#run(() =>
-      this.#database.db
-        .update(oauthTokens)
-        .set({ ...baseColumns(base), dirty: false })
-        .where(and(isAccount(account), eq(oauthTokens.accessToken, accessToken)))
-        .run(),
-    )
+    const row = { ...columnsOf(account), ...baseColumns(base), accessToken }
+    this.#run(() => this.#statements.markClean.run(row))
   }
 
   delete(account: AccountRef): void {
-    this.#run(() => this.#database.db.delete(oauthTokens).where(isAccount(account)).run())
+    this.#run(() => this.#statements.delete.run(columnsOf(account)))
   }
 
   /**
@@ -104,42 +99,29 @@ export class AuthStore {
    * them is in the files.
    */
   eraseUser(userId: string, record: string, isFromBefore: (row: RecordBase) => boolean): void {
-    const { db, sqlite } = this.#database
+    const { ofUser, delete: deleteRow, noteErased } = this.#statements
     const erase = (): void => {
-      const rows = db.select().from(oauthTokens).where(eq(oauthTokens.userId, userId)).all().map(rowOf)
-      for (const row of rows) if (isFromBefore(row)) db.delete(oauthTokens).where(isAccount(row.account)).run()
-      db.insert(erasedUsers)
-        .values({ userId, record })
-        .onConflictDoUpdate({ target: erasedUsers.userId, set: { record } })
-        .run()
+      for (const row of ofUser.all({ userId }).map(rowOf)) if (isFromBefore(row)) deleteRow.run(columnsOf(row.account))
+      noteErased.run({ userId, record })
     }
-    this.#run(() => sqlite.transaction(erase).immediate())
-    this.#run(() => sqlite.pragma('wal_checkpoint(TRUNCATE)'))
+    this.#run(() => this.#database.sqlite.transaction(erase).immediate())
+    this.#run(() => this.#database.sqlite.pragma('wal_checkpoint(TRUNCATE)'))
   }
 
   /** Records of the users who were erased, as they were applied here. */
   erasedUsers(): Map<string, string> {
-    const rows = this.#run(() => this.#database.db.select().from(erasedUsers).all())
+    const rows = this.#run(() => this.#statements.erased.all())
     return new Map(rows.map(({ userId, record }) => [userId, record]))
   }
 
   /** All rows in the order of their key; a page in memory at a time. */
   *list(): Generator<AuthRow> {
-    let after: AccountRef | null = null
-    for (;;) {
-      const page = this.#run(() =>
-        this.#database.db
-          .select()
-          .from(oauthTokens)
-          .where(after === null ? undefined : isAfter(after))
-          .orderBy(oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId)
-          .limit(PAGE_ROWS)
-          .all(),
-      ).map(rowOf)
-      yield* page
+    for (let after = BEFORE_ALL; ; ) {
+      const page = this.#run(() => this.#statements.page.all({ ...after, limit: PAGE_ROWS }))
+      yield* page.map(rowOf)
       const last = page.at(-1)
       if (last === undefined || page.length < PAGE_ROWS) return
-      after = last.account
+      after = keyOf(last)
     }
   }
 
@@ -148,55 +130,32 @@ export class AuthStore {
    * whose tokens are others by now is left alone. Answers how many were exchanged.
    */
   reseal(rows: readonly Resealed[]): number {
-    const { db, sqlite } = this.#database
     const exchange = ({ row, accessToken, refreshToken }: Resealed): number =>
-      db
-        .update(oauthTokens)
-        .set({ accessToken, refreshToken })
-        .where(
-          and(
-            isAccount(row.account),
-            eq(oauthTokens.accessToken, row.accessToken),
-            eq(oauthTokens.refreshToken, row.refreshToken),
-          ),
-        )
-        .run().changes
-    return this.#run(() => sqlite.transaction(() => rows.reduce((sum, row) => sum + exchange(row), 0)).immediate())
+      this.#statements.reseal.run({
+        ...columnsOf(row.account),
+        accessToken,
+        refreshToken,
+        oldAccessToken: row.accessToken,
+        oldRefreshToken: row.refreshToken,
+      }).changes
+    const all = (): number => rows.reduce((sum, row) => sum + exchange(row), 0)
+    return this.#run(() => this.#database.sqlite.transaction(all).immediate())
   }
 
   /** What stands before the first dot of both sealed tokens of each row, a page at a time: it names the key. */
   *heads(): Generator<[accessToken: string, refreshToken: string][]> {
-    const headOf = (column: typeof oauthTokens.accessToken | typeof oauthTokens.refreshToken) =>
-      sql<string>`substr(${column}, 1, instr(${column}, '.'))`
-    const columns = {
-      userId: oauthTokens.userId,
-      provider: oauthTokens.provider,
-      inboxId: oauthTokens.inboxId,
-      access: headOf(oauthTokens.accessToken),
-      refresh: headOf(oauthTokens.refreshToken),
-    }
-    for (let after: AccountRef | null = null; ; ) {
-      const page = this.#run(() =>
-        this.#database.db
-          .select(columns)
-          .from(oauthTokens)
-          .where(after === null ? undefined : isAfter(after))
-          .orderBy(oauthTokens.userId, oauthTokens.provider, oauthTokens.inboxId)
-          .limit(PAGE_ROWS)
-          .all(),
-      )
-      yield page.map(({ access, refresh }) => [access, refresh])
+    for (let after = BEFORE_ALL; ; ) {
+      const page = this.#run(() => this.#statements.heads.all({ ...after, limit: PAGE_ROWS }))
+      yield page.map(({ accessToken, refreshToken }) => [accessToken, refreshToken])
       const last = page.at(-1)
       if (last === undefined || page.length < PAGE_ROWS) return
-      after = { userId: last.userId, provider: PROVIDER_LOWER[last.provider], inboxId: last.inboxId }
+      after = keyOf(last)
     }
   }
 
   /** Accounts whose refreshed credential is not in their record yet. */
   dirtyAccounts(): AccountRef[] {
-    return this.#run(() => this.#database.db.select().from(oauthTokens).where(sql`dirty = 1`).all()).map(
-      (row) => rowOf(row).account,
-    )
+    return this.#run(() => this.#statements.dirty.all()).map((row) => rowOf(row).account)
   }
 
   /**
@@ -205,14 +164,9 @@ export class AuthStore {
    * @param kidsOf reads them out of sealed values; it gets one value of each header that occurs.
    */
   allKids(kidsOf: (sealed: readonly string[]) => string[]): string[] {
-    const samples = [oauthTokens.accessToken, oauthTokens.refreshToken].flatMap((column) =>
-      refuseStart('AUTH_DB_PATH', this.#database.file, () =>
-        this.#database.db
-          .select({ sealed: sql<string>`min(${column})` })
-          .from(oauthTokens)
-          .groupBy(sql`substr(${column}, 1, instr(${column}, '.'))`)
-          .all(),
-      ),
+    const { accessSamples, refreshSamples } = this.#statements
+    const samples = [accessSamples, refreshSamples].flatMap((statement) =>
+      refuseStart('AUTH_DB_PATH', this.#database.file, () => statement.all()),
     )
     return kidsOf(samples.map(({ sealed }) => sealed))
   }
@@ -226,9 +180,12 @@ export class AuthStore {
   }
 }
 
-type Row = typeof oauthTokens.$inferSelect
+/** No user id is empty. */
+const BEFORE_ALL: KeyColumns = { userId: '', provider: 'GOOGLE', inboxId: '' }
 
-const columnsOf = ({ userId, provider, inboxId }: AccountRef) => ({
+const keyOf = ({ userId, provider, inboxId }: KeyColumns): KeyColumns => ({ userId, provider, inboxId })
+
+const columnsOf = ({ userId, provider, inboxId }: AccountRef): KeyColumns => ({
   userId,
   provider: PROVIDER_UPPER[provider],
   inboxId,
@@ -246,33 +203,6 @@ const factColumns = ({ mailbox, address, reauth }: RecordFacts) => ({
   reauth: reauth === null ? null : JSON.stringify(reauth),
 })
 
-function isAccount(account: AccountRef) {
-  const { userId, provider, inboxId } = columnsOf(account)
-  return and(eq(oauthTokens.userId, userId), eq(oauthTokens.provider, provider), eq(oauthTokens.inboxId, inboxId))
-}
-
-function isAfter(account: AccountRef) {
-  const { userId, provider, inboxId } = columnsOf(account)
-  return or(
-    gt(oauthTokens.userId, userId),
-    and(eq(oauthTokens.userId, userId), gt(oauthTokens.provider, provider)),
-    and(eq(oauthTokens.userId, userId), eq(oauthTokens.provider, provider), gt(oauthTokens.inboxId, inboxId)),
-  )
-}
-
-const prepareByAccount = ({ db }: Database) =>
-  db
-    .select()
-    .from(oauthTokens)
-    .where(
-      and(
-        eq(oauthTokens.userId, sql.placeholder('userId')),
-        eq(oauthTokens.provider, sql.placeholder('provider')),
-        eq(oauthTokens.inboxId, sql.placeholder('inboxId')),
-      ),
-    )
-    .prepare()
-
 function rowOf(row: Row): AuthRow {
   return {
     account: { userId: row.userId, provider: PROVIDER_LOWER[row.provider], inboxId: row.inboxId },
@@ -284,7 +214,7 @@ function rowOf(row: Row): AuthRow {
     kvRev: row.kvRev,
     kvHash: row.kvHash,
     bucketCreatedMs: row.bucketCreated,
-    dirty: row.dirty,
+    dirty: row.dirty !== 0,
     mailbox: row.mailbox,
     address: row.address,
     reauth: row.reauth === null ? null : v.parse(Reauth, row.reauth),

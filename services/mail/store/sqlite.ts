@@ -15,21 +15,20 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
-import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { DiskError, onDisk } from './disk-errors.ts'
-import { drizzle, migrate } from './drizzle.ts'
 import { ensureDir } from './ensure-dir.ts'
+import { type Drizzle, migrate, queryBuilder } from './query-builder.ts'
 
 export { CorruptError, DiskError, onDisk } from './disk-errors.ts'
+export type { Drizzle } from './query-builder.ts'
 
 export type DatabaseKind = 'user' | 'auth'
-export type Drizzle = BetterSQLite3Database
 export type Database = {
   readonly file: string
   /** The driver: for transactions and pragmas. */
   readonly sqlite: SqliteDatabase.Database
-  /** The query builder on the same connection. */
+  /** The query builder on the same connection, made at its first use. */
   readonly db: Drizzle
   /** Writes the WAL back and closes; may be called twice. */
   close(): void
@@ -69,9 +68,18 @@ export function openDatabase(options: {
       sqlite.pragma('trusted_schema = OFF')
       // What is deleted is overwritten. The file of a user is deleted as a whole.
       if (kind === 'auth') sqlite.pragma('secure_delete = ON')
-      const db = drizzle({ client: sqlite })
-      migrateOnce(sqlite, db, kind, file)
-      return { file, sqlite, db, close: () => sqlite.close() }
+      let made: Drizzle | undefined
+      const database = {
+        file,
+        sqlite,
+        get db() {
+          made ??= queryBuilder(sqlite)
+          return made
+        },
+        close: () => void sqlite.close(),
+      }
+      migrateOnce(database, kind)
+      return database
     } catch (error) {
       sqlite.close()
       throw error
@@ -141,7 +149,7 @@ function userTemplate(): Buffer {
   if (template !== undefined) return template
   const sqlite = new SqliteDatabase(':memory:')
   try {
-    migrateOnce(sqlite, drizzle({ client: sqlite }), 'user', ':memory:')
+    migrateOnce({ sqlite, db: queryBuilder(sqlite), file: ':memory:' }, 'user')
     template = sqlite.serialize()
     // Turning each copy into one with a WAL would wait for the disk.
     template.set(FORMAT_WAL, FORMAT_AT)
@@ -152,7 +160,8 @@ function userTemplate(): Buffer {
 }
 
 /** Applies what is missing; nothing is read when `user_version` says that nothing is. */
-function migrateOnce(sqlite: SqliteDatabase.Database, db: Drizzle, kind: DatabaseKind, file: string): void {
+function migrateOnce(database: Omit<Database, 'close'>, kind: DatabaseKind): void {
+  const { sqlite, file } = database
   const wanted = migrationCount(kind)
   const found = Number(sqlite.pragma('user_version', { simple: true }))
   if (found === wanted) return
@@ -161,7 +170,7 @@ function migrateOnce(sqlite: SqliteDatabase.Database, db: Drizzle, kind: Databas
       'NEWER_SCHEMA',
       `${file} was made by a newer version: schema ${found}, this one knows ${wanted}`,
     )
-  migrate(db, { migrationsFolder: join(MIGRATIONS, kind) })
+  migrate(database.db, join(MIGRATIONS, kind))
   sqlite.pragma(`user_version = ${wanted}`)
   // Before the second migration what was deleted stayed in free pages.
   if (kind === 'auth' && found > 0) sqlite.exec('VACUUM')

@@ -2,7 +2,8 @@
  * A token endpoint that has refused is not asked again before it may be: until then the fault is thrown anew, with what
  * is left of the wait, whoever wants a token. In memory only; it never sleeps and never judges a grant.
  */
-import { LRUCache } from 'lru-cache'
+
+import { lru } from '#shared/lru.ts'
 import type { Secret } from '#shared/secret.ts'
 import { type AccountRef, accountName, type ProviderName } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
@@ -20,7 +21,7 @@ type Cold = { error: GrantError; untilMs: number }
 
 export class CoolDown {
   readonly #clock: Clock
-  readonly #grants = new LRUCache<string, Cold & { refreshToken: Secret }>({ max: ACCOUNTS_MAX })
+  readonly #grants = lru<Cold & { refreshToken: Secret }>(ACCOUNTS_MAX)
   readonly #providers = new Map<ProviderName, Cold>()
 
   constructor(clock: Clock) {

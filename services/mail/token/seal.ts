@@ -3,8 +3,8 @@
  * field are authenticated but stored nowhere in it, so that a value copied to another row does not open.
  * There is no plaintext fallback: what is not such a value is broken.
  */
-import { FlattenedEncrypt, flattenedDecrypt } from 'jose'
 import * as v from 'valibot'
+import { jose } from '#shared/jose.ts'
 import { Secret } from '#shared/secret.ts'
 import type { AccountRef } from '../base/model.ts'
 import type { KeyRing } from './keys.ts'
@@ -101,6 +101,7 @@ export function kidsOf(sealed: Iterable<string>): string[] {
 export function createSeal(keys: KeyRing, onSeal: (kid: string) => void = () => undefined): Seal {
   return {
     async seal(plain, binding) {
+      const { FlattenedEncrypt } = await jose()
       const { kid, key } = keys.active()
       const jwe = await new FlattenedEncrypt(new TextEncoder().encode(plain.reveal()))
         .setProtectedHeader(headerOf(kid))
@@ -113,6 +114,7 @@ export function createSeal(keys: KeyRing, onSeal: (kid: string) => void = () => 
       const { kid, ...parts } = partsOf(sealed)
       const found = keys.byKid(kid)
       if (found === null) throw new KeyUnavailableError(kid)
+      const { flattenedDecrypt } = await jose()
       const aad = Buffer.from(bindingBytes(binding)).toString('base64url')
       const opened = await flattenedDecrypt({ ...parts, aad }, found.key, {
         keyManagementAlgorithms: [ALG],

@@ -2,8 +2,8 @@
  * Access tokens for the workers: cached, refreshed in time, one refresh per account at a time. A new refresh token is on
  * disk before the access token that came with it is used. It never marks an account; the caller acts on what it throws.
  */
-import { LRUCache } from 'lru-cache'
 import { AppError } from '#shared/errors.ts'
+import { lru } from '#shared/lru.ts'
 import type { Secret } from '#shared/secret.ts'
 import { type AccountRef, accountName, type ProviderName, toSeconds } from '../base/model.ts'
 import type { AccountRecord, Revised } from '../kv/account-record.ts'
@@ -39,12 +39,12 @@ type Held = { tokens: Tokens; refreshed: boolean }
 export class TokenProvider {
   readonly #parts: TokenParts
   readonly #vault: CredentialVault
-  readonly #cache = new LRUCache<string, Tokens>({ max: CACHE_ACCOUNTS })
+  readonly #cache = lru<Tokens>(CACHE_ACCOUNTS)
   /** Bounded by the accounts of this instance; an entry lives for the deadlines of one refresh. */
   readonly #flights = new Map<string, Promise<Held>>()
   readonly #coolDown: CoolDown
   /** Of each account the access or refresh token that the provider refused last. */
-  readonly #refused = new LRUCache<string, Secret>({ max: CACHE_ACCOUNTS })
+  readonly #refused = lru<Secret>(CACHE_ACCOUNTS)
   readonly #life = new AbortController()
   /** How often a token was dropped. */
   #drops = 0

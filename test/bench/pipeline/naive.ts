@@ -10,7 +10,8 @@ import type { MessageMeta } from '../../../services/mail/base/model.ts'
 import { gmailMeta, HEADERS } from '../../../services/mail/provider/gmail/normalize.ts'
 import type { GmailMessage } from '../../../services/mail/provider/gmail/schemas.ts'
 import { graphMeta } from '../../../services/mail/provider/outlook/normalize.ts'
-import { drizzle, eq } from '../../../services/mail/store/drizzle.ts'
+import { eq } from '../../../services/mail/store/drizzle.ts'
+import { queryBuilder } from '../../../services/mail/store/query-builder.ts'
 import { eventOf, type Ground, type Job } from './job.ts'
 import { events, openTables, outbox } from './tables.ts'
 
@@ -61,7 +62,7 @@ export const naiveMails = ({ provider, token }: Job, url: string): AsyncGenerato
 /** Fetches the whole mailbox. @returns how many mails it has stored and published */
 export async function syncNaive({ js, url, dir }: Ground, job: Job): Promise<number> {
   const sqlite = openTables(join(dir, `${job.user}.db`))
-  const db = drizzle({ client: sqlite })
+  const db = queryBuilder(sqlite)
   const subject = eventSubject(job.user)
   let count = 0
   for await (const mail of naiveMails(job, url)) {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Secret } from '#shared/secret.ts'
+import { type Grants, openGrants } from '../../../services/mail/app/grants.ts'
 import { createProviders, type Providers } from '../../../services/mail/app/providers.ts'
 import { readConfig } from '../../../services/mail/base/config.ts'
 import type { AccountRef } from '../../../services/mail/base/model.ts'
@@ -18,21 +19,22 @@ const bob: AccountRef = { userId: 'bob', provider: 'google', inboxId: 'primary' 
 class Box implements AsyncDisposable {
   readonly sim: Simulator
   readonly providers: Providers
+  readonly #grants: Grants
   #shiftMs = 0
 
   private constructor(sim: Simulator) {
     this.sim = sim
     const config = readConfig({ BETTER_AUTH_JWKS_URL: 'http://127.0.0.1:1/jwks', ...sim.env })
-    this.providers = createProviders(config, {
-      ...systemClock,
-      monoMs: () => performance.now() + this.#shiftMs,
-    })
+    const clock = { ...systemClock, monoMs: () => performance.now() + this.#shiftMs }
+    this.#grants = openGrants(config, clock)
+    this.providers = createProviders(config, clock, this.#grants.clients)
   }
   static async start(): Promise<Box> {
     return new Box(await startSimulator({ graceMs: 0 }))
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.providers[Symbol.asyncDispose]()
+    await this.#grants[Symbol.asyncDispose]()
     await this.sim[Symbol.asyncDispose]()
   }
   advanceS(seconds: number): void {

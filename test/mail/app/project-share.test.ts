@@ -38,7 +38,7 @@ class Fleet {
   }
 
   join(name: string): void {
-    const providers = createProviders(CONFIG, this.clock)
+    const providers = createProviders(CONFIG, this.clock, {})
     const stop = new AbortController()
     const done = Promise.all([1, 2].map((i) => this.#fetch(providers, `${name}-${i}`, stop.signal)))
     this.#instances.set(name, { providers, stop, done })

@@ -17,7 +17,7 @@ test('a backfill uses nearly all that Google grants a user, and no minute more, 
     { profile: '2026-05', graceMs: 0, monoMs: () => clock.monoMs(), projectPerMin: undefined },
     { now: () => clock.wallMs(), advance: () => undefined },
   )
-  await using providers = createProviders(CONFIG, clock)
+  await using providers = createProviders(CONFIG, clock, {})
   const account = { userId: 'ada', provider: 'google', inboxId: 'primary' } as const
   const limiter = providers.limiter({ account, mailbox: () => null })
   let units = 0
