@@ -27,6 +27,8 @@ import type { Mutant } from './mutants.ts'
 import { natsOf } from './nats.ts'
 import { clockOf, type Timeline } from './timeline.ts'
 
+/** Long enough for some users to be worked for, and short enough for others to go back to rest. */
+const REST_AFTER_MS = 4_000
 const RETENTION_MS = 30 * 86_400_000
 const INTERVAL_MS = 2_000
 const log = createLog('sim', process.env.SIM_LOG ?? 'silent')
@@ -153,6 +155,7 @@ export class SimProcess {
       telemetry,
       instance: this.name,
       pace: steady(INTERVAL_MS),
+      restAfterMs: REST_AFTER_MS,
       silenceMs,
       retentionMs: RETENTION_MS,
       refillLanes: () => ['refill'],

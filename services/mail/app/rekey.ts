@@ -2,13 +2,14 @@
 import type { RekeyReply, RekeyRequest } from '#shared/rekey.ts'
 import { passId, trailRecord } from '#shared/trail.ts'
 import { toSeconds } from '../base/model.ts'
+import { addressOf } from '../owner/lease-view.ts'
 import type { Supervisor } from '../owner/supervisor.ts'
 import { Rekey } from '../token/rekey.ts'
 import type { Work } from './ownership.ts'
 
 export type RekeyWork = Pick<
   Work,
-  'instance' | 'keys' | 'seal' | 'auth' | 'accounts' | 'counter' | 'background' | 'trail' | 'clock' | 'log'
+  'instance' | 'keys' | 'seal' | 'auth' | 'accounts' | 'leases' | 'counter' | 'background' | 'trail' | 'clock' | 'log'
 >
 
 /** Requests come and go; a pass that one of them began goes on to its end. */
@@ -16,13 +17,13 @@ export function rekeying(
   work: RekeyWork,
   supervisor: Supervisor,
 ): (request: RekeyRequest, requestId: string) => Promise<RekeyReply> {
-  const { instance, keys, accounts, counter, background, trail, clock, log } = work
+  const { instance, keys, accounts, leases, counter, background, trail, clock, log } = work
   const rekey = new Rekey({
     ...work,
     records: () => accounts.entries(),
     write: (account, record, revision) => accounts.write(account, record, revision),
     // Of a user on the way from one owner to the next, whoever comes first.
-    isMine: (userId) => supervisor.tenures.has(userId) || supervisor.ownerAddress(userId) === null,
+    isMine: (userId) => supervisor.tenures.has(userId) || addressOf(userId, leases) === null,
   })
   let isUnderWay = false
   /** Before the first row: a process that dies in the midst has said what it was about. */

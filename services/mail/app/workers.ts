@@ -53,7 +53,7 @@ export function createIdlePoll(
   })
 }
 
-type Hooks = Pick<WorkerDeps, 'owns' | 'committed'>
+type Hooks = Pick<WorkerDeps, 'owns' | 'committed' | 'idled'>
 
 export function createWorker(
   parts: WorkerParts,

@@ -1,7 +1,6 @@
 /**
- * W4 to W7: the lanes of a user into `mail_state`, but only lanes whose mail is published: what they had passed when they
- * were captured is in the stream before they are written, so a checkpoint never runs ahead of the events. And from time
- * to time the ledger into the object store, and the pointer to it into the same record.
+ * W4 to W7: the lanes of a user into `mail_state`, but only lanes whose mail is published, so that a checkpoint never runs
+ * ahead of the events. And from time to time the ledger into the object store, and the pointer to it into the same record.
  */
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
@@ -29,10 +28,7 @@ import { StaleEpochError, type UserStore } from '../store/user-store.ts'
 import { type Known, nextRecord } from './checkpoint-record.ts'
 import { addGeneration, enoughFresh, isSnapshotDue, renewalS, takeSnapshot, unpoint } from './snapshotter.ts'
 
-/**
- * After new mail; after a mere move of positions, which Graph's links make at each poll: an old position costs the next
- * owner without the disk a walk, a write per poll would cost everybody.
- */
+/** After mail; after a mere move of positions, as at each poll of Graph: an old one costs the next owner without the disk a walk. */
 const MAIL_EVERY_MS = 1_000
 const CURSOR_EVERY_MS = 600_000
 const RETRY_MS = 1_000
@@ -85,6 +81,11 @@ export class Checkpointer {
     return this.#current.record
   }
 
+  /** The record says all there is. */
+  get isWritten(): boolean {
+    return this.#behind === 'nothing' && this.#captured === null && !this.#writing
+  }
+
   /** Something changed that the next owner should know. */
   changed(cursorOnly: boolean): void {
     if (!cursorOnly || this.#behind === 'nothing') this.#behind = cursorOnly ? 'positions' : 'mail'
@@ -98,7 +99,7 @@ export class Checkpointer {
     this.#wake.ring()
   }
 
-  /** Rows were published: what was captured may be ready. */
+  /** Rows were published. */
   published(): void {
     if (this.#captured !== null) this.#wake.ring()
   }

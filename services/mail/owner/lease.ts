@@ -2,11 +2,12 @@
  * The lease of a user, won and returned by compare-and-set, and what a refusal says of the bucket: revisions of a key only
  * grow, so one that fell, or an epoch that is not above those given before, means that the bucket went backwards.
  */
+import type { Log } from '#shared/log.ts'
 import { compareEpochs, type Epoch } from '../base/model.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import type { LeaseRecord } from '../kv/lease-records.ts'
-import type { StaleEpochError } from '../store/user-store.ts'
+import { StaleEpochError } from '../store/user-store.ts'
 
 type Holder = { sid: string; name: string }
 
@@ -76,4 +77,17 @@ export async function outrank(userId: string, { mine, found }: StaleEpochError, 
   if (lease?.revision !== mine.rev || found === null) return
   const era = await leases.lookUpEra()
   if (found.era > era || (mine.era === era && compareEpochs(found, mine) > 0)) await leases.raiseEra(found.era)
+}
+
+/** What the fault of an attempt at a user says, told or looked into; the user is tried again in any case. */
+export async function learnFrom(
+  userId: string,
+  error: unknown,
+  { leases, log }: { leases: LeaseLog; log: Log },
+): Promise<void> {
+  if (error instanceof StaleEpochError)
+    await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
+  if (error instanceof RevisionConflict || error instanceof StaleEpochError)
+    log.debug({ err: error }, 'somebody else was first')
+  else log.warn({ err: error }, 'take-over failed; it is tried again')
 }

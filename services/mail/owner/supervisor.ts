@@ -5,17 +5,17 @@
 import type { AccountStatus } from '#shared/contract.ts'
 import type { Log } from '#shared/log.ts'
 import { parseUserKey } from '#shared/subjects.ts'
-import { compareEpochs, type Epoch } from '../base/model.ts'
+import type { Epoch } from '../base/model.ts'
 import { type Clock, pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
-import { RevisionConflict } from '../kv/account-record.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { closeSession, handOver, haveLeft } from './hand-over.ts'
-import { type Last, NOTHING_KNOWN, outrank, returnLease, winLease } from './lease.ts'
+import { type Last, learnFrom, NOTHING_KNOWN, returnLease, winLease } from './lease.ts'
 import type { LeaseTimes } from './lease-times.ts'
+import { carries, epochOf, isFree, isOvertaken } from './lease-view.ts'
 import { Members } from './members.ts'
 import { Moves, type Step } from './moves.ts'
 import { Observer } from './observer.ts'
@@ -116,11 +116,6 @@ export class Supervisor {
     if (tenure?.statuses() === null) await tenure.rest.awake(START_MS)
     return tenure?.statuses() ?? null
   }
-  /** Address of the user's owner, as far as this instance has seen; null when nobody owns the user. */
-  ownerAddress(userId: string): string | null {
-    const { leases } = this.#deps
-    return leases.living(leases.ownerOf(userId))?.address ?? null
-  }
 
   #mark(userId: string): void {
     this.#dirty.add(userId)
@@ -155,10 +150,11 @@ export class Supervisor {
     const tenure = this.#tenures.get(userId)
     const mine = this.#isMine(userId)
     if (tenure !== undefined) {
-      if (tenure.lost.aborted || this.#overtaken(userId, tenure))
+      if (tenure.lost.aborted || isOvertaken(userId, tenure.epoch, this.session.sid, this.#deps.leases))
         this.#moves.start(userId, () => this.#bury(userId, tenure))
       else if (this.#isToGo(userId, tenure, mine)) this.#moves.start(userId, () => this.#release(userId, tenure))
       else if (tenure.rest.isDue) this.#moves.start(userId, () => this.#start(userId, tenure))
+      else if (tenure.isRestful) this.#moves.start(userId, () => this.#toRest(userId, tenure))
       else if (!mine || !this.#deps.accounts.needsOwner(userId)) this.#later.add(userId)
       return
     }
@@ -166,7 +162,8 @@ export class Supervisor {
       this.#returnLost(userId)
       return
     }
-    if (this.#isFree(userId) && this.session.acquiring) this.#moves.start(userId, () => this.#acquire(userId))
+    if (isFree(userId, this.session.sid, this.#tenures.has(userId), this.#deps.leases) && this.session.acquiring)
+      this.#moves.start(userId, () => this.#acquire(userId))
     else this.#later.add(userId)
   }
 
@@ -183,48 +180,61 @@ export class Supervisor {
 
   /** A return of the lease was lost on the way: as long as it names this session nobody else may take the user. */
   #returnLost(userId: string): void {
-    const lease = this.#deps.leases.leases.get(userId)
-    if (lease === undefined || lease.record.owner !== this.session.sid) return
-    const epoch = { era: this.#deps.leases.era, rev: lease.revision }
+    const epoch = epochOf(userId, this.session.sid, this.#deps.leases)
+    if (epoch === null) return
     this.#moves.start(userId, () => this.#moves.step('lease', () => this.#giveBack(userId, epoch)))
-  }
-
-  /** Absent, released, or of a session that is dead or gone: the snapshot is complete, so gone means gone. */
-  #isFree(userId: string): boolean {
-    const owner = this.#deps.leases.ownerOf(userId)
-    if (owner === null) return true
-    // Own lease without a tenure: a take-over that failed and could not give it back.
-    if (owner === this.session.sid) return !this.#tenures.has(userId)
-    return this.#deps.leases.living(owner) === null
-  }
-
-  /** Another has the lease, or this instance had it in a session that is over. */
-  #overtaken(userId: string, tenure: Tenure): boolean {
-    const lease = this.#deps.leases.leases.get(userId)
-    return lease?.record.owner !== this.session.sid || !this.#holds(userId, tenure.epoch)
   }
 
   async #acquire(userId: string): Promise<void> {
     let end: End = { how: 'cut off' }
     await this.#attempt(userId, 'lease', async () => {
       const { leases, log, clock } = this.#deps
-      if (!this.session.acquiring || this.#stopping.signal.aborted || !leases.replica.fresh || !this.#isFree(userId))
+      if (
+        !this.session.acquiring ||
+        this.#stopping.signal.aborted ||
+        !leases.replica.fresh ||
+        !isFree(userId, this.session.sid, this.#tenures.has(userId), this.#deps.leases)
+      )
         return
       const { sid } = this.session
       end = endBefore(userId, this.session, leases)
       const epoch = await winLease(userId, this.session, leases)
-      const owns = (): boolean => this.session.valid && this.session.sid === sid && this.#holds(userId, epoch)
-      const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure)
-      this.#tenures.set(userId, tenure)
-      tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
+      this.#own(userId, epoch, sid)
       log.debug({ user: userId, epoch, sid, nowMs: clock.monoMs() }, 'user owned')
     })
     const tenure = this.#tenures.get(userId)
-    if (tenure === undefined) return
-    const begin = (time: StartTime): void => tenure.rest.begin(time, this.#moves.poll, () => this.#mark(userId))
+    if (tenure !== undefined) await this.#begin(tenure, end)
+  }
+
+  /** @param isAgain the term has begun before */
+  #own(userId: string, epoch: Epoch, sid: string, isAgain = false): Tenure {
+    const owns = (): boolean =>
+      this.session.valid && this.session.sid === sid && carries(userId, epoch, this.#deps.leases)
+    const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure, isAgain)
+    this.#tenures.set(userId, tenure)
+    tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
+    tenure.onRestful = () => this.#mark(userId)
+    return tenure
+  }
+
+  async #begin({ userId, rest }: Tenure, end: End): Promise<void> {
+    const begin = (time: StartTime): void => rest.begin(time, this.#moves.poll, () => this.#mark(userId))
     const told = toldStartTime(userId, end, this.#deps.tenure)
     if (told !== null) return begin(told)
     await this.#attempt(userId, 'look', async () => begin(await startTime(userId, end, this.#deps.tenure)))
+  }
+
+  /** Work ends as for another owner, but the lease stays: from here on the user is polled at rest. */
+  async #toRest(userId: string, tenure: Tenure): Promise<void> {
+    const { sid } = this.session
+    await this.#attempt(userId, 'work', () => tenure.release())
+    if (tenure.lost.aborted || this.#stopping.signal.aborted) return
+    const { dueMs, quietAt } = tenure.last
+    const next = this.#own(userId, tenure.epoch, sid, true)
+    await tenure.close()
+    this.#deps.tenure.store.release(userId)
+    const told = { dueMs: dueMs ?? undefined, quietAt: quietAt ?? undefined }
+    await this.#begin(next, { how: 'released', seenMonoMs: this.#deps.clock.monoMs(), ...told })
   }
 
   #start(userId: string, tenure: Tenure): Promise<void> {
@@ -241,25 +251,14 @@ export class Supervisor {
   }
 
   async #failed(userId: string, error: unknown): Promise<void> {
-    const { leases, log } = this.#deps
     const tenure = this.#tenures.get(userId)
-    if (error instanceof StaleEpochError)
-      await outrank(userId, error, leases).catch((fault) => log.debug({ err: fault }, 'the lease cannot be read'))
+    await learnFrom(userId, error, this.#deps)
     await tenure?.drop(error)
     if (tenure !== undefined) await this.#end(userId, tenure)
-    if (error instanceof RevisionConflict || error instanceof StaleEpochError)
-      log.debug({ err: error }, 'somebody else was first')
-    else log.warn({ err: error }, 'take-over failed; it is tried again')
   }
 
   /** What made a user fail is probably still there: not at once again. */
   #pause = (): Promise<void> => pause(this.#deps.clock, RETRY_MS, this.#stopping.signal)
-
-  /** The lease as this instance knows it still carries this epoch. */
-  #holds(userId: string, epoch: Epoch): boolean {
-    const lease = this.#deps.leases.leases.get(userId)
-    return lease !== undefined && compareEpochs({ era: this.#deps.leases.era, rev: lease.revision }, epoch) === 0
-  }
 
   async #bury(userId: string, tenure: Tenure): Promise<void> {
     const failed = tenure.lost.aborted && !(tenure.lost.reason instanceof StaleEpochError)

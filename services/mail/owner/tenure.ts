@@ -6,7 +6,7 @@
  *                                  ↘ lost (everything is aborted at once; the stores refuse what comes late)
  */
 import type { AccountStatus } from '#shared/contract.ts'
-import { type AccountRef, accountName, type Epoch } from '../base/model.ts'
+import type { AccountRef, Epoch } from '../base/model.ts'
 import type { Pace } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import { endsWithin } from '../base/time.ts'
@@ -22,10 +22,11 @@ import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
 import { RestPoll, type RestPollDeps } from './rest-poll.ts'
-import { isOutdated, type Running, runningOf } from './running.ts'
+import { areRestful, REST_AFTER_MS } from './restful.ts'
 import { type SettlementDeps, Settlements } from './settlements.ts'
 import { type Base, type TakeoverDeps, takeOver } from './takeover.ts'
 import { isQuietAccount, lanesOf, newsOf, nextDueMs, type StatusContext, statusOf } from './tenure-status.ts'
+import { UserWorkers } from './user-workers.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -33,7 +34,7 @@ const FLUSH_MS = 3_000
 /** One for all: an error per user costs more than the rest of a release. */
 const RELEASED: unknown = new Error('released')
 
-export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed'>
+export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed' | 'idled'>
 export type TenureDeps = Omit<TakeoverDeps, 'readBack'> & SettlementDeps & RestPollDeps & OwnDeps
 type OwnDeps = {
   snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
@@ -47,6 +48,8 @@ type OwnDeps = {
   /** The user was taken over: the term has begun to work. */
   termBegan(userId: string, epoch: Epoch, base: Base): void
   earlyCheckpoint?: boolean
+  /** `REST_AFTER_MS` unless given. */
+  restAfterMs?: number
 }
 
 export class Tenure {
@@ -54,10 +57,13 @@ export class Tenure {
   readonly epoch: Epoch
   /** What happens before `start`. */
   readonly rest: Rest
+  /** A poll has found nothing, and the user may go back to rest. */
+  onRestful: () => void = () => undefined
   readonly #owner: string
+  readonly #isAgain: boolean
   readonly #deps: TenureDeps
   readonly #owns: () => boolean
-  readonly #workers = new Map<string, Running>()
+  readonly #workers: UserWorkers
   readonly #settlements: Settlements
   readonly #lost = new AbortController()
   #relay: RelayRun | null = null
@@ -65,15 +71,26 @@ export class Tenure {
   #stopCheckpoints = new AbortController()
   #checkpoints: Promise<void> = Promise.resolve()
   #releasing = false
-  /** Of workers that the release has ended: status and the last checkpoint are about them. */
-  readonly #lastStates = new Map<string, AccountState>()
+  #startedMs = Number.POSITIVE_INFINITY
 
-  constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps) {
+  /** @param isAgain the term has begun before, and has gone back to rest */
+  constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps, isAgain = false) {
     this.userId = userId
     this.epoch = epoch
     this.rest = new Rest(deps.clock, new RestPoll(userId, () => !this.#releasing && this.#owns(), deps))
+    this.#workers = new UserWorkers(
+      {
+        create: (entry) => this.#createWorker(entry),
+        // That it was stopped for the next owner is nothing to be written down.
+        ended: () => this.#releasing || this.#checkpointer?.changed(false),
+        gone: () => this.accountsChanged(),
+        failed: (error) => this.#failed(error),
+      },
+      this.#lost.signal,
+    )
     this.#settlements = new Settlements(deps, this.#lost.signal)
     this.#owner = owner
+    this.#isAgain = isAgain
     this.#deps = deps
     this.#owns = () => !this.#lost.signal.aborted && owns()
   }
@@ -96,7 +113,7 @@ export class Tenure {
     const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#owner, parts)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
-    this.#deps.termBegan(this.userId, this.epoch, base)
+    if (!this.#isAgain) this.#deps.termBegan(this.userId, this.epoch, base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
@@ -107,6 +124,7 @@ export class Tenure {
       newsMs: () => newsOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
+    this.#startedMs = this.#deps.clock.wallMs()
     if (isNews) this.#checkpointer.changed(false)
     this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal, last)
     this.#relay.done.catch((error) => this.#failed(error))
@@ -124,12 +142,7 @@ export class Tenure {
     if (this.#deps.accounts.isToErase(this.userId)) this.#lost.abort(new Error('to be erased'))
     if (this.#lost.signal.aborted) return
     for (const entry of this.#deps.accounts.ofUser(this.userId)) {
-      const { record } = entry
-      const wanted = record.desired === 'connected' && record.reauth === null && record.credential !== null
-      const running = this.#workers.get(accountName(entry.account))
-      if (!wanted) this.#stopWorker(entry, running)
-      else if (running === undefined) this.#startWorker(entry)
-      else if (isOutdated(running, entry)) this.#restartWorker(entry, running)
+      this.#workers.follow(entry)
       this.#settlements.follow(entry)
     }
   }
@@ -137,7 +150,7 @@ export class Tenure {
   /** Mail of the user was read back from the stream, or the stream is not what it was. */
   learned(): void {
     this.#checkpointer?.changed(false)
-    for (const { worker } of this.#workers.values()) worker.recount()
+    this.#workers.recount()
   }
 
   /** Nothing left to do for the user: no account, nothing to settle, an empty outbox. */
@@ -157,20 +170,38 @@ export class Tenure {
     const [entries, relay, { dueMs, isQuiet: isAtRest }] = [accounts.ofUser(this.userId), this.#relay, this.rest]
     const quietAt = entries.length === 0 ? null : Math.max(...entries.map(({ revision }) => revision))
     if (relay === null) return { dueMs, quietAt: isAtRest ? quietAt : null }
+    return {
+      dueMs: nextDueMs(entries, this.#stateOf, polled, pace),
+      quietAt: this.#isQuiet(entries, relay) ? quietAt : null,
+    }
+  }
+
+  /** After a fault the database is closed, and may be damaged: it is not asked. */
+  #isQuiet(entries: readonly AccountEntry[], relay: RelayRun): boolean {
     const isLeft = (entry: AccountEntry): boolean =>
       !isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay))
-    // After a fault the database is closed, and may be damaged: it is not asked.
-    const isQuiet = !this.#lost.signal.aborted && !entries.some(isLeft)
-    return { dueMs: nextDueMs(entries, this.#stateOf, polled, pace), quietAt: isQuiet ? quietAt : null }
+    return !this.#lost.signal.aborted && !entries.some(isLeft)
+  }
+
+  /**
+   * Nothing has happened for a while, all of it is written down where others find it, and the mailboxes can be polled without
+   * anybody working for the user.
+   */
+  get isRestful(): boolean {
+    const { clock, accounts, restAfterMs = REST_AFTER_MS, idlePoll } = this.#deps
+    const [entries, relay, sinceMs] = [accounts.ofUser(this.userId), this.#relay, clock.wallMs() - restAfterMs]
+    if (relay === null || this.#releasing || this.#startedMs > sinceMs || this.#checkpointer?.isWritten !== true)
+      return false
+    const isQuiet = areRestful({ entries, stateOf: this.#stateOf, idlePoll, sinceMs }) && this.#isQuiet(entries, relay)
+    return isQuiet && relay.isDrained
   }
 
   /** The worker of an account that is connected and need not sign in again. */
   workerOf(account: AccountRef): Worker | undefined {
-    return this.#workers.get(accountName(account))?.worker
+    return this.#workers.of(account)
   }
 
-  #stateOf = (account: AccountRef): AccountState | undefined =>
-    this.workerOf(account)?.state ?? this.#lastStates.get(accountName(account))
+  #stateOf = (account: AccountRef): AccountState | undefined => this.#workers.stateOf(account)
 
   /** Status of every connected account of the user; null until the take-over is done: the last checkpoint says more. */
   statuses(): AccountStatus[] | null {
@@ -198,9 +229,8 @@ export class Tenure {
   async #abort(reason: unknown): Promise<void> {
     this.rest.end()
     this.#lost.abort(reason)
-    for (const { stop } of this.#workers.values()) stop.abort(reason)
     await Promise.allSettled([
-      ...[...this.#workers.values()].map(({ ended }) => ended),
+      this.#workers.end(reason),
       this.#relay?.done,
       this.#checkpoints,
       this.#settlements.ended(),
@@ -221,15 +251,11 @@ export class Tenure {
     this.#releasing = true
     const isWritten = this.#checkpointer?.halt() ?? true
     const isPublished = this.#relay === null || this.#relay.isDrained
-    return isWritten && isPublished && [...this.#workers.values()].every(({ worker }) => worker.isIdle)
+    return isWritten && isPublished && this.#workers.areIdle
   }
 
   async #endWork(): Promise<void> {
-    for (const [name, { worker, stop }] of this.#workers) {
-      this.#lastStates.set(name, worker.state)
-      stop.abort(RELEASED)
-    }
-    await Promise.allSettled([...this.#workers.values()].map(({ ended }) => ended))
+    await this.#workers.release(RELEASED)
     if (this.#relay !== null && !this.#relay.isDrained && !this.#lost.signal.aborted) {
       await endsWithin(this.#deps.clock, FLUSH_MS, this.#relay.drained(this.#lost.signal)).catch((error) => {
         this.#deps.log.debug({ err: error }, 'released before the outbox was empty; the next owner publishes the rest')
@@ -246,11 +272,12 @@ export class Tenure {
     this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
   }
 
-  #startWorker(entry: AccountEntry): void {
-    const name = accountName(entry.account)
-    const stop = new AbortController()
+  #createWorker(entry: AccountEntry): Worker {
     const worker = this.#deps.worker(entry, this.epoch, {
       owns: () => !this.#releasing && this.#owns(),
+      idled: () => {
+        if (this.isRestful) this.onRestful()
+      },
       committed: (cursorOnly) => {
         if (!cursorOnly) this.#relay?.wake()
         this.#checkpointer?.changed(cursorOnly)
@@ -259,35 +286,7 @@ export class Tenure {
     const last = this.#checkpointer?.last
     worker.state.estimate = last === undefined ? null : lastEstimate(last, entry.account)
     worker.state.newsMs = lastNewsMs(last, entry)
-    const ended = worker.run(AbortSignal.any([stop.signal, this.#lost.signal])).then(
-      () => {
-        // That it was stopped for the next owner is nothing to be written down.
-        if (!this.#releasing) this.#checkpointer?.changed(false)
-        // An account that ended by itself keeps its worker: its state is what status shows.
-        if (!stop.signal.aborted || this.#workers.get(name)?.stop !== stop) return
-        this.#workers.delete(name)
-        // Connected again while it was ending: nobody else would notice.
-        this.accountsChanged()
-      },
-      (error) => {
-        this.#workers.delete(name)
-        this.#failed(error)
-      },
-    )
-    this.#workers.set(name, runningOf(entry, { worker, stop, ended }))
-  }
-
-  /** One that has ended by itself is kept for its state until the account is disconnected. */
-  #stopWorker({ account, record }: AccountEntry, running: Running | undefined): void {
-    running?.stop.abort(new Error('disconnected'))
-    if (running !== undefined && running.worker.state.ended !== null && record.desired === 'disconnected')
-      this.#workers.delete(accountName(account))
-  }
-
-  #restartWorker(entry: AccountEntry, running: Running): void {
-    running.stop.abort(new Error('a new credential'))
-    this.#workers.delete(accountName(entry.account))
-    this.#startWorker(entry)
+    return worker
   }
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */

@@ -207,6 +207,7 @@ function settle(worker: LaneHost, { lane, page, taken, cost }: Came): void {
   else state.more.delete(lane)
   if (idle) {
     for (const each of lanes) state.lanes.set(each.lane, each)
+    deps.idled?.()
     return
   }
   if (deps.cursorFirst === true)

@@ -41,6 +41,8 @@ export type WorkerDeps = {
   reauth(code: AccountErrorCode): Promise<void>
   /** Mail was stored: a hint for the relay. `cursorOnly` = only a position moved. */
   committed(cursorOnly: boolean): void
+  /** A poll has found nothing. */
+  idled?(): void
   /** One page of the stream against the ledger, see `auditSubject`. */
   auditSubject(account: AccountRef, cursor: string | null, signal: AbortSignal): Promise<SubjectPage>
   /** The whole provider project is throttled. */

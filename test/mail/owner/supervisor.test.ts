@@ -7,6 +7,7 @@ import { BUCKET_STATE } from '#shared/subjects.ts'
 import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
+import { addressOf } from '../../../services/mail/owner/lease-view.ts'
 import { desiredOwner } from '../../../services/mail/owner/share.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { startProxy } from '../../support/proxy.ts'
@@ -56,7 +57,7 @@ describe('who owns whom', { concurrency: 3 }, () => {
     await until('b has its share', () => owned(b).length === bs.length && owned(a).length === USERS.length - bs.length)
     assert.deepEqual(owned(b), bs)
     await until('each knows where to ask', () =>
-      USERS.every((user) => a.supervisor.ownerAddress(user) === (bs.includes(user) ? 'at-b' : 'at-a')),
+      USERS.every((user) => addressOf(user, a.leases) === (bs.includes(user) ? 'at-b' : 'at-a')),
     )
     await b.end()
     await ownedBy(a)
