@@ -91,6 +91,9 @@ async function begin(
   const late = new Late<Engine>()
   const commit = commitOf(config.commit, ROOT)
   const service = await serveRequests(base, late, commit)
+  // A stop before the engine is there, or one that fails to load: nobody is left waiting for an answer.
+  stack.use(service)
+  base.broker.patience.afterStopMs = CLOSING_MS
   answers()
   void service.stopped.then(async (error) => {
     const { nc } = base.broker

@@ -13,7 +13,8 @@ import { Checkpoints } from '../../services/mail/kv/checkpoint.ts'
 import { LeaseLog } from '../../services/mail/kv/lease-log.ts'
 import { Relay } from '../../services/mail/outbox/relay.ts'
 import { leaseTimes } from '../../services/mail/owner/lease-times.ts'
-import { Supervisor, type SupervisorDeps } from '../../services/mail/owner/supervisor.ts'
+import { Supervisor } from '../../services/mail/owner/supervisor.ts'
+import type { SupervisorDeps } from '../../services/mail/owner/tenure-deps.ts'
 import { idlePoll } from '../../services/mail/sync/idle-poll.ts'
 import { Worker } from '../../services/mail/sync/worker.ts'
 import { plainWorker, steady } from '../mail/sync/plain-worker.ts'
@@ -167,6 +168,7 @@ export class SimProcess {
       ...(mutant === 'early' && { earlyCheckpoint: true }),
       idlePoll: (account, lanes) =>
         idlePoll(lanes, {
+          clock,
           provider: provider(account),
           token: async () => new Secret('token'),
           sharers: () => 1,

@@ -38,12 +38,13 @@ export type WorkerParts = {
 
 /** How an account is polled at rest, from these lanes; null = not at all. */
 export function createIdlePoll(
-  { providers, tokens, accounts }: Pick<WorkerParts, 'providers' | 'tokens' | 'accounts'>,
+  { providers, tokens, accounts, clock }: Pick<WorkerParts, 'providers' | 'tokens' | 'accounts' | 'clock'>,
   account: AccountRef,
   lanes: readonly LaneState[],
 ): IdlePoll | null {
   return idlePoll(lanes, {
     provider: providers.byName[account.provider],
+    clock,
     limiter: () => providers.limiter({ account, mailbox: () => accounts.mailboxOf(account) }),
     token: async (signal) => {
       const sealed = accounts.credentialOf(account)

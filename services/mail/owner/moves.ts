@@ -21,8 +21,11 @@ const QUIET_MS = 300
 const HOLD_MAX_MS = 2_000
 const LOOK_MS = 50
 
-/** Runs a poll when it is its turn. @param dueMs when it should begin, epoch ms; what is due first begins first */
-export type PollTurn = <T>(poll: () => Promise<T>, dueMs: number) => Promise<T>
+/**
+ * Runs a poll when it is its turn. @param dueMs when it should begin, epoch ms; what is due first begins first
+ * @throws the signal's reason, also while it waits
+ */
+export type PollTurn = <T>(poll: () => Promise<T>, dueMs: number, signal: AbortSignal) => Promise<T>
 export type Step = 'lease' | 'look' | 'work'
 
 export class Moves {
@@ -71,7 +74,7 @@ export class Moves {
   }
 
   /** Runs a poll of a user at rest, which is no move: nothing else of the user waits for it. */
-  readonly poll: PollTurn = (work, dueMs) => this.#polls.add(work, { priority: -dueMs })
+  readonly poll: PollTurn = (work, dueMs, signal) => this.#polls.add(work, { priority: -dueMs, signal })
 
   /** Resolves when no lease waits to be won or given back, or after a while: for what comes after what others wait for. */
   async leasesWritten(): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import type { Log } from '#shared/log.ts'
 import { type AccountRef, accountName, type LaneState, stateName } from '../base/model.ts'
-import { nextPollMs, type Pace, slotOf } from '../base/slot.ts'
+import { longestIntervalMs, nextPollMs, type Pace, slotOf } from '../base/slot.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
@@ -14,8 +14,11 @@ import type { IdlePoll } from '../sync/idle-poll.ts'
 import { lastNewsMs } from './checkpoint-record.ts'
 import { renewalS } from './snapshotter.ts'
 import { isAsked, isQuiet } from './start-time.ts'
+import type { Term } from './term.ts'
 
 const NOT_OWNER_MS = 1_000
+/** A poll that is further away from its moment is early because the wall clock was set back. */
+const EARLY_MS = 1_000
 
 export type RestPollDeps = {
   checkpoints: Pick<Checkpoints, 'read'>
@@ -39,6 +42,8 @@ type Mailbox = { account: AccountRef; newsMs: number; dueMs: number; poll: IdleP
 type Known = { mailboxes: Mailbox[]; until: number } & Pick<CheckpointRecord, 'pub' | 'pubEventId' | 'streamCreatedMs'>
 
 export class RestPoll {
+  /** When each mailbox was polled last, epoch ms, by the name of the account. */
+  readonly polledMs: Map<string, number>
   readonly #userId: string
   readonly #owns: () => boolean
   readonly #deps: RestPollDeps
@@ -47,7 +52,8 @@ export class RestPoll {
   #doubts: number | null = null
 
   /** @param owns asked before each poll */
-  constructor(userId: string, owns: () => boolean, deps: RestPollDeps) {
+  constructor({ userId, before }: Pick<Term, 'userId' | 'before'>, owns: () => boolean, deps: RestPollDeps) {
+    this.polledMs = new Map(before)
     this.#userId = userId
     this.#owns = owns
     this.#deps = deps
@@ -95,15 +101,26 @@ export class RestPoll {
 
   async #pollDue(mailboxes: readonly Mailbox[], dueMs: number, signal: AbortSignal): Promise<number | null> {
     const { clock, pace } = this.#deps
+    // Whatever the clock said before, or says later, no mailbox waits longer.
+    const longestMs = longestIntervalMs(pace)
     for (const mailbox of mailboxes) {
-      if (mailbox.dueMs > dueMs) continue
-      if (!(await mailbox.poll(signal))) return null
-      const { newsMs } = mailbox
-      // A timer may be a little early: the same moment does not come twice.
-      const polledMs = Math.max(dueMs, clock.wallMs())
-      mailbox.dueMs = nextPollMs(polledMs, { pace, slot: slotOf(this.#userId), newsMs })
+      if (mailbox.dueMs > dueMs && mailbox.dueMs <= clock.wallMs() + longestMs) continue
+      const found = await mailbox.poll(signal)
+      if (found === false) return null
+      const nowMs = clock.wallMs()
+      if (found === true) {
+        this.polledMs.set(accountName(mailbox.account), nowMs)
+        const { newsMs } = mailbox
+        // A timer may be a little early: the same moment does not come twice.
+        const isEarly = dueMs - nowMs < EARLY_MS
+        mailbox.dueMs = nextPollMs(isEarly ? Math.max(dueMs, nowMs) : nowMs, {
+          pace,
+          slot: slotOf(this.#userId),
+          newsMs,
+        })
+      } else mailbox.dueMs = nowMs + found
     }
-    return Math.min(...mailboxes.map((mailbox) => mailbox.dueMs))
+    return Math.min(clock.wallMs() + longestMs, ...mailboxes.map((mailbox) => mailbox.dueMs))
   }
 
   /** From where to poll; null when the checkpoint speaks of more than polls, or is to be renewed. */

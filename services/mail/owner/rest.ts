@@ -43,7 +43,7 @@ export class Rest {
       if (signal.aborted || turn === null || dueMs === null) return
       const ask = async (): Promise<number | null> => (signal.aborted ? null : await this.#poll.ask(dueMs, signal))
       // What it throws is that somebody has woken the user.
-      const nextMs = await turn(ask, dueMs).catch(() => null)
+      const nextMs = await turn(ask, dueMs, signal).catch(() => null)
       if (nextMs === null || signal.aborted) return
       this.#dueMs = nextMs
       waitMs = Math.max(0, nextMs - this.#clock.wallMs())

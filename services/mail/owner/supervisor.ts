@@ -3,41 +3,29 @@
  * what is another's, and drops everything when its own term ends. One tenure per user does the work.
  */
 import type { AccountStatus } from '#shared/contract.ts'
-import type { Log } from '#shared/log.ts'
 import { parseUserKey } from '#shared/subjects.ts'
 import type { Epoch } from '../base/model.ts'
-import { type Clock, pause } from '../base/time.ts'
+import { pause } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
-import type { Accounts } from '../kv/accounts.ts'
-import type { LeaseLog } from '../kv/lease-log.ts'
 import { StaleEpochError } from '../store/user-store.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { closeSession, handOver, haveLeft } from './hand-over.ts'
 import { type Last, learnFrom, NOTHING_KNOWN, returnLease, winLease } from './lease.ts'
-import type { LeaseTimes } from './lease-times.ts'
 import { carries, epochOf, isFree, isOvertaken } from './lease-view.ts'
 import { Members } from './members.ts'
 import { Moves, type Step } from './moves.ts'
 import { Observer } from './observer.ts'
-import { Session, type SessionIdentity } from './session.ts'
+import { Session } from './session.ts'
 import { Sight } from './sight.ts'
-import { type End, endBefore, type StartTime, type StartTimeDeps, startTime, toldStartTime } from './start-time.ts'
-import { Tenure, type TenureDeps } from './tenure.ts'
+import { type End, endBefore, type StartTime, startTime, toldStartTime } from './start-time.ts'
+import { Tenure } from './tenure.ts'
+import type { SupervisorDeps } from './tenure-deps.ts'
+import type { Term } from './term.ts'
 
 const RETRY_MS = 1_000
 /** How long a status waits for the start of a user: less than who asks for it. */
 const START_MS = 700
 const OTHER_TERM: unknown = new Error('the user belongs to another term')
-
-export type SupervisorDeps = {
-  accounts: Accounts
-  leases: LeaseLog
-  times: LeaseTimes
-  identity: SessionIdentity
-  clock: Clock
-  log: Log
-  tenure: TenureDeps & StartTimeDeps
-}
 
 export class Supervisor {
   readonly session: Session
@@ -206,11 +194,10 @@ export class Supervisor {
     if (tenure !== undefined) await this.#begin(tenure, end)
   }
 
-  /** @param isAgain the term has begun before */
-  #own(userId: string, epoch: Epoch, sid: string, isAgain = false): Tenure {
-    const owns = (): boolean =>
-      this.session.valid && this.session.sid === sid && carries(userId, epoch, this.#deps.leases)
-    const tenure = new Tenure(userId, epoch, sid, owns, this.#deps.tenure, isAgain)
+  #own(userId: string, epoch: Epoch, owner: string, before: Term['before'] = null): Tenure {
+    const { session } = this
+    const owns = (): boolean => session.valid && session.sid === owner && carries(userId, epoch, this.#deps.leases)
+    const tenure = new Tenure({ userId, epoch, owner, owns, before }, this.#deps.tenure)
     this.#tenures.set(userId, tenure)
     tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
     tenure.onRestful = () => this.#mark(userId)
@@ -227,14 +214,20 @@ export class Supervisor {
   /** Work ends as for another owner, but the lease stays: from here on the user is polled at rest. */
   async #toRest(userId: string, tenure: Tenure): Promise<void> {
     const { sid } = this.session
-    await this.#attempt(userId, 'work', () => tenure.release())
-    if (tenure.lost.aborted || this.#stopping.signal.aborted) return
+    let isReleased = false
+    await this.#attempt(userId, 'work', async () => {
+      // Something may have happened while it waited for its turn.
+      isReleased = tenure.isRestful && !this.#stopping.signal.aborted
+      if (isReleased) await tenure.release()
+    })
+    if (!isReleased || tenure.lost.aborted || this.#stopping.signal.aborted) return
     const { dueMs, quietAt } = tenure.last
-    const next = this.#own(userId, tenure.epoch, sid, true)
+    const next = this.#own(userId, tenure.epoch, sid, tenure.polledMs)
     await tenure.close()
     this.#deps.tenure.store.release(userId)
-    const told = { dueMs: dueMs ?? undefined, quietAt: quietAt ?? undefined }
-    await this.#begin(next, { how: 'released', seenMonoMs: this.#deps.clock.monoMs(), ...told })
+    // More to do, after all: at once.
+    if (dueMs === null || quietAt === null) return await this.#begin(next, { how: 'cut off' })
+    await this.#begin(next, { how: 'released', seenMonoMs: this.#deps.clock.monoMs(), dueMs, quietAt })
   }
 
   #start(userId: string, tenure: Tenure): Promise<void> {

@@ -1,6 +1,6 @@
 /** What status says of one account of an owned user. Pure. */
 import type { AccountStatus } from '#shared/contract.ts'
-import { type AccountRef, isRewalk, type LaneState, stateName } from '../base/model.ts'
+import { type AccountRef, accountName, isRewalk, type LaneState, stateName } from '../base/model.ts'
 import { nextPollMs, type Pace, slotOf } from '../base/slot.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
 import type { RelayStatus } from '../outbox/deps.ts'
@@ -29,6 +29,19 @@ export function nextDueMs(
   })
   return due.length === 0 || due.includes(null) ? null : Math.min(...due.map(Number))
 }
+
+/** When each mailbox was polled last, epoch ms, by the name of its account; 0 = not known. */
+export const pollsOf = (
+  entries: readonly AccountEntry[],
+  stateOf: StateOf,
+  polled: (account: AccountRef, lane: string) => boolean,
+): Map<string, number> =>
+  new Map(
+    entries.map(({ account }) => [
+      accountName(account),
+      stateOf(account)?.oldestPollMs((lane) => polled(account, lane)) ?? 0,
+    ]),
+  )
 
 /** For the checkpoint, see `CheckpointRecord.newsMs`. Accounts without a worker are left out. */
 export const newsOf = (entries: readonly AccountEntry[], stateOf: StateOf): Record<string, number> =>

@@ -6,26 +6,23 @@
  *                                  ↘ lost (everything is aborted at once; the stores refuse what comes late)
  */
 import type { AccountStatus } from '#shared/contract.ts'
-import type { AccountRef, Epoch } from '../base/model.ts'
-import type { Pace } from '../base/slot.ts'
-import type { Telemetry } from '../base/telemetry.ts'
+import { type AccountRef, accountName, type Epoch } from '../base/model.ts'
 import { endsWithin } from '../base/time.ts'
 import type { AccountEntry } from '../kv/accounts.ts'
-import type { Relay, RelayRun } from '../outbox/relay.ts'
-import type { Snapshots } from '../outbox/snapshots.ts'
+import type { RelayRun } from '../outbox/relay.ts'
 import { StaleEpochError } from '../store/user-store.ts'
-import type { AccountState } from '../sync/account-state.ts'
 import type { Worker } from '../sync/worker.ts'
-import type { WorkerDeps } from '../sync/worker-deps.ts'
 import { lastEstimate, lastNewsMs } from './checkpoint-record.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
-import { RestPoll, type RestPollDeps } from './rest-poll.ts'
+import { RestPoll } from './rest-poll.ts'
 import { areRestful, REST_AFTER_MS } from './restful.ts'
-import { type SettlementDeps, Settlements } from './settlements.ts'
-import { type Base, type TakeoverDeps, takeOver } from './takeover.ts'
-import { isQuietAccount, lanesOf, newsOf, nextDueMs, type StatusContext, statusOf } from './tenure-status.ts'
+import { Settlements } from './settlements.ts'
+import { takeOver } from './takeover.ts'
+import type { TenureDeps } from './tenure-deps.ts'
+import { isQuietAccount, lanesOf, newsOf, nextDueMs, pollsOf, type StatusContext, statusOf } from './tenure-status.ts'
+import type { Term } from './term.ts'
 import { UserWorkers } from './user-workers.ts'
 
 /** How long a release waits for events in flight. */
@@ -34,24 +31,6 @@ const FLUSH_MS = 3_000
 /** One for all: an error per user costs more than the rest of a release. */
 const RELEASED: unknown = new Error('released')
 
-export type WorkerHooks = Pick<WorkerDeps, 'owns' | 'committed' | 'idled'>
-export type TenureDeps = Omit<TakeoverDeps, 'readBack'> & SettlementDeps & RestPollDeps & OwnDeps
-type OwnDeps = {
-  snapshots: Pick<Snapshots, 'get' | 'put' | 'remove' | 'inTurn' | 'createdMs'>
-  relay: Relay
-  telemetry: Telemetry
-  instance: string
-  pace: Pace
-  polled(account: AccountRef, lane: string): boolean
-  /** Builds the worker of a connected account. */
-  worker(entry: AccountEntry, epoch: Epoch, hooks: WorkerHooks): Worker
-  /** The user was taken over: the term has begun to work. */
-  termBegan(userId: string, epoch: Epoch, base: Base): void
-  earlyCheckpoint?: boolean
-  /** `REST_AFTER_MS` unless given. */
-  restAfterMs?: number
-}
-
 export class Tenure {
   readonly userId: string
   readonly epoch: Epoch
@@ -59,8 +38,8 @@ export class Tenure {
   readonly rest: Rest
   /** A poll has found nothing, and the user may go back to rest. */
   onRestful: () => void = () => undefined
-  readonly #owner: string
-  readonly #isAgain: boolean
+  readonly #term: Term
+  readonly #restPoll: RestPoll
   readonly #deps: TenureDeps
   readonly #owns: () => boolean
   readonly #workers: UserWorkers
@@ -73,11 +52,12 @@ export class Tenure {
   #releasing = false
   #startedMs = Number.POSITIVE_INFINITY
 
-  /** @param isAgain the term has begun before, and has gone back to rest */
-  constructor(userId: string, epoch: Epoch, owner: string, owns: () => boolean, deps: TenureDeps, isAgain = false) {
-    this.userId = userId
-    this.epoch = epoch
-    this.rest = new Rest(deps.clock, new RestPoll(userId, () => !this.#releasing && this.#owns(), deps))
+  constructor(term: Term, deps: TenureDeps) {
+    this.userId = term.userId
+    this.epoch = term.epoch
+    this.#term = term
+    this.#restPoll = new RestPoll(term, () => !this.#releasing && this.#owns(), deps)
+    this.rest = new Rest(deps.clock, this.#restPoll)
     this.#workers = new UserWorkers(
       {
         create: (entry) => this.#createWorker(entry),
@@ -89,10 +69,8 @@ export class Tenure {
       this.#lost.signal,
     )
     this.#settlements = new Settlements(deps, this.#lost.signal)
-    this.#owner = owner
-    this.#isAgain = isAgain
     this.#deps = deps
-    this.#owns = () => !this.#lost.signal.aborted && owns()
+    this.#owns = () => !this.#lost.signal.aborted && term.owns()
   }
 
   /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
@@ -110,18 +88,18 @@ export class Tenure {
     if (accounts.isToErase(this.userId))
       return this.#settlements.erase(this.userId, this.epoch, (how) => this.#lost.abort(how))
     const parts = { ...this.#deps, readBack: () => relay.readBack(this.userId, this.epoch, this.#lost.signal) }
-    const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#owner, parts)
+    const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#term.owner, parts)
     this.#lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
-    if (!this.#isAgain) this.#deps.termBegan(this.userId, this.epoch, base)
+    if (this.#term.before === null) this.#deps.termBegan(this.userId, this.epoch, base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
       owns: this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.statuses() ?? [],
-      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
-      newsMs: () => newsOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
+      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), this.#workers.stateOf),
+      newsMs: () => newsOf(this.#deps.accounts.ofUser(this.userId), this.#workers.stateOf),
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     this.#startedMs = this.#deps.clock.wallMs()
@@ -171,15 +149,20 @@ export class Tenure {
     const quietAt = entries.length === 0 ? null : Math.max(...entries.map(({ revision }) => revision))
     if (relay === null) return { dueMs, quietAt: isAtRest ? quietAt : null }
     return {
-      dueMs: nextDueMs(entries, this.#stateOf, polled, pace),
+      dueMs: nextDueMs(entries, this.#workers.stateOf, polled, pace),
       quietAt: this.#isQuiet(entries, relay) ? quietAt : null,
     }
+  }
+
+  /** When each mailbox was polled last, epoch ms, by the name of the account. */
+  get polledMs(): ReadonlyMap<string, number> {
+    return pollsOf(this.#deps.accounts.ofUser(this.userId), this.#workers.stateOf, this.#deps.polled)
   }
 
   /** After a fault the database is closed, and may be damaged: it is not asked. */
   #isQuiet(entries: readonly AccountEntry[], relay: RelayRun): boolean {
     const isLeft = (entry: AccountEntry): boolean =>
-      !isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay))
+      !isQuietAccount(entry, this.#workers.stateOf(entry.account), this.#contextOf(entry, relay))
     return !this.#lost.signal.aborted && !entries.some(isLeft)
   }
 
@@ -192,7 +175,8 @@ export class Tenure {
     const [entries, relay, sinceMs] = [accounts.ofUser(this.userId), this.#relay, clock.wallMs() - restAfterMs]
     if (relay === null || this.#releasing || this.#startedMs > sinceMs || this.#checkpointer?.isWritten !== true)
       return false
-    const isQuiet = areRestful({ entries, stateOf: this.#stateOf, idlePoll, sinceMs }) && this.#isQuiet(entries, relay)
+    const isQuiet =
+      areRestful({ entries, stateOf: this.#workers.stateOf, idlePoll, sinceMs }) && this.#isQuiet(entries, relay)
     return isQuiet && relay.isDrained
   }
 
@@ -201,8 +185,6 @@ export class Tenure {
     return this.#workers.of(account)
   }
 
-  #stateOf = (account: AccountRef): AccountState | undefined => this.#workers.stateOf(account)
-
   /** Status of every connected account of the user; null until the take-over is done: the last checkpoint says more. */
   statuses(): AccountStatus[] | null {
     const relay = this.#relay
@@ -210,7 +192,7 @@ export class Tenure {
     return this.#deps.accounts
       .ofUser(this.userId)
       .filter(({ record }) => record.desired === 'connected')
-      .map((entry) => statusOf(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay)))
+      .map((entry) => statusOf(entry, this.#workers.stateOf(entry.account), this.#contextOf(entry, relay)))
   }
 
   #contextOf({ account }: AccountEntry, relay: RelayRun): StatusContext {
@@ -286,6 +268,7 @@ export class Tenure {
     const last = this.#checkpointer?.last
     worker.state.estimate = last === undefined ? null : lastEstimate(last, entry.account)
     worker.state.newsMs = lastNewsMs(last, entry)
+    worker.state.polledAtRestMs = this.#restPoll.polledMs.get(accountName(entry.account)) ?? 0
     return worker
   }
 

@@ -47,9 +47,8 @@ export class UserWorkers {
   of(account: AccountRef): Worker | undefined {
     return this.#running.get(accountName(account))?.worker
   }
-  stateOf(account: AccountRef): AccountState | undefined {
-    return this.of(account)?.state ?? this.#lastStates.get(accountName(account))
-  }
+  readonly stateOf = (account: AccountRef): AccountState | undefined =>
+    this.of(account)?.state ?? this.#lastStates.get(accountName(account))
   recount(): void {
     for (const { worker } of this.#running.values()) worker.recount()
   }

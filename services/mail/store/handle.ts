@@ -23,9 +23,18 @@ export function openHandle(userId: string, file: string, walPages: number | unde
     synchronous: 'NORMAL',
     ...(walPages !== undefined && { walPages }),
   })
+  try {
+    return handleOf(userId, database)
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+function handleOf(userId: string, database: Database): Handle {
   const { db, sqlite } = database
   const transaction = sqlite.transaction((work: () => unknown): unknown => work())
-  // Looks at the log and copies nothing.
+  // Looks at the log and copies nothing. To prepare it reads the whole schema.
   const state = sqlite.prepare<[], { log: number }>('PRAGMA wal_checkpoint(NOOP)')
   return {
     database,

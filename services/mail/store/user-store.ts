@@ -50,6 +50,8 @@ export class UserStore {
   readonly #compares: boolean
   readonly #copies: WalCopies | undefined
   readonly #nextTurn: () => Promise<void>
+  /** Users whose damaged database could not be set aside yet: the damage may not show at the next look. */
+  readonly #damaged = new Set<string>()
   /** Called for each write that is refused because a later term has the database. */
   onRefused: () => void = () => undefined
   /** Called for each database that is opened, and for each transaction that has written to one. */
@@ -96,8 +98,10 @@ export class UserStore {
     const status = this.#onDisk(file, () => lstatSync(file, { throwIfNoEntry: false }))
     if (status === undefined) {
       this.release(userId)
+      this.#damaged.delete(userId)
       return 'absent'
     }
+    if (this.#damaged.has(userId)) return 'corrupt'
     if (status.size === 0 && status.isFile()) return 'empty'
     try {
       return this.read(userId, readMeta) === null ? 'empty' : 'usable'
@@ -124,6 +128,7 @@ export class UserStore {
       const aside = `${file}.corrupt-${stamp}`
       // The WAL first: alone beside a new database it would be replayed into it.
       for (const suffix of ['-wal', '-shm', '']) if (exists(file + suffix)) renameSync(file + suffix, aside + suffix)
+      this.#damaged.delete(userId)
       this.#log.error({ from: file, to: aside }, 'a user database was set aside')
       return aside
     })
@@ -132,6 +137,7 @@ export class UserStore {
   /** A damaged database may pass for a good one at the next take-over: only what met the damage knows of it. */
   setAsideIfDamaged(userId: string, error: unknown): void {
     if (!this.isDamage(userId, error)) return
+    this.#damaged.add(userId)
     try {
       this.setAside(userId)
     } catch (fault) {
@@ -185,7 +191,7 @@ export class UserStore {
       }),
     )
     this.onCommitted()
-    if (this.#copies !== undefined) this.#copies.wrote(database.file, walPages())
+    this.#copies?.wrote(database.file, walPages)
     return answer
   }
 

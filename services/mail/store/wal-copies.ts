@@ -13,12 +13,14 @@ export const WAL_PAGES_MAX = 8_000
 /** Nobody waits longer for a copy. */
 const WAIT_MAX_MS = 1_000
 
-type Copy = WalJob & { over: Promise<void>; end(): void }
+type Copy = WalJob & { pages: number; over: Promise<void>; end(): void }
 
 export class WalCopies {
   readonly #log: Log
   /** Bound: the databases that are open, one copy of each. */
   readonly #copies = new Map<string, Copy>()
+  /** How many pages a log has to have before another copy of it is tried; for those of which one has failed. */
+  readonly #notBefore = new Map<string, number>()
   #thread: Worker | null = null
   #isBroken = false
 
@@ -26,9 +28,20 @@ export class WalCopies {
     this.#log = log
   }
 
-  /** A transaction has written to the database; @param pages that its log has now */
-  wrote(file: string, pages: number): void {
-    if (pages < COPY_PAGES || this.#isBroken || this.#copies.has(file)) return
+  /** A transaction has written to the database. It never throws: the transaction is written. @param walPages of its log */
+  wrote(file: string, walPages: () => number): void {
+    if (this.#isBroken || this.#copies.has(file)) return
+    try {
+      this.#copyIfLong(file, walPages())
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  #copyIfLong(file: string, pages: number): void {
+    if (pages < COPY_PAGES) this.#notBefore.delete(file)
+    if (pages < (this.#notBefore.get(file) ?? COPY_PAGES)) return
+    this.#thread ??= this.#start()
     const { promise: over, resolve } = Promise.withResolvers<void>()
     const late = setTimeout(resolve, WAIT_MAX_MS).unref()
     const end = (): void => {
@@ -37,8 +50,7 @@ export class WalCopies {
       resolve()
     }
     const job: WalJob = { file, state: new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)) }
-    this.#copies.set(file, { ...job, over, end })
-    this.#thread ??= this.#start()
+    this.#copies.set(file, { ...job, pages, over, end })
     this.#thread.postMessage(job)
   }
 
@@ -55,6 +67,7 @@ export class WalCopies {
    * called before the database is closed: whoever closes it last deletes the log.
    */
   end(file: string): void {
+    this.#notBefore.delete(file)
     const copy = this.#copies.get(file)
     if (copy === undefined) return
     if (Atomics.compareExchange(copy.state, 0, WAITING, CANCELLED) === WAITING) copy.end()
@@ -71,22 +84,28 @@ export class WalCopies {
     await this.#thread?.terminate()
   }
 
+  #failed(error: unknown): void {
+    this.#log.error({ err: error }, 'write-ahead logs can be copied by a thread no more: SQLite copies them itself')
+    this.#isBroken = true
+    for (const copy of [...this.#copies.values()]) {
+      Atomics.store(copy.state, 0, COPIED)
+      copy.end()
+    }
+  }
+
   #start(): Worker {
     const thread = new Worker(new URL('./wal-thread.ts', import.meta.url))
     // It never keeps a process alive that has nothing else to do.
     thread.unref()
     thread.on('message', ({ file, error }: WalAnswer) => {
-      if (error !== null) this.#log.warn({ file, error }, 'a write-ahead log could not be copied by the thread')
-      this.#copies.get(file)?.end()
-    })
-    thread.on('error', (error) => {
-      this.#log.error({ err: error }, 'the thread that copies write-ahead logs has failed: SQLite copies them itself')
-      this.#isBroken = true
-      for (const copy of [...this.#copies.values()]) {
-        Atomics.store(copy.state, 0, COPIED)
-        copy.end()
+      const copy = this.#copies.get(file)
+      if (error !== null) {
+        this.#log.warn({ file, error }, 'a write-ahead log could not be copied by the thread')
+        this.#notBefore.set(file, (copy?.pages ?? 0) + COPY_PAGES)
       }
+      copy?.end()
     })
+    thread.on('error', (error) => this.#failed(error))
     return thread
   }
 }

@@ -31,6 +31,8 @@ export class AccountState {
    * Polls become seldom with the time since. 0 = no news known.
    */
   newsMs = 0
+  /** When the mailbox was last polled at rest, which no lane says; epoch ms, 0 = not since the lanes were stored. */
+  polledAtRestMs = 0
   address: string | null = null
   stored = 0
   /** As the provider estimates; null = unknown. */
@@ -81,6 +83,13 @@ export class AccountState {
     const goesOn = ([of, { code }]: [string, Fault]): boolean =>
       of === '' ? this.throttledUntilMs > nowMs : of !== lane && code !== 'DISK_FULL' && asked(of)
     this.faults = new Map([...this.faults].filter(goesOn))
+  }
+
+  /** What was polled at rest is as young as that. */
+  noteRest(polled: (lane: string) => boolean, nowMs: number): void {
+    const atMs = Math.min(this.polledAtRestMs, nowMs)
+    for (const lane of this.lanes.values())
+      if (polled(lane.lane) && lane.syncedMs < atMs) this.lanes.set(lane.lane, { ...lane, syncedMs: atMs })
   }
 
   /** The oldest last good poll over all lanes that are polled; null before each has had one. */

@@ -10,20 +10,25 @@ import type { MailboxLimiter } from './limiter.ts'
 import { backfillDone } from './plan.ts'
 import type { WorkerDeps } from './worker-deps.ts'
 
-export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'sharers'> & {
+export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'sharers' | 'clock'> & {
   token(signal: AbortSignal): Promise<Secret>
   /** Made for each poll: between two of them there is nothing to remember but pauses, and those others keep. */
   limiter(): MailboxLimiter
 }
 
-/** True when nothing has happened since. @throws what a worker would meet, or the signal's reason */
-export type IdlePoll = (signal: AbortSignal) => Promise<boolean>
+/**
+ * True when nothing has happened since; a number when the mailbox is not to be asked for so long, ms.
+ * @throws what a worker would meet, or the signal's reason
+ */
+export type IdlePoll = (signal: AbortSignal) => Promise<boolean | number>
 
 /** Null where a poll cannot be repeated, or where lanes are left to do something else than poll. */
 export function idlePoll(lanes: readonly LaneState[], deps: IdlePollDeps): IdlePoll | null {
   const { provider } = deps
   if (!provider.keepsPositions || !lanes.some(({ lane }) => provider.polled(lane))) return null
-  if (!backfillDone(lanes, 0) || lanes.some(({ lane, notBeforeMs }) => isRewalk(lane) || notBeforeMs > 0)) return null
+  const nowMs = deps.clock.wallMs()
+  if (!backfillDone(lanes, 0) || lanes.some(({ lane, notBeforeMs }) => isRewalk(lane) || notBeforeMs > nowMs))
+    return null
   return (signal) => findsNothing(lanes, deps, signal)
 }
 
@@ -31,9 +36,10 @@ async function findsNothing(
   lanes: readonly LaneState[],
   { provider, token, sharers, limiter: makeLimiter }: IdlePollDeps,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<boolean | number> {
   const byName = new Map(lanes.map((lane) => [lane.lane, lane]))
   const limiter = makeLimiter()
+  if (limiter.pausedMs > 0) return limiter.pausedMs
   limiter.setSharers(sharers())
   const accessToken = await token(signal)
   for (const { lane, cursor } of lanes) {

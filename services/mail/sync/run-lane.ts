@@ -81,6 +81,7 @@ function storeFirst(worker: LaneHost, asked: LaneState, messages: MessageMeta[])
   const step = { page, asked, epoch, taken: [], lanes: [], isWalk: isWalk(worker, asked) }
   const committed = deps.store.commit(account.userId, epoch, (tx) => commitPage(tx, account, step, nowMs))
   state.stored += committed.stored
+  if (committed.stored > 0) state.newsMs = nowMs
   tell(worker, committed)
 }
 

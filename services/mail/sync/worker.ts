@@ -100,6 +100,7 @@ export class Worker implements LaneHost {
     const { firstLane } = this.deps.provider
     if (!this.state.lanes.has(firstLane)) this.state.lanes.set(firstLane, newLane(firstLane))
     this.state.sinceMs = nowMs
+    this.state.noteRest((lane) => this.deps.provider.polled(lane), nowMs)
     const aheadMs = Math.max(writtenMs, this.state.lastSyncedMs()) - nowMs
     if (aheadMs > STEP_MIN_MS) this.#clockSet(-aheadMs)
     this.state.newsMs = Math.min(this.state.newsMs, nowMs)

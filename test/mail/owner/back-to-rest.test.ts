@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { test } from 'node:test'
-import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
+import type { TenureDeps } from '../../../services/mail/owner/tenure-deps.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { until } from '../../support/until.ts'
 import { mail } from '../store/support.ts'
@@ -72,6 +72,21 @@ test('whoever asks for the status gets it, and the user rests again later', asyn
   await isAtRest(a)
   await box.put(a, USER, { revoke: 'a grant' })
   await until('an account that asks for more than polls starts it', () => (tenureOf(a)?.statuses() ?? null) !== null)
+})
+
+test('the status of a user who was at rest tells of the polls that were made meanwhile', async () => {
+  await using box = await ownerBox()
+  const a = await worked(box)
+  await isAtRest(a)
+  await arePolls(a, 12)
+  const { answer } = a.provider
+  // The worker is not told anything before the status is asked for.
+  a.provider.answer = (_request, { signal }) =>
+    new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  const polledAt = Math.floor(Date.now() / 1_000)
+  const [status] = (await a.supervisor.statuses(USER)) ?? []
+  assert.ok((status?.last_synced_at ?? 0) >= polledAt - 2, `${status?.last_synced_at} is not about ${polledAt}`)
+  a.provider.answer = answer
 })
 
 test('a user at rest is handed to another instance like any other', async () => {

@@ -5,6 +5,8 @@ import { EVENT_STREAM } from '#shared/subjects.ts'
 import { longestIntervalMs, nextPollMs, slotOf } from '../../../services/mail/base/slot.ts'
 import type { AccountRecord } from '../../../services/mail/kv/account-record.ts'
 import type { CheckpointRecord } from '../../../services/mail/kv/checkpoint.ts'
+import { Moves } from '../../../services/mail/owner/moves.ts'
+import { Rest } from '../../../services/mail/owner/rest.ts'
 import { RestPoll, type RestPollDeps } from '../../../services/mail/owner/rest-poll.ts'
 import { eventsOf } from '../../support/ledger.ts'
 import { until } from '../../support/until.ts'
@@ -12,7 +14,7 @@ import { ManualClock } from '../base/manual-clock.ts'
 import { log } from '../kv/support.ts'
 import { mail } from '../store/support.ts'
 import { steady } from '../sync/plain-worker.ts'
-import { type Node, type OwnerBox, ownerBox, TWENTY } from './support.ts'
+import { accountOf, type Node, type OwnerBox, ownerBox, TWENTY } from './support.ts'
 
 const USER = 'ada'
 const POLL_MS = 100
@@ -143,7 +145,7 @@ function scripted({ record = {}, account = {}, ...more }: Parts = {}) {
     ...more,
   }
   const ask = (poll: RestPoll): Promise<number | null> => poll.ask(clock.wallMs(), NEVER)
-  return { clock, pace, polled, deps, poll: new RestPoll(USER, () => true, deps), ask }
+  return { clock, pace, polled, deps, poll: new RestPoll({ userId: USER, before: null }, () => true, deps), ask }
 }
 
 test('the next poll is due at the next moment of the interval in force', async () => {
@@ -191,13 +193,72 @@ test('a checkpoint is renewed in time: whoever rests for a day is started', asyn
 
 test('nothing is asked while the term is in doubt, and whoever is woken gets the reason', async () => {
   const { clock, polled, deps } = scripted()
-  const doubtful = new RestPoll(USER, () => false, deps)
+  const doubtful = new RestPoll({ userId: USER, before: null }, () => false, deps)
   assert.equal(await doubtful.ask(clock.wallMs(), NEVER), clock.wallMs() + 1_000)
   assert.equal(polled.length, 0)
   const reason = new Error('woken')
-  const poll = new RestPoll(USER, () => true, {
+  const poll = new RestPoll({ userId: USER, before: null }, () => true, {
     ...deps,
     checkpoints: { read: () => Promise.reject(new Error('cut')) },
   })
   await assert.rejects(poll.ask(clock.wallMs(), AbortSignal.abort(reason)), reason)
+})
+
+test('a mailbox that is not to be asked is looked at again when its pause is over', async () => {
+  let pausedMs = 3_000
+  const asked: number[] = []
+  const { clock, poll, ask } = scripted({
+    idlePoll: () => async () => {
+      asked.push(clock.wallMs())
+      return pausedMs === 0 ? true : pausedMs
+    },
+  })
+  assert.equal(await ask(poll), clock.wallMs() + 3_000)
+  pausedMs = 0
+  await clock.advance(3_000)
+  assert.notEqual(await ask(poll), null)
+  assert.equal(asked.length, 2)
+  assert.deepEqual([...poll.polledMs.values()], [clock.wallMs()])
+})
+
+test('a wall clock that is set back by an hour keeps nobody waiting longer than the longest interval', async () => {
+  const { clock, pace, polled, poll, ask } = scripted()
+  const dueMs = (await ask(poll)) ?? 0
+  await clock.advance(dueMs - clock.wallMs())
+  clock.jump(-3_600_000)
+  // The timer has run by the other clock: this is the poll of the moment that was meant.
+  const next = (await poll.ask(dueMs, NEVER)) ?? 0
+  assert.equal(polled.length, 2)
+  assert.ok(next - clock.wallMs() <= longestIntervalMs(pace), `${next - clock.wallMs()} ms`)
+  await clock.advance(next - clock.wallMs())
+  assert.notEqual(await poll.ask(next, NEVER), null)
+  assert.equal(polled.length, 3)
+})
+
+test('a mailbox that was throttled once, and is not any more, is polled at rest', async () => {
+  await using box = await ownerBox()
+  const a = await box.node('a')
+  const lane = { lane: 'history', cursor: '4', done: true, failures: 0, syncedMs: 1, resets: 0, resetMs: 0 }
+  const at = (notBeforeMs: number) => a.tenure.idlePoll(accountOf(USER), [{ ...lane, notBeforeMs }])
+  const nowMs = a.tenure.clock.wallMs()
+  assert.deepEqual([at(nowMs - 1) === null, at(nowMs + 60_000) === null], [false, true])
+})
+
+test('whoever is woken while the poll waits for its turn is started at once', async () => {
+  const clock = new ManualClock()
+  const moves = new Moves(() => undefined, clock, log)
+  const taken = Promise.withResolvers<void>()
+  const others = Array.from({ length: 128 }, () => moves.poll(() => taken.promise, 0, NEVER))
+  const rest = new Rest(clock, { ask: async () => 1, isAsKnown: true })
+  let isDue = false
+  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.poll, () => {
+    isDue = true
+  })
+  await clock.advance(1_000)
+  assert.equal(isDue, false)
+  rest.wake()
+  await clock.advance(0)
+  assert.equal(isDue, true)
+  taken.resolve()
+  await Promise.all(others)
 })

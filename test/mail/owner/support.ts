@@ -24,7 +24,7 @@ import { ensureTrailStream } from '../../../services/mail/outbox/trail-stream.ts
 import { type LeaseTimes, leaseTimes } from '../../../services/mail/owner/lease-times.ts'
 import type { StartTimeDeps } from '../../../services/mail/owner/start-time.ts'
 import { Supervisor } from '../../../services/mail/owner/supervisor.ts'
-import type { TenureDeps } from '../../../services/mail/owner/tenure.ts'
+import type { TenureDeps } from '../../../services/mail/owner/tenure-deps.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { idlePoll } from '../../../services/mail/sync/idle-poll.ts'
 import { Worker } from '../../../services/mail/sync/worker.ts'
@@ -108,6 +108,7 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     idlePoll: (_account, lanes) =>
       idlePoll(lanes, {
         provider,
+        clock,
         token: async () => new Secret('token'),
         sharers: () => 1,
         limiter: () => plainWorker(clock).limiter,

@@ -69,7 +69,13 @@ test('leases that went back under running instances: everybody has an owner agai
   await until('both have new sessions', () =>
     [a, b].every(({ supervisor: { session } }) => session.valid && !sids.includes(session.sid)),
   )
-  await until('a new era', () => a.leases.era > era && a.leases.era === b.leases.era, { timeoutMs: 20_000 })
+  // Nobody knows of it before one of the users is started: whoever rests asks no database.
+  const startAll = () => Promise.all([a, b].flatMap(({ supervisor }) => USERS.map((user) => supervisor.statuses(user))))
+  const isNewEra = async (): Promise<boolean> => {
+    await startAll()
+    return a.leases.era > era && a.leases.era === b.leases.era
+  }
+  await until('a new era', isNewEra, { timeoutMs: 20_000 })
   await allOwned(a, b)
   await until('all epochs are of the new era', () =>
     [a, b].every((node) => [...epochsOf(node).values()].every((epoch) => epoch.era === a.leases.era)),

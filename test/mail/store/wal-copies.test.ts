@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import { pino } from 'pino'
 import { createLog } from '#shared/log.ts'
 import { countStored, storeNew } from '../../../services/mail/store/messages.ts'
+import { CorruptError } from '../../../services/mail/store/sqlite.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import { WAL_PAGES_MAX, WalCopies } from '../../../services/mail/store/wal-copies.ts'
 import { until } from '../../support/until.ts'
@@ -81,18 +82,18 @@ function targetOf(fd: string): string | null {
 
 /** Leaves a copy under way that takes long enough to be met by what comes next. */
 async function beginCopy(it: ReturnType<typeof box>): Promise<void> {
-  // In the second round the thread runs: it copies the first thousand pages, and the others are left to the next copy.
-  for (const _round of [1, 2]) {
-    for (let i = 0; i < 60; i++) it.write(25)
-    await it.store.turn(USER)
-  }
-  it.write(1)
+  // The first copy starts the thread; what is answered late would keep the next one from beginning.
+  const before = statSync(it.file).size
+  it.write(300)
+  await until('the first copy is over', () => statSync(it.file).size > before && !it.copies.isCopying(it.file))
+  for (let i = 0; i < 3; i++) await it.store.turn(USER)
+  it.write(1_000)
   const by = performance.now() + 5_000
   // Ours and that of the copy.
   while (timesOpen(`${it.file}-wal`) < 2) assert.ok(performance.now() < by, 'the copy has not begun')
   assert.equal(it.copies.isCopying(it.file), true)
 }
-const STORED = 2 * 60 * 25 + 1
+const STORED = 1_300
 
 test('a database that is closed during a copy is closed last by us, and whole', async () => {
   await using it = box()
@@ -125,6 +126,17 @@ test('a database that a copy has open is not erased', async () => {
   assert.equal(it.store.erase(USER, EPOCH), true)
 })
 
+test('a damaged database that a copy has open passes for damaged until it is set aside', async () => {
+  await using it = box(new Hasty(log))
+  await beginCopy(it)
+  const damage = new CorruptError(it.file, 'damaged')
+  it.store.setAsideIfDamaged(USER, damage)
+  assert.deepEqual([it.store.inspect(USER), existsSync(it.file)], ['corrupt', true])
+  await until('the copy is over', () => !it.copies.isCopying(it.file))
+  assert.notEqual(it.store.setAside(USER), null)
+  assert.equal(it.store.inspect(USER), 'absent')
+})
+
 test('a user who is erased during a copy and connects again has a whole database', async () => {
   await using it = box()
   await beginCopy(it)
@@ -141,7 +153,7 @@ test('a copy that cannot be made is told, and nobody waits for it', async () => 
   const lines = new Writable({ write: (line, _encoding, done) => done(void told.push(JSON.parse(String(line)))) })
   await using copies = new WalCopies(pino({}, lines))
   const file = join(tmpdir(), 'mail-sync-no-such-folder', 'events.db')
-  copies.wrote(file, 1_000)
+  copies.wrote(file, () => 1_000)
   await copies.ready(file)
   await until('it is told', () => told.length === 1)
   assert.partialDeepStrictEqual(told, [{ file, msg: 'a write-ahead log could not be copied by the thread' }])
@@ -149,8 +161,33 @@ test('a copy that cannot be made is told, and nobody waits for it', async () => 
 
 test('what has not begun is cancelled', async () => {
   await using copies = new WalCopies(log)
-  copies.wrote('/nowhere/a.db', 1_000)
+  copies.wrote('/nowhere/a.db', () => 1_000)
   copies.end('/nowhere/a.db')
   assert.equal(copies.isCopying('/nowhere/a.db'), false)
   await copies.ready('/nowhere/a.db')
+})
+
+test('what goes wrong when a log is looked at is no fault of the transaction', async () => {
+  await using copies = new WalCopies(log)
+  copies.wrote('/nowhere/a.db', () => {
+    throw new Error('no memory')
+  })
+  await copies.ready('/nowhere/a.db')
+})
+
+test('a log that could not be copied is tried again when it has grown as much again', async () => {
+  const told: unknown[] = []
+  const lines = new Writable({ write: (line, _encoding, done) => done(void told.push(JSON.parse(String(line)))) })
+  await using copies = new WalCopies(pino({}, lines))
+  const file = join(tmpdir(), 'mail-sync-no-such-folder', 'events.db')
+  const wrote = async (pages: number): Promise<void> => {
+    copies.wrote(file, () => pages)
+    await copies.ready(file)
+  }
+  await wrote(1_000)
+  await until('it is told', () => told.length === 1)
+  for (let pages = 1_001; pages < 2_000; pages += 100) await wrote(pages)
+  assert.equal(told.length, 1)
+  await wrote(2_000)
+  await until('it is told again', () => told.length === 2)
 })
