@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { until } from '../../support/until.ts'
 import { measure } from './backfill.ts'
+import { measure as measureOutbox } from './outbox.ts'
 
 const MAIN = join(import.meta.dirname, '../main.ts')
 const DATA = join(import.meta.dirname, '../../../data')
@@ -30,6 +31,14 @@ test('service and pipelines are compared over one small mailbox', async (t) => {
   // How fast it was is no business of a test; that something was measured is.
   for (const { name, value, unit } of figures) if (unit === 'times' && !/CPU/.test(name)) assert.ok(value > 0, name)
   assert.deepEqual(readdirSync(dir), [], 'a stage leaves nothing in its folder')
+})
+
+test('an outbox that was left full is drained by the next instance', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  const options = { quick: true, say: (text: string) => t.diagnostic(text), signal: t.signal, dir }
+  const figures = await measureOutbox(options, { rounds: 1, rows: 300 })
+  for (const { name, value } of figures) assert.ok(value > 0, name)
 })
 
 /** Processes of a process group. */
