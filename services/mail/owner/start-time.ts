@@ -69,9 +69,13 @@ export async function startTime(userId: string, end: End, deps: StartTimeDeps): 
   const last = record?.accounts ?? []
   const known = last.map(({ state }) => state)
   const rests = !deps.accounts.isToErase(userId) && deps.accounts.ofUser(userId).every((entry) => isQuiet(entry, last))
-  if (rests && end.how !== 'cut off') return { ...startAt(guessedDueMs(userId, end, record, deps), deps), known }
+  if (rests && end.how !== 'cut off' && !isLeft(end))
+    return { ...startAt(guessedDueMs(userId, end, record, deps), deps), known }
   return { dueMs: deps.clock.wallMs(), restMs: 0, isQuiet: false, known }
 }
+
+/** Whoever worked for the user until its release knew of more to do than polls: the checkpoint may be of before that. */
+const isLeft = (end: Seen): boolean => end.how === 'released' && end.dueMs !== undefined && end.quietAt === undefined
 
 /**
  * A poll that came due while nobody worked for the user is made up for at once. What another clock has said is not waited for

@@ -57,9 +57,17 @@ test('it is started when its next poll is due, and at once when one came due whi
   assert.equal(wallMs() - dueMs, 90_000, 'by how much it is late counts where many are')
   assert.equal((await startTime(USER, { how: 'cut off' }, deps)).restMs, 0)
   // Who has said when the next one is due is believed, but for a clock that is wrong.
-  const said = async (inMs: number) =>
-    (await startTime(USER, { how: 'released', seenMonoMs: 100_000, dueMs: wallMs() + inMs }, deps)).restMs
+  const quietAt = b.accounts.ofUser(USER)[0]?.revision
+  const said = async (inMs: number, at = quietAt) =>
+    (await startTime(USER, { how: 'released', seenMonoMs: 100_000, dueMs: wallMs() + inMs, quietAt: at }, deps)).restMs
   assert.deepEqual([await said(29_000), await said(-1_000), await said(86_400_000)], [29_000, 0, MINUTE_MS])
+  // A row may wait of which the last checkpoint, written before it, knows nothing.
+  const { restMs: leftMs } = await startTime(
+    USER,
+    { how: 'released', seenMonoMs: 100_000, dueMs: wallMs() + 29_000 },
+    deps,
+  )
+  assert.equal(leftMs, 0, 'whoever worked for the user does not say that only polls are left')
 })
 
 test('a quiet mailbox is polled by the next owner at the very moment at which the one before would have done it', async () => {
