@@ -3,7 +3,7 @@
 import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from '#shared/event.ts'
 import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
 import { and, count, eq, sql } from './drizzle.ts'
-import { cutEvent } from './event-size.ts'
+import { sizeEvent } from './event-size.ts'
 import { addKnown, knownSeq, setKnownSeq } from './known.ts'
 import { insertOutbox, nextRowId } from './outbox-rows.ts'
 import { keepPages } from './pages.ts'
@@ -95,7 +95,8 @@ export function storeNew(
   const named = new Set<number | null>()
   let row = nextRowId(tx)
   for (const mail of metas) {
-    const event = cutEvent(toEvent(account, mail, toSeconds(nowMs)))
+    const sized = sizeEvent(toEvent(account, mail, toSeconds(nowMs)))
+    const { event } = sized
     const from = { pageId: origin.pageId, listedBy: origin.listedBy(mail.id) }
     if (!insertRow(tx, event, from)) continue
     result.stored++
@@ -106,7 +107,7 @@ export function storeNew(
       result.doubtful++
       continue
     }
-    insertOutbox(tx, event, nowMs, row++)
+    insertOutbox(tx, sized, nowMs, row++)
     result.events++
   }
   keepPages(tx, named)

@@ -7,6 +7,7 @@ import type { EmailReceived } from '#shared/event.ts'
 import { EVENT_TYPE, eventSubject } from '#shared/subjects.ts'
 import { toSeconds } from '../base/model.ts'
 import { and, asc, count, eq, isNotNull, isNull, lt, lte, max, min, sql } from './drizzle.ts'
+import { payloadOf, type SizedEvent } from './event-size.ts'
 import { knownSeq, setPublished, setWaiting } from './known.ts'
 import { setLast } from './meta.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
@@ -134,14 +135,14 @@ const moveRow = prepareWrite((db) =>
     .prepare(),
 )
 
-const sha256 = (payload: Uint8Array): Buffer => hash('sha256', payload, 'buffer')
+/** By way of text: half the time of asking for a buffer. */
+const sha256 = (payload: Uint8Array): Buffer => Buffer.from(hash('sha256', payload, 'binary'), 'binary')
 
 /** The id of the next row that is appended, behind every one that there ever was. */
 export const nextRowId = (reader: UserReader): number => (selectSequence(reader).get()?.id ?? 0) + 1
 
 /** A row for an event that the ledger knows to wait in it. */
-export function insertOutbox(tx: UserTx, event: EmailReceived, nowMs: number, id: number): void {
-  const payload = Buffer.from(JSON.stringify(event))
+export function insertOutbox(tx: UserTx, { event, payload }: SizedEvent, nowMs: number, id: number): void {
   insertRow(tx).run({
     id,
     ts: toSeconds(nowMs),
@@ -216,7 +217,7 @@ export function delayHead({ db }: UserTx, id: number, retries: number, nextAttem
 
 /** Replaces a payload that the disk changed. */
 export function replacePayload({ db }: UserTx, id: number, event: EmailReceived): void {
-  const payload = Buffer.from(JSON.stringify(event))
+  const payload = payloadOf(event)
   db.update(o)
     .set({ payload, sha256: sha256(payload) })
     .where(eq(o.id, id))
@@ -263,10 +264,10 @@ export function moveToFront(tx: UserTx, eventId: string): boolean {
 }
 
 /** A row for an event that has none, before all others, where it waits. */
-export function prependOutbox(tx: UserTx, event: EmailReceived, nowMs: number): void {
+export function prependOutbox(tx: UserTx, sized: SizedEvent, nowMs: number): void {
   const id = frontId(tx)
-  insertOutbox(tx, event, nowMs, id)
-  setWaiting(tx, event.event_id, id)
+  insertOutbox(tx, sized, nowMs, id)
+  setWaiting(tx, sized.event.event_id, id)
 }
 
 /** Below every id there is. It may be negative; ids only order. */

@@ -1,4 +1,5 @@
 /** Publishing again what a stream has lost. Decides nothing: the caller names the events. */
+import { payloadOf } from './event-size.ts'
 import { forgetKnown } from './known.ts'
 import { eventOf } from './messages.ts'
 import { moveToFront, prependOutbox } from './outbox-rows.ts'
@@ -21,6 +22,6 @@ export function republish(tx: UserTx, newestFirst: readonly string[], nowMs: num
 
 function rebuild(tx: UserTx, id: string, nowMs: number): boolean {
   const event = eventOf(tx, id)
-  if (event !== null) prependOutbox(tx, event, nowMs)
+  if (event !== null) prependOutbox(tx, { event, payload: payloadOf(event) }, nowMs)
   return event !== null
 }
