@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { v5 } from 'uuid'
 import { eventId } from '#shared/event.ts'
 
 test('three event ids are pinned: a change of the identity would publish every mail a second time', () => {
@@ -23,4 +24,12 @@ test('user, provider, inbox and message all belong to the identity', () => {
     eventId('u', 'GOOGLE', 'primary', 'n'),
   ]
   assert.equal(new Set([eventId('u', 'GOOGLE', 'primary', 'm'), ...others]).size, 5)
+})
+
+test('the identity is the UUIDv5 of the package', () => {
+  const namespace = '6f1c2f5e-3c0b-5d0a-9a57-2d6d61696c73'
+  for (let n = 0; n < 1_000; n++) {
+    const name = ['ada', 'GOOGLE', 'primary', `m${n}😀`] as const
+    assert.equal(eventId(...name), v5(JSON.stringify(name), namespace))
+  }
 })

@@ -17,6 +17,7 @@ import { readLanes } from '../../services/mail/store/lanes.ts'
 import { publishedIds } from '../../services/mail/store/messages.ts'
 import type { UserReader } from '../../services/mail/store/user-store.ts'
 import { connected } from '../mail/kv/support.ts'
+import { misnamedRows } from '../mail/store/support.ts'
 import { Books } from './books.ts'
 import { Broker, type Stored } from './broker.ts'
 import { Chance } from './chance.ts'
@@ -173,12 +174,16 @@ export class World implements Surroundings, Disposable {
     this.#adopted.set(`${disk} ${user}`, epoch)
   }
 
-  /** No write of a past term after the next one has adopted the database; no position that has passed what is nowhere. */
+  /**
+   * No write of a past term after the next one has adopted the database; no position that has passed what is nowhere; no row
+   * that waits and that the ledger does not name.
+   */
   written(disk: string, user: string, epoch: Epoch, reader: UserReader): void {
     const owner = this.#adopted.get(`${disk} ${user}`)
     if (owner === undefined || compareEpochs(owner, epoch) !== 0)
       this.fail(`term ${epoch.rev} has written to a database of term ${owner?.rev}`)
     this.books.written(disk, user, reader)
+    for (const row of misnamedRows(reader)) this.fail(`the ledger of ${user} is wrong about row ${row} of the outbox`)
     const mailbox = this.mailboxOf(user)
     const account: AccountRef = { userId: user, provider: 'google', inboxId: 'primary' }
     const published = this.books.published(user)

@@ -22,6 +22,18 @@ const ORDER: readonly Cut[] = [
 
 const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value))
 
+/** An event that is stored, and as it is published: cut to `EVENT_MAX_BYTES`. */
+export type SizedEvent = { event: EmailReceived; payload: Buffer }
+export function sizeEvent(whole: EmailReceived): SizedEvent {
+  const payload = payloadOf(whole)
+  if (payload.length <= EVENT_MAX_BYTES) return { event: whole, payload }
+  const event = cutEvent(whole)
+  return { event, payload: payloadOf(event) }
+}
+
+/** The bytes of an event, as they are published. */
+export const payloadOf = (event: EmailReceived): Buffer => Buffer.from(JSON.stringify(event))
+
 /** The event itself when it fits, else one whose fields are cut one after the other and named in `truncated`. */
 export function cutEvent(event: EmailReceived, maxBytes: number = EVENT_MAX_BYTES): EmailReceived {
   if (bytesOf(event) <= maxBytes) return event

@@ -11,7 +11,7 @@ const bytesOf = (eventId: string): Buffer => Buffer.from(parse(eventId))
 const insertKnown = prepareWrite((db) =>
   db
     .insert(known)
-    .values({ eventId: placeholder('id'), seq: 0 })
+    .values({ eventId: placeholder('id'), seq: 0, waits: placeholder('waits') })
     .onConflictDoNothing()
     .prepare(),
 )
@@ -26,8 +26,15 @@ const upsertKnown = prepareWrite((db) =>
 const upsertMany = prepareWrite((db) =>
   db
     .insert(known)
-    .select(sql`SELECT unhex(value ->> 0, '-'), value ->> 1 FROM json_each(${placeholder('places')}) WHERE true`)
-    .onConflictDoUpdate({ target: known.eventId, set: { seq: sql`excluded.seq` } })
+    .select(sql`SELECT unhex(value ->> 0, '-'), value ->> 1, NULL FROM json_each(${placeholder('places')}) WHERE true`)
+    .onConflictDoUpdate({ target: known.eventId, set: { seq: sql`excluded.seq`, waits: null } })
+    .prepare(),
+)
+const upsertWaiting = prepareWrite((db) =>
+  db
+    .insert(known)
+    .values({ eventId: placeholder('id'), seq: 0, waits: placeholder('row') })
+    .onConflictDoUpdate({ target: known.eventId, set: { seq: 0, waits: sql`excluded.waits` } })
     .prepare(),
 )
 const selectSeq = prepareRead((db) =>
@@ -67,18 +74,23 @@ const selectRange = prepareRead((db) =>
     .prepare(),
 )
 
-/** Takes an id into the ledger; false when it was there already. */
-export const addKnown = (tx: UserTx, eventId: string): boolean =>
-  insertKnown(tx).run({ id: bytesOf(eventId) }).changes > 0
+/** Takes an id into the ledger, with the outbox row in which its event waits; false when it was there already. */
+export const addKnown = (tx: UserTx, eventId: string, waits: number | null = null): boolean =>
+  insertKnown(tx).run({ id: bytesOf(eventId), waits }).changes > 0
 
-/** Notes where on the stream the event stands. */
+/** Notes where on the stream the event stands. One that waits here waits until `setPublished`. */
 export function setKnownSeq(tx: UserTx, eventId: string, seq: number): void {
   upsertKnown(tx).run({ id: bytesOf(eventId), seq })
 }
 
-/** The same for many. */
-export function setKnownSeqs(tx: UserTx, places: readonly { msgId: string; seq: number }[]): void {
+/** The same for many that wait no longer. */
+export function setPublished(tx: UserTx, places: readonly { msgId: string; seq: number }[]): void {
   upsertMany(tx).run({ places: JSON.stringify(places.map(({ msgId, seq }) => [msgId, seq])) })
+}
+
+/** The event is not on the stream, and waits for it in this outbox row. */
+export function setWaiting(tx: UserTx, eventId: string, row: number): void {
+  upsertWaiting(tx).run({ id: bytesOf(eventId), row })
 }
 
 /** Takes an id out of the ledger: its event is nowhere, and may be published like a new one. */

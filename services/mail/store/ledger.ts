@@ -3,12 +3,12 @@
  * is taken over into. It knows no object store.
  */
 import { stringify } from 'uuid'
-import { and, gt, isNull, lte, sql } from './drizzle.ts'
+import { sql } from './drizzle.ts'
 import { addKnown, setKnownSeq } from './known.ts'
 import { readMeta } from './meta.ts'
 import { markPublished, pendingRowOf } from './outbox-rows.ts'
 import { prepareRead, type UserReader, type UserTx } from './prepared.ts'
-import { known, outbox } from './schema/user.ts'
+import { known } from './schema/user.ts'
 
 /** An event that was published or counts as published: 16 bytes of its UUID, and its sequence; 0 = not on the stream. */
 export type LedgerEntry = { id: Buffer; seq: number }
@@ -16,20 +16,11 @@ export type LedgerEntry = { id: Buffer; seq: number }
 const { placeholder } = sql
 const selectPage = prepareRead((db) =>
   db
-    .select({ id: known.eventId, seq: known.seq })
+    .select({ id: known.eventId, seq: known.seq, waits: known.waits })
     .from(known)
     .where(sql`${known.eventId} > ${placeholder('after')}`)
     .orderBy(known.eventId)
     .limit(placeholder('limit'))
-    .prepare(),
-)
-const selectWaiting = prepareRead((db) =>
-  db
-    .select({ msgId: outbox.msgId })
-    .from(outbox)
-    .where(
-      and(isNull(outbox.publishedAt), gt(outbox.msgId, placeholder('after')), lte(outbox.msgId, placeholder('end'))),
-    )
     .prepare(),
 )
 const selectSize = prepareRead((db) => db.select({ n: sql<number | null>`max(rowid)` }).from(known).prepare())
@@ -76,18 +67,8 @@ export function ledgerPage(
   limit: number,
 ): { entries: LedgerEntry[]; end: Buffer | null } {
   const rows = selectPage(reader).all({ after, limit })
-  const last = rows.at(-1)?.id ?? null
-  const waiting = last === null ? NONE : waitingBetween(reader, after, last)
-  const entries = waiting.size === 0 ? rows : rows.filter(({ id }) => !waiting.has(stringify(id)))
-  return { entries, end: rows.length < limit ? null : last }
-}
-
-const NONE: ReadonlySet<string> = new Set()
-/** UUIDs as text are in the order of their bytes. */
-function waitingBetween(reader: UserReader, after: Buffer, end: Buffer): ReadonlySet<string> {
-  const from = after.length === 0 ? '' : stringify(after)
-  const rows = selectWaiting(reader).all({ after: from, end: stringify(end) })
-  return new Set(rows.map(({ msgId }) => msgId))
+  const entries = rows.filter(({ waits }) => waits === null)
+  return { entries, end: rows.length < limit ? null : (rows.at(-1)?.id ?? null) }
 }
 
 /** About how many entries there are: the last one's number, because counting reads them all. */

@@ -3,9 +3,9 @@
 import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from '#shared/event.ts'
 import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
 import { and, count, eq, sql } from './drizzle.ts'
-import { cutEvent } from './event-size.ts'
+import { sizeEvent } from './event-size.ts'
 import { addKnown, knownSeq, setKnownSeq } from './known.ts'
-import { appendOutbox } from './outbox-rows.ts'
+import { insertOutbox, nextRowId } from './outbox-rows.ts'
 import { keepPages } from './pages.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { emailReceivedEvents as e } from './schema/user.ts'
@@ -91,19 +91,23 @@ export function storeNew(
 ): { stored: number; events: number; doubtful: number } {
   if (account.userId !== tx.userId) throw new Error('mail of one user must not enter the database of another')
   const result = { stored: 0, events: 0, doubtful: 0 }
+  if (metas.length === 0) return result
   const named = new Set<number | null>()
+  let row = nextRowId(tx)
   for (const mail of metas) {
-    const event = cutEvent(toEvent(account, mail, toSeconds(nowMs)))
+    const sized = sizeEvent(toEvent(account, mail, toSeconds(nowMs)))
+    const { event } = sized
     const from = { pageId: origin.pageId, listedBy: origin.listedBy(mail.id) }
     if (!insertRow(tx, event, from)) continue
     result.stored++
     named.add(from.pageId).add(from.listedBy)
-    if (!addKnown(tx, event.event_id)) continue
-    if (isDoubtful(mail)) {
+    const waits = isDoubtful(mail) ? null : row
+    if (!addKnown(tx, event.event_id, waits)) continue
+    if (waits === null) {
       result.doubtful++
       continue
     }
-    appendOutbox(tx, event, nowMs)
+    insertOutbox(tx, sized, nowMs, row++)
     result.events++
   }
   keepPages(tx, named)

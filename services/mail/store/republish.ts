@@ -1,5 +1,6 @@
 /** Publishing again what a stream has lost. Decides nothing: the caller names the events. */
-import { forgetKnown, setKnownSeq } from './known.ts'
+import { payloadOf } from './event-size.ts'
+import { forgetKnown } from './known.ts'
 import { eventOf } from './messages.ts'
 import { moveToFront, prependOutbox } from './outbox-rows.ts'
 import type { UserTx } from './prepared.ts'
@@ -13,16 +14,14 @@ import type { UserTx } from './prepared.ts'
 export function republish(tx: UserTx, newestFirst: readonly string[], nowMs: number): number {
   let count = 0
   for (const id of newestFirst) {
-    if (moveToFront(tx, id) || rebuild(tx, id, nowMs)) {
-      count++
-      setKnownSeq(tx, id, 0)
-    } else forgetKnown(tx, id)
+    if (moveToFront(tx, id) || rebuild(tx, id, nowMs)) count++
+    else forgetKnown(tx, id)
   }
   return count
 }
 
 function rebuild(tx: UserTx, id: string, nowMs: number): boolean {
   const event = eventOf(tx, id)
-  if (event !== null) prependOutbox(tx, event, nowMs)
+  if (event !== null) prependOutbox(tx, { event, payload: payloadOf(event) }, nowMs)
   return event !== null
 }

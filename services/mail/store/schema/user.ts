@@ -78,6 +78,8 @@ export const known = sqliteTable(
     eventId: blob('event_id', { mode: 'buffer' }).primaryKey(),
     /** Sequence on the stream; 0 = not on it as far as we know. */
     seq: integer('seq').notNull(),
+    /** The outbox row in which the event waits; null = it does not wait. Written with that row, in the same transaction. */
+    waits: integer('waits'),
   },
   (table) => [index('known_by_seq').on(table.seq).where(sql`seq > 0`)],
 )
@@ -102,8 +104,7 @@ export const outbox = sqliteTable(
   },
   (table) => [
     index('outbox_unpublished').on(table.id).where(sql`published_at IS NULL`),
-    // Event ids are in no order: an index of all of them would write a page for each row.
-    index('outbox_waiting').on(table.msgId).where(sql`published_at IS NULL`),
+    // None of event ids: they are in no order, so that each row would write a page of its own. `known` names the row that waits.
     index('outbox_by_stream_seq').on(table.streamSeq).where(sql`stream_seq > 0`),
   ],
 )
