@@ -9,6 +9,9 @@ const LIST = { google: 'gmail.messages.list', microsoft: 'graph.messages.delta' 
 const POLL = { google: 'gmail.history.list', microsoft: 'graph.messages.delta' } as const
 const GET = { google: 'gmail.messages.get', microsoft: 'graph.messages.get' } as const
 
+/** More than Gmail's history brings at once: they go through the fetch queue. */
+const MAILS = 30
+
 /** A live mailbox in which the given answers to a single message are bad; all others come, and then they do. */
 async function setsAside(provider: (typeof PROVIDERS)[number], bad: Fault, hurt: number): Promise<void> {
   await using box = await Box.open(provider, { n: 10 })
@@ -16,8 +19,8 @@ async function setsAside(provider: (typeof PROVIDERS)[number], bad: Fault, hurt:
   const { rows } = box.mail()
   if (provider === 'microsoft') box.fault({ type: 'partialItems' }, { route: LIST.microsoft })
   for (let nth = 2; nth < 2 + hurt; nth++) box.fault(bad, { route: GET[provider], nth })
-  for (let mails = 0; mails < 8; mails++) box.deliver()
-  await box.until('all others are there', () => box.mail().rows.length === rows.length + 8 - hurt, 40_000)
+  for (let mails = 0; mails < MAILS; mails++) box.deliver()
+  await box.until('all others are there', () => box.mail().rows.length === rows.length + MAILS - hurt, 40_000)
   const { state, set_aside, last_error } = box.status()
   assert.deepEqual([state, set_aside, last_error?.code], ['retrying', hurt, 'MESSAGE_SET_ASIDE'])
   await box.untilLive(120_000)
@@ -33,6 +36,22 @@ for (const provider of PROVIDERS)
     await setsAside(provider, { type: '500' }, 2)
     await setsAside(provider, { type: 'reset', when: 'midBody' }, 1)
   })
+
+test('OpenArchiver #441: of a few new mails that Gmail names one is bad: the others come at once, and it comes when it is well', async () => {
+  for (const bad of [{ type: '500' }, { type: 'wrongType' }, { type: '400precondition' }] as const) {
+    await using box = await Box.open('google', { n: 10 })
+    await box.untilLive()
+    const { rows } = box.mail()
+    const [first, , third] = [box.deliver(), box.deliver(), box.deliver()]
+    // In the batch of three, and alone.
+    for (const nth of [2, 4]) box.fault(bad, { route: GET.google, nth })
+    await box.until('the others are there', () => box.mail().rows.length === rows.length + 2, 40_000)
+    assert.deepEqual(box.mail().rows.slice(-2), [first, third])
+    await box.untilLive(120_000)
+    assert.equal(box.mail().rows.length, rows.length + 3)
+    box.assertWhole()
+  }
+})
 
 test('dxos #12466: mail that is gone between list and get wedges nothing: the account is live without it', async () => {
   await using box = await Box.open('google', { n: 30 })

@@ -48,6 +48,28 @@ describe('the lanes of Gmail', () => {
     assert.deepEqual(box.driver.state().queue, [late])
   })
 
+  it('bring a few new mails with the page that names them, and queue what is more', async () => {
+    await using box = await bench(GMAIL, 5)
+    await box.driver.run()
+    box.driver.fetchNew()
+    const deliver = (n: number) => Array.from({ length: n }, () => box.sim.mutate({ type: 'deliver', ...world }))
+    const few = deliver(25)
+    const from = box.sim.log().length
+    box.driver.interval()
+    await box.driver.step('history')
+    assert.deepEqual(
+      box.driver.emitted.slice(-25).map(({ id }) => id),
+      few,
+    )
+    assert.deepEqual(asked(box, from)['gmail.history.list'], 1)
+    const many = deliver(26)
+    box.driver.interval()
+    await box.driver.step('history')
+    assert.deepEqual(box.driver.state().queue, many)
+    await box.driver.run()
+    assertTruth(box.sim, box.driver, 'google')
+  })
+
   it('list the ids of a large mailbox twice, those of one page once, and get each message once', async () => {
     await using large = await bench(GMAIL, 620)
     await large.driver.run()

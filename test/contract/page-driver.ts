@@ -61,7 +61,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
   const seen = { pages: 0, gone: 0, throttled: 0, skipped: 0, passes: 0, unproven: 0, listed: new Set<string>() }
   const secret = new Secret(accessToken)
   const limiter = plainLimiter(3)
-  const live = { signal: new AbortController().signal }
+  const live = { signal: new AbortController().signal, fetchesNew: false }
 
   const call = (): Call => ({ accessToken: secret, limiter, priority: 'backfill', signal: live.signal })
   const requestOf = (lane: string): PageRequest => ({
@@ -74,6 +74,7 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     queued: (ids) => new Set(ids.filter((id) => state.queue.includes(id) || id in state.aside)),
     cursorOf: (other) => state.lanes[other]?.cursor,
     accountAnswers: false,
+    fetchesNew: live.fetchesNew && state.queue.length === 0,
     hurries: () => false,
   })
 
@@ -154,6 +155,10 @@ export function createDriver(make: () => MailProvider, accessToken: string) {
     /** An audit begins of what is stored. */
     audit(): void {
       for (const lane of make().auditLanes(Object.keys(state.lanes))) state.lanes[lane] = { cursor: null, done: false }
+    },
+    /** From here on pages may bring the few mails that they name. */
+    fetchNew(): void {
+      live.fetchesNew = true
     },
     /** These are stored, and no others. */
     have(ids: readonly string[]): void {

@@ -89,6 +89,7 @@ const requestOf = (lane: string, cursor: string | null): PageRequest => ({
   queued: () => new Set(),
   cursorOf: (other) => (other === 'folders' ? FOLDERS : undefined),
   accountAnswers: false,
+  fetchesNew: false,
   hurries: () => false,
 })
 

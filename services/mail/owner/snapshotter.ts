@@ -3,7 +3,6 @@
  * write: until that is done the object counts for nobody.
  */
 import { createHash } from 'node:crypto'
-import { setImmediate as yieldTurn } from 'node:timers/promises'
 import { snapshotName } from '#shared/subjects.ts'
 import { type Epoch, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
@@ -20,8 +19,8 @@ const KEPT = 3
 const NEW_MIN = 500
 const NEW_PART = 0.1
 const DAY_S = 86_400
-/** Entries per read; everything else of the process stands still meanwhile. */
-const PAGE = 2_000
+/** Entries per read, for which everything else of the process stands still: some two milliseconds. */
+const PAGE = 500
 
 export type SnapshotterDeps = {
   store: UserStore
@@ -80,8 +79,7 @@ export function takeSnapshot(
     const coveredS = toSeconds(clock.wallMs())
     const [meta, end] = store.read(userId, (db) => [readMeta(db), ledgerEnd(db)])
     if (meta === null) throw new Error('a snapshot is taken only of a database that was adopted')
-    const bytes = await ledgerBytes(userId, store, signal)
-    const sha256 = createHash('sha256').update(bytes).digest('base64url')
+    const { bytes, sha256 } = await readLedger(userId, store, signal)
     // Never in the place of one that is pointed to.
     const name = `${snapshotName(userId, epoch, end.seq)}-${sha256.slice(0, 8)}`
     if (!(await announce(name))) return null
@@ -99,16 +97,21 @@ export function takeSnapshot(
   })
 }
 
-async function ledgerBytes(userId: string, store: UserStore, signal: AbortSignal): Promise<Buffer> {
+/** Each page has a turn of its own: a ledger of a large mailbox takes a second to read. */
+async function readLedger(userId: string, store: UserStore, signal: AbortSignal) {
+  const hash = createHash('sha256')
   const pages: Buffer[] = []
-  for (let after: Buffer | null = Buffer.alloc(0); after !== null; await yieldTurn()) {
+  for (let after: Buffer | null = Buffer.alloc(0); after !== null; ) {
+    await store.turn(userId)
     signal.throwIfAborted()
     const from: Buffer = after
     const page = store.read(userId, (db) => ledgerPage(db, from, PAGE))
-    pages.push(encodeEntries(page.entries))
+    const bytes = encodeEntries(page.entries)
+    hash.update(bytes)
+    pages.push(bytes)
     after = page.end
   }
-  return Buffer.concat(pages)
+  return { bytes: Buffer.concat(pages), sha256: hash.digest('base64url') }
 }
 
 /** Names that are written down at most; each put and each dropped generation that fails in a row is one. */

@@ -74,6 +74,8 @@ export type PageRequest = {
   cursorOf(lane: string): string | null | undefined
   /** The provider is known to answer for this account: a take that fails as a whole fails by its messages. */
   accountAnswers: boolean
+  /** A few new mails may come with the page that names them: it will be stored, and none waits that arrived before them. */
+  fetchesNew: boolean
   /** Whether mail that has just arrived waits, to be fetched or to be stored, for a page that goes on with old mail. */
   hurries(next: string): boolean
 }

@@ -69,5 +69,6 @@ const requestOf = (
   queued: none,
   cursorOf: (other) => lanes.get(other)?.cursor,
   accountAnswers: false,
+  fetchesNew: false,
   hurries: () => false,
 })

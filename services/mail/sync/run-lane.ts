@@ -47,6 +47,7 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     queued: idsIn(worker, queuedIds),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
+    fetchesNew: state.queue.urgent === 0,
     hurries: (next) => state.queue.urgent > 0 && !urgent.has(next),
   }
   const priority = priorityOf(worker, asked)

@@ -87,6 +87,7 @@ async function drain(
     queued: () => new Set(),
     cursorOf: () => TREE,
     accountAnswers: false,
+    fetchesNew: false,
     hurries: () => false,
     ...more,
   }

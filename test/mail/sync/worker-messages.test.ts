@@ -186,6 +186,47 @@ test('a page is told when it goes on with old mail while new mail waits to be fe
   await end()
 })
 
+test('new mail comes with the page that names it only while none waits that arrived before it', async () => {
+  await using box = mailbox([{ ids: ['early'], urgent: true }, { ids: ids('old', 30) }])
+  const told: boolean[] = []
+  const { answer } = box.provider
+  box.provider.answer = async (request, call) => {
+    if (request.lane === 'history') told.push(request.fetchesNew)
+    return await answer(request, call)
+  }
+  let isThere = false
+  box.script.get = (id) => {
+    if (id === 'early' && !isThere) throw refused(503)
+  }
+  box.script.getMs = HOUR_MS
+  const { end } = box.start()
+  await box.clock.advance(HOUR_MS / 2)
+  assert.ok(told.length > 2 && !told.includes(true), 'it is being fetched')
+  box.script.getMs = 0
+  await box.clock.advance(HOUR_MS)
+  assert.equal(told.at(-1), true, 'what was tried in vain stands in nobody’s way')
+  isThere = true
+  await end()
+})
+
+test('mails of a page, the queue that it shortens and its position are one transaction', async () => {
+  await using box = mailbox([{ ids: ids('old', 30) }], { enumDone: false })
+  let pages = 0
+  box.provider.answer = async ({ lane, cursor }, call) => {
+    if (lane !== 'history') await box.clock.sleep(HOUR_MS, call.signal)
+    if (lane !== 'history' || cursor !== 'h1') return {}
+    pages++
+    const moved = { lanes: [{ lane, cursor: 'h2', done: true }] }
+    return { messages: [mail('new'), mail('old7')], enqueue: { ids: ['bad'], urgent: true }, drop: ['old7'], ...moved }
+  }
+  const { worker, end } = box.start()
+  await box.clock.advance(MINUTE_MS)
+  const { stored, queued, events } = box.facts()
+  assert.deepEqual([stored, queued, events, pages], [2, 30, 2, 1])
+  assert.deepEqual([worker.state.lanes.get('history')?.cursor, worker.state.queue.urgent], ['h2', 1])
+  await end()
+})
+
 test('a count of the queue that has gone wrong is made anew when nothing is left', async () => {
   for (const by of [1, -1]) {
     await using box = mailbox([{ ids: ids('m', 30) }])

@@ -4,6 +4,7 @@ import type { Http } from '../../base/http.ts'
 import { isRewalk } from '../../base/model.ts'
 import { type Clock, systemClock } from '../../base/time.ts'
 import { DRAIN, drainPage, type Fetcher, type Judgement, lookAt } from '../drain.ts'
+import { fetchNamed } from '../fetch-named.ts'
 import type { Call, MailProvider } from '../provider.ts'
 import { createGmailClient } from './client.ts'
 import { isNotFound, refusesOneMessage } from './errors.ts'
@@ -72,7 +73,8 @@ export function createGmail({ baseUrl, getUnits, http, clock = systemClock }: Gm
         return drainPage({ ...fetcher(call), goesOn }, request, call)
       }
       if (isRewalk(request.lane)) return refillPage(client, fetcher(call), REFILL_TAKE, request, call, clock)
-      return listPage(client, request, call, clock)
+      const page = await listPage(client, request, call, clock)
+      return request.lane === HISTORY ? await fetchNamed(page, () => fetcher(call), request, call) : page
     },
     look: (id, _request, call) => lookAt(fetcher(call), id, call),
   }

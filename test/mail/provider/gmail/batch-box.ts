@@ -108,6 +108,7 @@ export async function drain(
     queued: () => new Set(),
     cursorOf: () => undefined,
     accountAnswers: false,
+    fetchesNew: false,
     hurries: () => false,
     ...more,
   }
