@@ -248,10 +248,10 @@ test('whoever is woken while the poll waits for its turn is started at once', as
   const clock = new ManualClock()
   const moves = new Moves(() => undefined, clock, log)
   const taken = Promise.withResolvers<void>()
-  const others = Array.from({ length: 128 }, () => moves.poll(() => taken.promise, 0, NEVER))
+  Array.from({ length: 128 }, () => moves.polls.take({ dueMs: 0, poll: () => taken.promise }))
   const rest = new Rest(clock, { ask: async () => 1, isAsKnown: true })
   let isDue = false
-  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.poll, () => {
+  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.polls, () => {
     isDue = true
   })
   await clock.advance(1_000)
@@ -260,5 +260,4 @@ test('whoever is woken while the poll waits for its turn is started at once', as
   await clock.advance(0)
   assert.equal(isDue, true)
   taken.resolve()
-  await Promise.all(others)
 })
