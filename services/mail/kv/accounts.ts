@@ -194,9 +194,9 @@ export class Accounts {
     this.#countMailbox(parts.provider, known[at]?.record, -1)
     this.#countMailbox(parts.provider, entry?.record, 1)
     const now = entry === null ? null : { ...entry, account: known[at]?.account ?? parts }
-    const others = known.filter((_, i) => i !== at)
-    // In the order in which they came, also those that have changed since.
-    const accounts = now === null ? others : at < 0 ? [...known, now] : known.with(at, now)
+    // In the order in which they came, also those that have changed since; `concat` makes no room for more.
+    const place = at < 0 ? known.length : at
+    const accounts = known.slice(0, place).concat(now ?? [], known.slice(place + 1))
     if (accounts.length > 0) this.#byUser.set(parts.userId, accounts)
     else this.#byUser.delete(parts.userId)
   }

@@ -39,20 +39,25 @@ export type RestPollDeps = {
 
 /** `polledMs`: when it was polled at rest, 0 = not yet. `dueMs`: of the next poll, epoch ms; 0 = at once. */
 type Mailbox = { account: AccountRef; polledMs: number; newsMs: number; dueMs: number; poll: IdlePoll }
-type Known = { mailboxes: Mailbox[]; until: number } & Pick<CheckpointRecord, 'pub' | 'pubEventId' | 'streamCreatedMs'>
+type Known = { mailboxes: Mailbox[]; slot: number; until: number } & Pick<
+  CheckpointRecord,
+  'pub' | 'pubEventId' | 'streamCreatedMs'
+>
+
+/** Asked before each poll: whether the user may still be polled from here. */
+type Owner = { readonly mayAsk: boolean }
 
 export class RestPoll {
   readonly #term: Pick<Term, 'userId' | 'before'>
-  readonly #owns: () => boolean
+  readonly #owner: Owner
   readonly #deps: RestPollDeps
   #known: Known | null = null
   /** The doubts of the relay when the stream was last seen to hold what the checkpoint says of it; null = not yet. */
   #doubts: number | null = null
 
-  /** @param owns asked before each poll */
-  constructor(term: Pick<Term, 'userId' | 'before'>, owns: () => boolean, deps: RestPollDeps) {
+  constructor(term: Pick<Term, 'userId' | 'before'>, owner: Owner, deps: RestPollDeps) {
     this.#term = term
-    this.#owns = owns
+    this.#owner = owner
     this.#deps = deps
   }
 
@@ -89,7 +94,7 @@ export class RestPoll {
    */
   async ask(dueMs: number, signal: AbortSignal): Promise<number | null> {
     const { clock, log, relay } = this.#deps
-    if (!this.#owns()) return clock.wallMs() + NOT_OWNER_MS
+    if (!this.#owner.mayAsk) return clock.wallMs() + NOT_OWNER_MS
     try {
       if (this.#known === null) this.#known = await this.#look()
       if (this.#known === null || !this.isAsKnown || clock.wallMs() >= this.#known.until) return null
@@ -99,7 +104,7 @@ export class RestPoll {
         signal.throwIfAborted()
         this.#doubts = doubts
       }
-      return await this.#pollDue(this.#known.mailboxes, dueMs, signal)
+      return await this.#pollDue(this.#known, dueMs, signal)
     } catch (error) {
       signal.throwIfAborted()
       log.debug({ err: error, user: this.#term.userId }, 'a poll of a user at rest failed; the user is started')
@@ -107,7 +112,7 @@ export class RestPoll {
     }
   }
 
-  async #pollDue(mailboxes: readonly Mailbox[], dueMs: number, signal: AbortSignal): Promise<number | null> {
+  async #pollDue({ mailboxes, slot }: Known, dueMs: number, signal: AbortSignal): Promise<number | null> {
     const { clock, pace } = this.#deps
     // Whatever the clock said before, or says later, no mailbox waits longer.
     const longestMs = longestIntervalMs(pace)
@@ -116,7 +121,7 @@ export class RestPoll {
       if (mailbox.dueMs <= dueMs || mailbox.dueMs > clock.wallMs() + longestMs) {
         const found = await mailbox.poll(signal)
         if (found === false) return null
-        this.#polled(mailbox, dueMs, found)
+        this.#polled(mailbox, dueMs, found, slot)
       }
       nextMs = Math.min(nextMs, mailbox.dueMs)
     }
@@ -124,7 +129,7 @@ export class RestPoll {
   }
 
   /** @param found true, or how long the mailbox is not to be asked, ms */
-  #polled(mailbox: Mailbox, dueMs: number, found: true | number): void {
+  #polled(mailbox: Mailbox, dueMs: number, found: true | number, slot: number): void {
     const { clock, pace } = this.#deps
     const nowMs = clock.wallMs()
     if (found !== true) {
@@ -134,7 +139,7 @@ export class RestPoll {
     mailbox.polledMs = nowMs
     // A timer may be a little early: the same moment does not come twice.
     const afterMs = dueMs - nowMs < EARLY_MS ? Math.max(dueMs, nowMs) : nowMs
-    mailbox.dueMs = nextPollMs(afterMs, { pace, slot: slotOf(this.#term.userId), newsMs: mailbox.newsMs })
+    mailbox.dueMs = nextPollMs(afterMs, { pace, slot, newsMs: mailbox.newsMs })
   }
 
   /** From where to poll; null when the checkpoint speaks of more than polls, or is to be renewed. */
@@ -157,7 +162,7 @@ export class RestPoll {
     // Only whoever has taken the user over may say that nothing has happened.
     const until = 1_000 * (Math.min(ts, unsavedSince ?? Number.POSITIVE_INFINITY) + renewalS(retentionMs / 1_000))
     // Cut to size: what an array has grown to in vain stays with each user.
-    return { mailboxes: mailboxes.slice(), until, pub, pubEventId, streamCreatedMs }
+    return { mailboxes: mailboxes.slice(), slot: slotOf(userId), until, pub, pubEventId, streamCreatedMs }
   }
 
   /** The last event of the user stands where it stood, or is too old to stand anywhere: facts may be a second old, it is not. */

@@ -46,7 +46,6 @@ export class Tenure {
   readonly #term: Term
   readonly #restPoll: RestPoll
   readonly #deps: TenureDeps
-  readonly #owns: () => boolean
   /** null while the user rests: most users do, and hold nothing of it. */
   #work: Work | null = null
   #relay: RelayRun | null = null
@@ -59,10 +58,17 @@ export class Tenure {
     this.userId = term.userId
     this.epoch = term.epoch
     this.#term = term
-    this.#owns = () => !this.#lost.aborted && term.owns()
-    this.#restPoll = new RestPoll(term, () => !this.#releasing && this.#owns(), deps)
+    this.#restPoll = new RestPoll(term, this, deps)
     this.rest = new Rest(deps.clock, this.#restPoll)
     this.#deps = deps
+  }
+
+  /** Work may begin: asked before every effect. */
+  get mayAsk(): boolean {
+    return !this.#releasing && this.#owns
+  }
+  get #owns(): boolean {
+    return !this.#lost.aborted && this.#term.owns()
   }
 
   /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
@@ -96,7 +102,7 @@ export class Tenure {
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
-      owns: this.#owns,
+      owns: () => this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.statuses() ?? [],
       lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
@@ -105,7 +111,7 @@ export class Tenure {
     })
     this.#startedMs = this.#deps.clock.wallMs()
     if (isNews) this.#checkpointer.changed(false)
-    this.#relay = relay.start(this.userId, this.epoch, this.#owns, lost.signal, last)
+    this.#relay = relay.start(this.userId, this.epoch, () => this.#owns, lost.signal, last)
     this.#relay.done.catch((error) => this.#failed(error))
     work.checkpoints = this.#checkpointer
       .run(AbortSignal.any([lost.signal, stopCheckpoints.signal]))
@@ -266,7 +272,7 @@ export class Tenure {
 
   #createWorker(entry: AccountEntry): Worker {
     const worker = this.#deps.worker(entry, this.epoch, {
-      owns: () => !this.#releasing && this.#owns(),
+      owns: () => this.mayAsk,
       idled: () => {
         if (this.isRestful) this.onChanged()
       },

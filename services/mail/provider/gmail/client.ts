@@ -47,6 +47,23 @@ const HISTORY = queryOf({
   maxResults: PAGE_SIZE,
 } satisfies gmail_v1.Params$Resource$Users$History$List)
 
+function listQuery(pageToken?: string, label?: string): string {
+  const params = {
+    ...(label !== undefined && { labelIds: [label] }),
+    maxResults: PAGE_SIZE,
+    ...(pageToken !== undefined && { pageToken }),
+  } satisfies gmail_v1.Params$Resource$Users$Messages$List
+  return queryOf(params)
+}
+
+function historyQuery(startHistoryId: string, pageToken?: string): string {
+  const params = {
+    startHistoryId,
+    ...(pageToken !== undefined && { pageToken }),
+  } satisfies gmail_v1.Params$Resource$Users$History$List
+  return `${HISTORY}&${queryOf(params)}`
+}
+
 const bearer = ({ accessToken }: Turn) => ({ authorization: `Bearer ${accessToken.reveal()}` })
 const textHeaders = (headers: Record<string, unknown>): Headers =>
   new Headers(Object.entries(headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])))
@@ -135,30 +152,11 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
 
     /** Ids, newest first, without spam and trash; of one label, or of all. */
     list: (turn: Turn, pageToken?: string, label?: string) =>
-      ask(
-        MessageList,
-        'gmail.messages.list',
-        turn,
-        'messages',
-        queryOf({
-          ...(label !== undefined && { labelIds: [label] }),
-          maxResults: PAGE_SIZE,
-          ...(pageToken !== undefined && { pageToken }),
-        } satisfies gmail_v1.Params$Resource$Users$Messages$List),
-      ),
+      ask(MessageList, 'gmail.messages.list', turn, 'messages', listQuery(pageToken, label)),
 
     /** Changes after `startHistoryId`, oldest first. */
     history: (turn: Turn, startHistoryId: string, pageToken?: string) =>
-      ask(
-        HistoryList,
-        'gmail.history.list',
-        turn,
-        'history',
-        `${HISTORY}&${queryOf({
-          startHistoryId,
-          ...(pageToken !== undefined && { pageToken }),
-        } satisfies gmail_v1.Params$Resource$Users$History$List)}`,
-      ),
+      ask(HistoryList, 'gmail.history.list', turn, 'history', historyQuery(startHistoryId, pageToken)),
 
     /** The raw answer: what is wrong with one message is judged by the caller. */
     get: (turn: Turn, id: string): Promise<unknown> => asked(GET, turn, `messages/${encodeURIComponent(id)}`, QUERY),
