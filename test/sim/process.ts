@@ -167,11 +167,10 @@ export class SimProcess {
       termBegan: () => undefined,
       ...(mutant === 'early' && { earlyCheckpoint: true }),
       idlePoll: (account, lanes) =>
-        idlePoll(lanes, {
+        idlePoll(account, lanes, {
           clock,
           provider: provider(account),
           token: async () => new Secret('token'),
-          sharers: () => 1,
           limiter: () => plainWorker(clock).limiter,
         }),
       worker: (entry, epoch, hooks) =>

@@ -15,7 +15,7 @@ import { revokeGrant } from '../token/refresh.ts'
 import type { Credentials } from './credentials.ts'
 import type { Ground } from './ground.ts'
 import type { Providers } from './providers.ts'
-import { createIdlePoll, createWorker } from './workers.ts'
+import { createIdlePolls, createWorker } from './workers.ts'
 
 /** Control arm of tests: the deadline of a term lies an endless margin away. */
 const NO_END = { marginMs: Number.NEGATIVE_INFINITY }
@@ -60,7 +60,7 @@ function tenureOf(work: Work): SupervisorDeps['tenure'] {
     streamFacts: broker.streamFacts,
     streamHolds: broker.streamHolds,
     eventAt: broker.eventAt,
-    idlePoll: (account, lanes) => createIdlePoll(work, account, lanes),
+    idlePoll: createIdlePolls(work),
     retentionMs: config.outbox.retentionDays * 86_400_000,
     refillLanes: (provider, lanes) => providers.byName[provider].refillLanes(lanes),
     polled: (account, lane) => providers.byName[account.provider].polled(lane),

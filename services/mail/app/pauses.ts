@@ -33,6 +33,8 @@ export class Pauses {
 
   /** What is left of the pause of an account or its mailbox. */
   leftMs(of: Mailbox): number {
+    // Nearly always nobody was ever throttled, and each poll asks.
+    if (this.#untilMs.size === 0) return 0
     const untilMs = Math.max(...keysOf(of).map((key) => this.#untilMs.get(key) ?? 0))
     return Math.max(0, untilMs - this.#clock.monoMs())
   }

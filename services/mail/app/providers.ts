@@ -8,8 +8,9 @@ import type { Clock } from '../base/time.ts'
 import type { HandedTokens, Identified } from '../control/ports.ts'
 import { createGmail } from '../provider/gmail/adapter.ts'
 import { createOutlook } from '../provider/outlook/adapter.ts'
-import { type MailProvider, ProviderError } from '../provider/provider.ts'
+import { type Limiter, type MailProvider, ProviderError } from '../provider/provider.ts'
 import { MailboxLimiter, TokenBucket } from '../sync/limiter.ts'
+import { PollLimiter } from '../sync/poll-limiter.ts'
 import { GrantError } from '../token/grant-error.ts'
 import { type GrantClient, refreshGrant } from '../token/refresh.ts'
 import type { Grants } from './grants.ts'
@@ -31,6 +32,8 @@ export type Providers = AsyncDisposable & {
   byName: Record<ProviderName, MailProvider>
   /** A new limiter with the quota of the account's mailbox; an announced pause of either holds in it. */
   limiter(of: Mailbox): MailboxLimiter
+  /** The same for one poll, which costs next to nothing as long as nobody is throttled. @param sharers of the mailbox */
+  pollLimiter(of: Mailbox, sharers: () => number): Limiter
   /** The provider's project is throttled: nobody asks for `ms`. */
   pauseProject(provider: ProviderName, ms: number): void
   /** What a provider grants the whole project is divided by the instances that are at work. */
@@ -67,9 +70,16 @@ export function createProviders(
     const buckets = [pauses.bucket(burst, ratePerMs, of), projects[of.account.provider]]
     return new MailboxLimiter(buckets, concurrency, clock)
   }
+  const pollLimiter = (of: Mailbox, sharers: () => number): Limiter =>
+    new PollLimiter(pauses.leftMs(of), projects[of.account.provider], () => {
+      const full = limiter(of)
+      full.setSharers(sharers())
+      return full
+    })
   return {
     byName,
     limiter,
+    pollLimiter,
     pauseProject: (provider, ms) => projects[provider].pause(ms),
     divideProject: (instances) => gmailProject.divide(instances),
     async identify(account, mailbox, tokens, signal) {

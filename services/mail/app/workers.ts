@@ -4,7 +4,7 @@ import type { Log } from '#shared/log.ts'
 import type { Secret } from '#shared/secret.ts'
 import { trailRecord } from '#shared/trail.ts'
 import type { Config } from '../base/config.ts'
-import { type AccountRef, type Epoch, type LaneState, toSeconds } from '../base/model.ts'
+import { type AccountRef, type Epoch, type LaneState, type ProviderName, toSeconds } from '../base/model.ts'
 import { slotOf } from '../base/slot.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
@@ -13,7 +13,7 @@ import type { AccountEntry, Accounts } from '../kv/accounts.ts'
 import type { Claims } from '../kv/claims.ts'
 import type { Relay } from '../outbox/relay.ts'
 import type { UserStore } from '../store/user-store.ts'
-import { type IdlePoll, idlePoll } from '../sync/idle-poll.ts'
+import { type IdlePoll, type IdlePollDeps, idlePoll } from '../sync/idle-poll.ts'
 import { Worker } from '../sync/worker.ts'
 import type { WorkerDeps } from '../sync/worker-deps.ts'
 import type { TokenProvider } from '../token/tokens.ts'
@@ -36,22 +36,29 @@ export type WorkerParts = {
   instance: string
 }
 
-/** How an account is polled at rest, from these lanes; null = not at all. */
-export function createIdlePoll(
-  { providers, tokens, accounts, clock }: Pick<WorkerParts, 'providers' | 'tokens' | 'accounts' | 'clock'>,
-  account: AccountRef,
-  lanes: readonly LaneState[],
-): IdlePoll | null {
-  return idlePoll(lanes, {
-    provider: providers.byName[account.provider],
+/** How accounts are polled at rest, from their lanes; null = not at all. */
+export function createIdlePolls({
+  providers,
+  tokens,
+  accounts,
+  clock,
+}: Pick<WorkerParts, 'providers' | 'tokens' | 'accounts' | 'clock'>) {
+  const opened = async (account: AccountRef, signal: AbortSignal): Promise<Secret> => {
+    const found = await tokens.openedToken(account, accounts.credentialOf(account))
+    return found ?? (await tokens.accessToken(account, {}, signal))
+  }
+  const depsOf = (name: ProviderName): IdlePollDeps => ({
+    provider: providers.byName[name],
     clock,
-    limiter: () => providers.limiter({ account, mailbox: () => accounts.mailboxOf(account) }),
-    token: async (signal) => {
-      const sealed = accounts.credentialOf(account)
-      return (await tokens.heldToken(account, sealed)) ?? (await tokens.accessToken(account, {}, signal))
-    },
-    sharers: () => sharersOf(accounts, account),
+    limiter: (account) =>
+      providers.pollLimiter({ account, mailbox: () => accounts.mailboxOf(account) }, () =>
+        sharersOf(accounts, account),
+      ),
+    token: (account, signal) => tokens.heldToken(account) ?? opened(account, signal),
   })
+  const deps = { google: depsOf('google'), microsoft: depsOf('microsoft') }
+  return (account: AccountRef, lanes: readonly LaneState[]): IdlePoll | null =>
+    idlePoll(account, lanes, deps[account.provider])
 }
 
 type Hooks = Pick<WorkerDeps, 'owns' | 'committed' | 'idled'>

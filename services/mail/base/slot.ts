@@ -6,6 +6,11 @@
 import { hash } from 'node:crypto'
 
 const HEX_DIGITS = 8
+/**
+ * Moments lie on a grid, ms: polls that are due together take one wake-up of the process (ADR 0041). One of an interval that is
+ * no multiple of it lies beside the grid later on.
+ */
+const MOMENT_MS = 50
 /** Mail waits at most for this part of the time for which there was none before it. */
 const QUIET_SHARE = 1 / 10
 
@@ -40,7 +45,7 @@ export const longestIntervalMs = (pace: Pace): number => intervalAt(Number.POSIT
  */
 export function nextPollMs(afterMs: number, { pace, slot, newsMs }: Schedule): number {
   // Those of a longer interval are among those of the shorter ones.
-  const offsetMs = Math.floor(slot * longestIntervalMs(pace))
+  const offsetMs = firstMomentMs(slot, pace)
   for (let intervalMs = intervalAt(afterMs - newsMs, pace); ; ) {
     const atMs = momentAfter(afterMs, intervalMs, offsetMs)
     const inForceMs = intervalAt(atMs - newsMs, pace)
@@ -48,6 +53,10 @@ export function nextPollMs(afterMs: number, { pace, slot, newsMs }: Schedule): n
     intervalMs = inForceMs
   }
 }
+
+/** The user's first moment of all, ms after 1970 began: those of any interval lie whole intervals after it. */
+export const firstMomentMs = (slot: number, pace: Pace): number =>
+  Math.floor((slot * longestIntervalMs(pace)) / MOMENT_MS) * MOMENT_MS
 
 const momentAfter = (afterMs: number, everyMs: number, offsetMs: number): number =>
   (Math.floor((afterMs - offsetMs) / everyMs) + 1) * everyMs + offsetMs

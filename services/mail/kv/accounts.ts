@@ -23,7 +23,8 @@ export type Change = (current: AccountRecord | null) => AccountRecord | null
 export class Accounts {
   readonly replica: Replica<AccountRecord | ErasureRecord>
   readonly #bucket: () => Bucket
-  readonly #byUser = new Map<string, Map<string, AccountEntry>>()
+  /** Lists, because nearly every user has one account, and a map for each takes more than its record. */
+  readonly #byUser = new Map<string, readonly AccountEntry[]>()
   readonly #byMailbox = new Map<string, number>()
   readonly #erasures = new Map<string, Revised<ErasureRecord>>()
 
@@ -105,8 +106,8 @@ export class Accounts {
   }
 
   /** Accounts of one user, from the replica. */
-  ofUser(userId: string): AccountEntry[] {
-    return [...(this.#byUser.get(userId)?.values() ?? [])]
+  ofUser(userId: string): readonly AccountEntry[] {
+    return this.#byUser.get(userId) ?? NONE
   }
 
   /** What the account is bound to, from the replica. */
@@ -132,7 +133,7 @@ export class Accounts {
 
   /** All accounts, from the replica. */
   *entries(): Generator<AccountEntry> {
-    for (const accounts of this.#byUser.values()) yield* accounts.values()
+    for (const accounts of this.#byUser.values()) yield* accounts
   }
 
   /** The audit trail is to be told something of the account, from the replica, if it is later than the revision. */
@@ -163,7 +164,7 @@ export class Accounts {
   }
 
   #entryOf(account: AccountRef): AccountEntry | undefined {
-    return this.#byUser.get(account.userId)?.get(keyOf(account))
+    return this.ofUser(account.userId).find((entry) => isSame(entry.account, account))
   }
 
   #index(key: string, entry: Revised<AccountRecord | ErasureRecord> | null): void {
@@ -188,14 +189,16 @@ export class Accounts {
   #indexAccount(key: string, entry: Revised<AccountRecord> | null): void {
     const parts = parseAccountKey(key)
     if (parts === null) return
-    const known = this.#byUser.get(parts.userId)
-    this.#countMailbox(parts.provider, known?.get(key)?.record, -1)
+    const known = this.ofUser(parts.userId)
+    const at = known.findIndex(({ account }) => isSame(account, parts))
+    this.#countMailbox(parts.provider, known[at]?.record, -1)
     this.#countMailbox(parts.provider, entry?.record, 1)
-    if (entry !== null) {
-      const accounts = known ?? new Map<string, AccountEntry>()
-      accounts.set(key, { ...entry, account: parts })
-      this.#byUser.set(parts.userId, accounts)
-    } else if (known?.delete(key) && known.size === 0) this.#byUser.delete(parts.userId)
+    const now = entry === null ? null : { ...entry, account: known[at]?.account ?? parts }
+    // In the order in which they came, also those that have changed since; `concat` makes no room for more.
+    const place = at < 0 ? known.length : at
+    const accounts = known.slice(0, place).concat(now ?? [], known.slice(place + 1))
+    if (accounts.length > 0) this.#byUser.set(parts.userId, accounts)
+    else this.#byUser.delete(parts.userId)
   }
 
   #countMailbox(provider: string, record: AccountRecord | undefined, step: number): void {
@@ -206,5 +209,10 @@ export class Accounts {
     else this.#byMailbox.delete(key)
   }
 }
+
+const NONE: readonly AccountEntry[] = []
+
+const isSame = (a: AccountRef, b: AccountRef): boolean =>
+  a.inboxId === b.inboxId && a.provider === b.provider && a.userId === b.userId
 
 const keyOf = (account: AccountRef): string => accountKey(account.userId, account.provider, account.inboxId)

@@ -1,11 +1,17 @@
 /** JSON of a bucket to a checked record; anything else is null, never an exception. */
 import * as v from 'valibot'
 
+/**
+ * A copy in the form in which V8 keeps what it parses: what a schema has built field by field takes twice the memory, and there
+ * are several records of each user.
+ */
+const compact = <T>(record: T): T => JSON.parse(JSON.stringify(record))
+
 export function parseRecord<S extends v.GenericSchema>(schema: S): (value: string) => v.InferOutput<S> | null {
   return (value) => {
     try {
       const result = v.safeParse(schema, JSON.parse(value))
-      return result.success ? result.output : null
+      return result.success ? compact(result.output) : null
     } catch (error) {
       if (error instanceof SyntaxError) return null
       throw error

@@ -29,8 +29,9 @@ export class Replica<T> {
   /** Those who wait until it is. */
   readonly #waiting = new Set<() => void>()
   #restart: AbortController | null = null
-  /** Keys that the present watch, or a write of this instance since it began, has told of. */
+  /** Keys that the present watch, or a write of this instance since it began, has told of, until the watch is complete: then it is all. */
   #seen = new Set<string>()
+  #isComplete = false
   /** What the present watch, which is not complete, says of keys of which something later is known. */
   readonly #doubtful = new Map<string, RawEntry>()
   #heardMs = 0
@@ -74,7 +75,7 @@ export class Replica<T> {
     const known = this.#entries.get(key)
     // Later news have come already; or the bucket went backwards, which is for the watch to say.
     if (known !== undefined && known.revision >= revision) return
-    this.#seen.add(key)
+    if (!this.#isComplete) this.#seen.add(key)
     this.#doubtful.delete(key)
     this.#apply(key, { record, revision })
   }
@@ -95,6 +96,7 @@ export class Replica<T> {
       const restart = new AbortController()
       this.#restart = restart
       this.#seen = new Set()
+      this.#isComplete = false
       this.#doubtful.clear()
       this.#heardMs = this.#clock.monoMs()
       const both = AbortSignal.any([signal, restart.signal])
@@ -167,8 +169,8 @@ export class Replica<T> {
   #receive(entry: RawEntry): void {
     const { key, revision } = entry
     const known = this.#entries.get(key)
-    const isFirst = !this.#seen.has(key)
-    this.#seen.add(key)
+    const isFirst = !this.#isComplete && !this.#seen.has(key)
+    if (!this.#isComplete) this.#seen.add(key)
     if (known === undefined || known.revision < revision) {
       this.#doubtful.delete(key)
       this.#believe(entry)
@@ -187,6 +189,8 @@ export class Replica<T> {
     for (const key of [...this.#entries.keys()]) if (!this.#seen.has(key)) this.#apply(key, null)
     for (const entry of this.#doubtful.values()) this.#believe(entry)
     this.#doubtful.clear()
+    this.#seen = new Set()
+    this.#isComplete = true
     this.#fresh = true
     for (const wake of this.#waiting) wake()
   }

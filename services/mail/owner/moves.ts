@@ -7,12 +7,11 @@
 import PQueue from 'p-queue'
 import type { Log } from '#shared/log.ts'
 import { type Clock, endsWithin, pause } from '../base/time.ts'
+import { PollTurns } from './poll-turns.ts'
 
 /** As many as four atomic batches: see kv/group-commit.ts. */
 const LEASES_MAX = 256
 const WORK_MAX = 16
-/** Polls of users at rest: nearly all of their time is the provider's. */
-const POLLS_MAX = 128
 /**
  * While users move from one instance to another work waits until no lease has come or gone for so long, but not for ever.
  * The first lease comes up to 200 ms after the news that an instance stops.
@@ -21,19 +20,15 @@ const QUIET_MS = 300
 const HOLD_MAX_MS = 2_000
 const LOOK_MS = 50
 
-/**
- * Runs a poll when it is its turn. @param dueMs when it should begin, epoch ms; what is due first begins first
- * @throws the signal's reason, also while it waits
- */
-export type PollTurn = <T>(poll: () => Promise<T>, dueMs: number, signal: AbortSignal) => Promise<T>
 export type Step = 'lease' | 'look' | 'work'
 
 export class Moves {
   readonly #moving = new Map<string, Promise<void>>()
-  /** Bound: of each the users. Each has one move or one poll, and each move takes one step after the other. */
+  /** Bound: of each the users. Each has one move, which takes one step after the other. */
   readonly #leases = new PQueue({ concurrency: LEASES_MAX })
   readonly #work = new PQueue({ concurrency: WORK_MAX })
-  readonly #polls = new PQueue({ concurrency: POLLS_MAX })
+  /** Of users at rest, which are not moved: held while leases come and go. */
+  readonly polls: PollTurns
   #lastLeaseMs = 0
   #written: Promise<unknown> | null = null
   readonly #ended: (userId: string) => void
@@ -45,6 +40,7 @@ export class Moves {
     this.#ended = ended
     this.#clock = clock
     this.#log = log
+    this.polls = new PollTurns(clock, log)
   }
 
   has(userId: string): boolean {
@@ -73,9 +69,6 @@ export class Moves {
     return this.#leases.add(work)
   }
 
-  /** Runs a poll of a user at rest, which is no move: nothing else of the user waits for it. */
-  readonly poll: PollTurn = (work, dueMs, signal) => this.#polls.add(work, { priority: -dueMs, signal })
-
   /** Resolves when no lease waits to be won or given back, or after a while: for what comes after what others wait for. */
   async leasesWritten(): Promise<void> {
     // One wait for all: many users are released at a time.
@@ -92,14 +85,14 @@ export class Moves {
   async hold(isOver: () => boolean, signal: AbortSignal): Promise<void> {
     if (this.#work.isPaused) return
     this.#work.pause()
-    this.#polls.pause()
+    this.polls.hold()
     const [clock, sinceMs] = [this.#clock, this.#clock.monoMs()]
     this.#lastLeaseMs = sinceMs
     const isMoving = (): boolean => this.#leases.pending > 0 || clock.monoMs() - this.#lastLeaseMs < QUIET_MS
     while (isMoving() && clock.monoMs() - sinceMs < HOLD_MAX_MS && !signal.aborted && !isOver())
       await pause(clock, LOOK_MS, signal)
     this.#work.start()
-    this.#polls.start()
+    this.polls.goOn()
   }
 
   /** Resolves when no move is under way. */

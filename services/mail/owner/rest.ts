@@ -3,21 +3,31 @@
  * all there is to do is a poll, and that finds nothing, the user rests until the next one.
  */
 import type { AccountState } from '#shared/contract.ts'
-import { type Clock, endsWithin, pause } from '../base/time.ts'
-import type { PollTurn } from './moves.ts'
+import type { Alarm } from '../base/alarms.ts'
+import { type Clock, endsWithin } from '../base/time.ts'
+import type { Poller, PollTurns } from './poll-turns.ts'
 import type { RestPoll } from './rest-poll.ts'
 import type { StartTime } from './start-time.ts'
 
 const AWAKE: unknown = new Error('awake')
+const NONE: readonly AccountState[] = []
 
-export class Rest {
+export class Rest implements Alarm, Poller {
   readonly #clock: Clock
   readonly #poll: Pick<RestPoll, 'ask' | 'isAsKnown'>
-  readonly #waking = new AbortController()
-  readonly #started = Promise.withResolvers<void>()
-  #known: AccountState[] = []
+  #turns: PollTurns | null = null
+  #due: (() => void) | null = null
+  /** What is due is a poll. */
+  #isPoll = false
+  #known: readonly AccountState[] = NONE
   #dueMs: number | null = null
+  #atMs = 0
   #stage: 'resting' | 'due' | 'over' = 'resting'
+  #isAwake = false
+  #isSettled = false
+  /** Of the poll that is under way. Most of the time there is none, and nobody waits. */
+  #polling: AbortController | null = null
+  #started: PromiseWithResolvers<void> | null = null
 
   constructor(clock: Clock, poll: Pick<RestPoll, 'ask' | 'isAsKnown'>) {
     this.#clock = clock
@@ -25,29 +35,49 @@ export class Rest {
   }
 
   /** @param due called once, when the user is to be started */
-  begin({ dueMs, restMs, isQuiet, known }: StartTime, turn: PollTurn, due: () => void): void {
+  begin({ dueMs, restMs, isQuiet, known }: StartTime, turns: PollTurns, due: () => void): void {
     this.#known = known
     this.#dueMs = dueMs
-    void this.#rest(restMs, isQuiet ? turn : null).then(() => {
-      if (this.#stage !== 'resting') return
-      this.#stage = 'due'
-      due()
-    })
+    this.#isPoll = isQuiet
+    this.#turns = turns
+    this.#due = due
+    if (this.#isAwake) this.#isOver()
+    else this.#sleep(restMs)
   }
 
-  async #rest(restMs: number, turn: PollTurn | null): Promise<void> {
-    const { signal } = this.#waking
-    for (let waitMs = restMs; ; ) {
-      await pause(this.#clock, waitMs, signal)
-      const dueMs = this.#dueMs
-      if (signal.aborted || turn === null || dueMs === null) return
-      const ask = async (): Promise<number | null> => (signal.aborted ? null : await this.#poll.ask(dueMs, signal))
-      // What it throws is that somebody has woken the user.
-      const nextMs = await turn(ask, dueMs, signal).catch(() => null)
-      if (nextMs === null || signal.aborted) return
-      this.#dueMs = nextMs
-      waitMs = Math.max(0, nextMs - this.#clock.wallMs())
-    }
+  #sleep(ms: number): void {
+    this.#atMs = this.#clock.monoMs() + ms
+    this.#turns?.alarms.set(this)
+  }
+
+  get atMs(): number {
+    return this.#atMs
+  }
+  ring(): void {
+    if (this.#isAwake) return
+    if (this.#isPoll) this.#turns?.take(this)
+    else this.#isOver()
+  }
+
+  async poll(): Promise<void> {
+    const dueMs = this.#dueMs
+    if (this.#isAwake || dueMs === null) return
+    const polling = new AbortController()
+    this.#polling = polling
+    // What it throws is that somebody has woken the user.
+    const nextMs = await this.#poll.ask(dueMs, polling.signal).catch(() => null)
+    this.#polling = null
+    if (this.#isAwake) return
+    if (nextMs === null) return this.#isOver()
+    this.#dueMs = nextMs
+    this.#sleep(Math.max(0, nextMs - this.#clock.wallMs()))
+  }
+
+  #isOver(): void {
+    this.#isAwake = true
+    if (this.#stage !== 'resting' || this.#due === null) return
+    this.#stage = 'due'
+    this.#due()
   }
 
   /** When the user is to be polled, or was to be, epoch ms; null before that was looked up. */
@@ -63,15 +93,17 @@ export class Rest {
   }
   /** Empty when nothing is known, or when the user was started. */
   get known(): readonly AccountState[] {
-    return this.#stage === 'over' ? [] : this.#known
+    return this.#stage === 'over' ? NONE : this.#known
   }
 
   wake(): void {
-    this.#waking.abort(AWAKE)
+    if (this.#isAwake) return
+    this.#isOver()
+    this.#polling?.abort(AWAKE)
   }
   /** The accounts of the user are not what they were. */
   changed(): void {
-    if (!this.#poll.isAsKnown) this.wake()
+    if (!this.#isAwake && !this.#poll.isAsKnown) this.wake()
   }
   /** The user is being started, or will not be. */
   end(): void {
@@ -80,11 +112,14 @@ export class Rest {
   }
   /** The start has come to its end. */
   settled(): void {
-    this.#started.resolve()
+    this.#isSettled = true
+    this.#started?.resolve()
   }
   /** Wakes the user and waits until it was started, but not longer than `ms`. */
   async awake(ms: number): Promise<void> {
     this.wake()
+    if (this.#isSettled) return
+    this.#started ??= Promise.withResolvers()
     await endsWithin(this.#clock, ms, this.#started.promise)
   }
 }

@@ -26,8 +26,8 @@ export function instancesAtWork(sessions: Iterable<SeenSession>, own: string): n
 }
 
 /** What a name is worth for a user; of all names the highest counts. */
-export type Score = { name: string; score: string }
-const scoreOf = (userId: string, name: string): Score => ({
+type Score = { name: string; score: string }
+export const scoreOf = (userId: string, name: string): Score => ({
   name,
   score: hash('sha256', `${name}\0${userId}`, 'hex'),
 })

@@ -86,6 +86,7 @@ export class Supervisor {
       this.#stopping.abort(new Error('draining'))
       await handOver({ ...held, drainMs: times.drainMs, clock, log })
     } finally {
+      this.#moves.polls.close()
       beating.abort(new Error('supervisor stopped'))
       await beats
       await closeSession(this.session, log)
@@ -199,13 +200,12 @@ export class Supervisor {
     const owns = (): boolean => session.valid && session.sid === owner && carries(userId, epoch, this.#deps.leases)
     const tenure = new Tenure({ userId, epoch, owner, owns, before }, this.#deps.tenure)
     this.#tenures.set(userId, tenure)
-    tenure.lost.addEventListener('abort', () => this.#mark(userId), { once: true })
-    tenure.onRestful = () => this.#mark(userId)
+    tenure.onChanged = () => this.#mark(userId)
     return tenure
   }
 
-  async #begin({ userId, rest }: Tenure, end: End): Promise<void> {
-    const begin = (time: StartTime): void => rest.begin(time, this.#moves.poll, () => this.#mark(userId))
+  async #begin({ userId, rest, onChanged }: Tenure, end: End): Promise<void> {
+    const begin = (time: StartTime): void => rest.begin(time, this.#moves.polls, onChanged)
     const told = toldStartTime(userId, end, this.#deps.tenure)
     if (told !== null) return begin(told)
     await this.#attempt(userId, 'look', async () => begin(await startTime(userId, end, this.#deps.tenure)))

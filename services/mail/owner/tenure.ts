@@ -18,12 +18,12 @@ import type { Last } from './lease.ts'
 import { Rest } from './rest.ts'
 import { RestPoll } from './rest-poll.ts'
 import { areRestful, REST_AFTER_MS } from './restful.ts'
-import { Settlements } from './settlements.ts'
 import { takeOver } from './takeover.ts'
 import type { TenureDeps } from './tenure-deps.ts'
 import { isQuietAccount, lanesOf, newsOf, nextDueMs, pollsOf, type StatusContext, statusOf } from './tenure-status.ts'
 import type { Term } from './term.ts'
-import { UserWorkers } from './user-workers.ts'
+import type { UserWorkers } from './user-workers.ts'
+import { equip, type Work } from './work.ts'
 
 /** How long a release waits for events in flight. */
 const FLUSH_MS = 3_000
@@ -31,24 +31,26 @@ const FLUSH_MS = 3_000
 /** One for all: an error per user costs more than the rest of a release. */
 const RELEASED: unknown = new Error('released')
 
+/** How a term has ended before its time. */
+export type Lost = { readonly aborted: boolean; readonly reason?: unknown }
+const NOT_LOST: Lost = { aborted: false }
+const NO_STATE = (): undefined => undefined
+
 export class Tenure {
   readonly userId: string
   readonly epoch: Epoch
   /** What happens before `start`. */
   readonly rest: Rest
-  /** A poll has found nothing, and the user may go back to rest. */
-  onRestful: () => void = () => undefined
+  /** It is lost, or the user may go back to rest: to be looked at anew. */
+  onChanged: () => void = () => undefined
   readonly #term: Term
   readonly #restPoll: RestPoll
   readonly #deps: TenureDeps
-  readonly #owns: () => boolean
-  readonly #workers: UserWorkers
-  readonly #settlements: Settlements
-  readonly #lost = new AbortController()
+  /** null while the user rests: most users do, and hold nothing of it. */
+  #work: Work | null = null
   #relay: RelayRun | null = null
   #checkpointer: Checkpointer | null = null
-  #stopCheckpoints = new AbortController()
-  #checkpoints: Promise<void> = Promise.resolve()
+  #lost: Lost = NOT_LOST
   #releasing = false
   #startedMs = Number.POSITIVE_INFINITY
 
@@ -56,21 +58,17 @@ export class Tenure {
     this.userId = term.userId
     this.epoch = term.epoch
     this.#term = term
-    this.#restPoll = new RestPoll(term, () => !this.#releasing && this.#owns(), deps)
+    this.#restPoll = new RestPoll(term, this, deps)
     this.rest = new Rest(deps.clock, this.#restPoll)
-    this.#workers = new UserWorkers(
-      {
-        create: (entry) => this.#createWorker(entry),
-        // That it was stopped for the next owner is nothing to be written down.
-        ended: () => this.#releasing || this.#checkpointer?.changed(false),
-        gone: () => this.accountsChanged(),
-        failed: (error) => this.#failed(error),
-      },
-      this.#lost.signal,
-    )
-    this.#settlements = new Settlements(deps, this.#lost.signal)
     this.#deps = deps
-    this.#owns = () => !this.#lost.signal.aborted && term.owns()
+  }
+
+  /** Work may begin: asked before every effect. */
+  get mayAsk(): boolean {
+    return !this.#releasing && this.#owns
+  }
+  get #owns(): boolean {
+    return !this.#lost.aborted && this.#term.owns()
   }
 
   /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
@@ -85,29 +83,38 @@ export class Tenure {
 
   async #start(): Promise<void> {
     const { relay, earlyCheckpoint, accounts } = this.#deps
-    if (accounts.isToErase(this.userId))
-      return this.#settlements.erase(this.userId, this.epoch, (how) => this.#lost.abort(how))
-    const parts = { ...this.#deps, readBack: () => relay.readBack(this.userId, this.epoch, this.#lost.signal) }
+    const work = equip(this.#deps, {
+      create: (entry) => this.#createWorker(entry),
+      // That it was stopped for the next owner is nothing to be written down.
+      ended: () => this.#releasing || this.#checkpointer?.changed(false),
+      gone: () => this.accountsChanged(),
+      failed: (error) => this.#failed(error),
+    })
+    this.#work = work
+    const { lost, settlements, stopCheckpoints } = work
+    if (this.#lost.aborted) lost.abort(this.#lost.reason)
+    if (accounts.isToErase(this.userId)) return settlements.erase(this.userId, this.epoch, (how) => this.#lose(how))
+    const parts = { ...this.#deps, readBack: () => relay.readBack(this.userId, this.epoch, lost.signal) }
     const { base, checkpoint, isNews, last } = await takeOver(this.userId, this.epoch, this.#term.owner, parts)
-    this.#lost.signal.throwIfAborted()
+    lost.signal.throwIfAborted()
     this.#deps.telemetry.takenOver(base)
     if (this.#term.before === null) this.#deps.termBegan(this.userId, this.epoch, base)
     this.#deps.log.info({ base, epoch: this.epoch }, 'user taken over')
     this.#checkpointer = new Checkpointer(this.userId, this.epoch, checkpoint, {
       ...this.#deps,
-      owns: this.#owns,
+      owns: () => this.#owns,
       accounts: () => this.#deps.accounts.ofUser(this.userId).map((entry) => entry.account),
       statuses: () => this.statuses() ?? [],
-      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), this.#workers.stateOf),
-      newsMs: () => newsOf(this.#deps.accounts.ofUser(this.userId), this.#workers.stateOf),
+      lanes: () => lanesOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
+      newsMs: () => newsOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf),
       ...(earlyCheckpoint === undefined ? {} : { early: earlyCheckpoint }),
     })
     this.#startedMs = this.#deps.clock.wallMs()
     if (isNews) this.#checkpointer.changed(false)
-    this.#relay = relay.start(this.userId, this.epoch, this.#owns, this.#lost.signal, last)
+    this.#relay = relay.start(this.userId, this.epoch, () => this.#owns, lost.signal, last)
     this.#relay.done.catch((error) => this.#failed(error))
-    this.#checkpoints = this.#checkpointer
-      .run(AbortSignal.any([this.#lost.signal, this.#stopCheckpoints.signal]))
+    work.checkpoints = this.#checkpointer
+      .run(AbortSignal.any([lost.signal, stopCheckpoints.signal]))
       .catch((error) => this.#failed(error))
     this.accountsChanged()
   }
@@ -117,29 +124,30 @@ export class Tenure {
     this.rest.changed()
     if (this.#releasing || this.#relay === null) return
     // By a term of its own, after which nothing of this one can be written.
-    if (this.#deps.accounts.isToErase(this.userId)) this.#lost.abort(new Error('to be erased'))
-    if (this.#lost.signal.aborted) return
+    if (this.#deps.accounts.isToErase(this.userId)) this.#lose(new Error('to be erased'))
+    if (this.#lost.aborted) return
     for (const entry of this.#deps.accounts.ofUser(this.userId)) {
-      this.#workers.follow(entry)
-      this.#settlements.follow(entry)
+      this.#work?.workers.follow(entry)
+      this.#work?.settlements.follow(entry)
     }
   }
 
   /** Mail of the user was read back from the stream, or the stream is not what it was. */
   learned(): void {
     this.#checkpointer?.changed(false)
-    this.#workers.recount()
+    this.#work?.workers.recount()
   }
 
   /** Nothing left to do for the user: no account, nothing to settle, an empty outbox. */
   get idle(): boolean {
-    return this.#workers.size === 0 && this.#settlements.isEmpty && this.#relay !== null && this.pending === 0
+    const { workers, settlements } = this.#work ?? {}
+    return this.#relay !== null && workers?.size === 0 && settlements?.isEmpty === true && this.pending === 0
   }
   get pending(): number {
     return this.#relay?.status().pending ?? 0
   }
-  get lost(): AbortSignal {
-    return this.#lost.signal
+  get lost(): Lost {
+    return this.#lost
   }
 
   /** For whoever owns the user next. */
@@ -149,21 +157,21 @@ export class Tenure {
     const quietAt = entries.length === 0 ? null : Math.max(...entries.map(({ revision }) => revision))
     if (relay === null) return { dueMs, quietAt: isAtRest ? quietAt : null }
     return {
-      dueMs: nextDueMs(entries, this.#workers.stateOf, polled, pace),
+      dueMs: nextDueMs(entries, this.#stateOf, polled, pace),
       quietAt: this.#isQuiet(entries, relay) ? quietAt : null,
     }
   }
 
   /** When each mailbox was polled last, epoch ms, by the name of the account. */
   get polledMs(): ReadonlyMap<string, number> {
-    return pollsOf(this.#deps.accounts.ofUser(this.userId), this.#workers.stateOf, this.#deps.polled)
+    return pollsOf(this.#deps.accounts.ofUser(this.userId), this.#stateOf, this.#deps.polled)
   }
 
   /** After a fault the database is closed, and may be damaged: it is not asked. */
   #isQuiet(entries: readonly AccountEntry[], relay: RelayRun): boolean {
     const isLeft = (entry: AccountEntry): boolean =>
-      !isQuietAccount(entry, this.#workers.stateOf(entry.account), this.#contextOf(entry, relay))
-    return !this.#lost.signal.aborted && !entries.some(isLeft)
+      !isQuietAccount(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay))
+    return !this.#lost.aborted && !entries.some(isLeft)
   }
 
   /**
@@ -175,14 +183,16 @@ export class Tenure {
     const [entries, relay, sinceMs] = [accounts.ofUser(this.userId), this.#relay, clock.wallMs() - restAfterMs]
     if (relay === null || this.#releasing || this.#startedMs > sinceMs || this.#checkpointer?.isWritten !== true)
       return false
-    const isQuiet =
-      areRestful({ entries, stateOf: this.#workers.stateOf, idlePoll, sinceMs }) && this.#isQuiet(entries, relay)
+    const isQuiet = areRestful({ entries, stateOf: this.#stateOf, idlePoll, sinceMs }) && this.#isQuiet(entries, relay)
     return isQuiet && relay.isDrained
   }
 
   /** The worker of an account that is connected and need not sign in again. */
   workerOf(account: AccountRef): Worker | undefined {
-    return this.#workers.of(account)
+    return this.#work?.workers.of(account)
+  }
+  get #stateOf(): UserWorkers['stateOf'] {
+    return this.#work?.workers.stateOf ?? NO_STATE
   }
 
   /** Status of every connected account of the user; null until the take-over is done: the last checkpoint says more. */
@@ -192,7 +202,7 @@ export class Tenure {
     return this.#deps.accounts
       .ofUser(this.userId)
       .filter(({ record }) => record.desired === 'connected')
-      .map((entry) => statusOf(entry, this.#workers.stateOf(entry.account), this.#contextOf(entry, relay)))
+      .map((entry) => statusOf(entry, this.#stateOf(entry.account), this.#contextOf(entry, relay)))
   }
 
   #contextOf({ account }: AccountEntry, relay: RelayRun): StatusContext {
@@ -205,18 +215,22 @@ export class Tenure {
   async drop(reason: unknown): Promise<void> {
     await this.#abort(reason)
     this.#deps.store.release(this.userId)
-    this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
+    this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.reason)
   }
 
   async #abort(reason: unknown): Promise<void> {
     this.rest.end()
-    this.#lost.abort(reason)
-    await Promise.allSettled([
-      this.#workers.end(reason),
-      this.#relay?.done,
-      this.#checkpoints,
-      this.#settlements.ended(),
-    ])
+    this.#lose(reason)
+    if (this.#work === null) return
+    const { workers, checkpoints, settlements } = this.#work
+    await Promise.allSettled([workers.end(reason), this.#relay?.done, checkpoints, settlements.ended()])
+  }
+
+  #lose(reason: unknown): void {
+    if (this.#lost.aborted) return
+    this.#lost = { aborted: true, reason }
+    this.#work?.lost.abort(reason)
+    this.onChanged()
   }
 
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back, then `close`. */
@@ -225,7 +239,7 @@ export class Tenure {
     if (!this.halt()) await this.#endWork()
     await this.#checkpointer?.flush().catch((error) => this.#failed(error))
     // A revocation must not go on beside that of the next owner.
-    if (!this.#settlements.isEmpty) await this.close()
+    if (this.#work?.settlements.isEmpty === false) await this.close()
   }
 
   /** From here on nothing begins. True when nothing is under way either. */
@@ -233,32 +247,34 @@ export class Tenure {
     this.#releasing = true
     const isWritten = this.#checkpointer?.halt() ?? true
     const isPublished = this.#relay === null || this.#relay.isDrained
-    return isWritten && isPublished && this.#workers.areIdle
+    return isWritten && isPublished && (this.#work?.workers.areIdle ?? true)
   }
 
   async #endWork(): Promise<void> {
-    await this.#workers.release(RELEASED)
-    if (this.#relay !== null && !this.#relay.isDrained && !this.#lost.signal.aborted) {
-      await endsWithin(this.#deps.clock, FLUSH_MS, this.#relay.drained(this.#lost.signal)).catch((error) => {
+    if (this.#work === null) return
+    const { lost, workers, stopCheckpoints } = this.#work
+    await workers.release(RELEASED)
+    if (this.#relay !== null && !this.#relay.isDrained && !lost.signal.aborted) {
+      await endsWithin(this.#deps.clock, FLUSH_MS, this.#relay.drained(lost.signal)).catch((error) => {
         this.#deps.log.debug({ err: error }, 'released before the outbox was empty; the next owner publishes the rest')
       })
     }
-    this.#stopCheckpoints.abort(RELEASED)
-    await this.#checkpoints
+    stopCheckpoints.abort(RELEASED)
+    await this.#work.checkpoints
   }
 
   /** Ends what is left of a released user: loops that wait. Nobody is kept waiting for it. */
   async close(): Promise<void> {
     // The database stays open while the cache has room: closing waits for the disk, and the other users for it.
     await this.#abort(RELEASED)
-    this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.signal.reason)
+    this.#deps.store.setAsideIfDamaged(this.userId, this.#lost.reason)
   }
 
   #createWorker(entry: AccountEntry): Worker {
     const worker = this.#deps.worker(entry, this.epoch, {
-      owns: () => !this.#releasing && this.#owns(),
+      owns: () => this.mayAsk,
       idled: () => {
-        if (this.isRestful) this.onRestful()
+        if (this.isRestful) this.onChanged()
       },
       committed: (cursorOnly) => {
         if (!cursorOnly) this.#relay?.wake()
@@ -274,9 +290,9 @@ export class Tenure {
 
   /** A stale epoch ends the term; any other fault ends it too, so that it starts again from what is stored. */
   #failed(error: unknown): void {
-    if (this.#lost.signal.aborted) return
+    if (this.#lost.aborted) return
     if (!(error instanceof StaleEpochError))
       this.#deps.log.error({ err: error }, 'a user failed; it is taken over anew')
-    this.#lost.abort(error)
+    this.#lose(error)
   }
 }

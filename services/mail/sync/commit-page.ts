@@ -163,8 +163,11 @@ export const newLane = (lane: string): LaneState => ({
   resetMs: 0,
 })
 
+/** Lanes as they stood before a page. */
+type Before = { get(lane: string): Pick<LaneState, 'cursor' | 'done'> | undefined }
+
 /** True when the page changes nothing that has to survive: then an idle poll writes nothing. */
-export function isIdle(page: Page, taken: readonly Taken[], before: ReadonlyMap<string, LaneState>): boolean {
+export function isIdle(page: Page, taken: readonly Taken[], before: Before): boolean {
   return (
     taken.length === 0 &&
     page.messages.length + page.enqueue.ids.length + page.drop.length + page.failed.length + page.dropLanes.length ===

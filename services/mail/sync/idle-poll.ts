@@ -3,17 +3,19 @@
  * moves and stores nothing; what there is, the worker asks for once more.
  */
 import type { Secret } from '#shared/secret.ts'
-import { isRewalk, type LaneState } from '../base/model.ts'
-import type { PageRequest } from '../provider/provider.ts'
+import { type AccountRef, isRewalk, type LaneState } from '../base/model.ts'
+import type { Limiter, MailProvider, PageRequest } from '../provider/provider.ts'
 import { isIdle } from './commit-page.ts'
-import type { MailboxLimiter } from './limiter.ts'
 import { backfillDone } from './plan.ts'
 import type { WorkerDeps } from './worker-deps.ts'
 
-export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'sharers' | 'clock'> & {
-  token(signal: AbortSignal): Promise<Secret>
+/** One for all accounts of a provider: with functions of its own each would hold as much as with all of its positions. */
+export type IdlePollDeps = Pick<WorkerDeps, 'clock'> & {
+  provider: MailProvider
+  /** At once where it is held. */
+  token(account: AccountRef, signal: AbortSignal): Secret | Promise<Secret>
   /** Made for each poll: between two of them there is nothing to remember but pauses, and those others keep. */
-  limiter(): MailboxLimiter
+  limiter(account: AccountRef): Limiter
 }
 
 /**
@@ -22,31 +24,36 @@ export type IdlePollDeps = Pick<WorkerDeps, 'provider' | 'sharers' | 'clock'> & 
  */
 export type IdlePoll = (signal: AbortSignal) => Promise<boolean | number>
 
+type Position = Pick<LaneState, 'lane' | 'cursor' | 'done'>
+
 /** Null where a poll cannot be repeated, or where lanes are left to do something else than poll. */
-export function idlePoll(lanes: readonly LaneState[], deps: IdlePollDeps): IdlePoll | null {
+export function idlePoll(account: AccountRef, lanes: readonly LaneState[], deps: IdlePollDeps): IdlePoll | null {
   const { provider } = deps
-  if (!provider.keepsPositions || !lanes.some(({ lane }) => provider.polled(lane))) return null
+  const polled = lanes.filter(({ lane }) => provider.polled(lane))
+  if (!provider.keepsPositions || polled.length === 0) return null
   const nowMs = deps.clock.wallMs()
   if (!backfillDone(lanes, 0) || lanes.some(({ lane, notBeforeMs }) => isRewalk(lane) || notBeforeMs > nowMs))
     return null
-  return (signal) => findsNothing(lanes, deps, signal)
+  // Of the others nothing is asked; a page that names one of them has found something.
+  const positions = polled.map(({ lane, cursor, done }): Position => ({ lane, cursor, done }))
+  return (signal) => findsNothing(account, positions, deps, signal)
 }
 
 async function findsNothing(
-  lanes: readonly LaneState[],
-  { provider, token, sharers, limiter: makeLimiter }: IdlePollDeps,
+  account: AccountRef,
+  positions: readonly Position[],
+  { provider, token, limiter: makeLimiter }: IdlePollDeps,
   signal: AbortSignal,
 ): Promise<boolean | number> {
-  const byName = new Map(lanes.map((lane) => [lane.lane, lane]))
-  const limiter = makeLimiter()
+  const limiter = makeLimiter(account)
   if (limiter.pausedMs > 0) return limiter.pausedMs
-  limiter.setSharers(sharers())
-  const accessToken = await token(signal)
-  for (const { lane, cursor } of lanes) {
-    if (!provider.polled(lane)) continue
-    const call = { accessToken, limiter, priority: 'incremental', signal } as const
-    const page = await provider.page(requestOf(lane, cursor, byName), call)
-    if (page.more || page.skipped > 0 || page.cutOff !== undefined || !isIdle(page, [], byName)) return false
+  const held = token(account, signal)
+  const accessToken = held instanceof Promise ? await held : held
+  const before = { get: (lane: string) => positions.find((position) => position.lane === lane) }
+  const call = { accessToken, limiter, priority: 'incremental', signal } as const
+  for (const { lane, cursor } of positions) {
+    const page = await provider.page(requestOf(lane, cursor, before), call)
+    if (page.more || page.skipped > 0 || page.cutOff !== undefined || !isIdle(page, [], before)) return false
   }
   return true
 }
@@ -54,21 +61,19 @@ async function findsNothing(
 /** Nothing is known and nothing waits: whatever the page names is news. */
 const none = (): Set<string> => new Set()
 const NO_IDS: ReadonlySet<string> = new Set()
-
-const requestOf = (
-  lane: string,
-  cursor: string | null,
-  lanes: ReadonlyMap<string, Pick<LaneState, 'cursor'>>,
-): PageRequest => ({
-  lane,
-  cursor,
+const NOTHING = {
   take: [],
   retried: NO_IDS,
   known: none,
   published: none,
   queued: none,
-  cursorOf: (other) => lanes.get(other)?.cursor,
   accountAnswers: false,
   fetchesNew: false,
   hurries: () => false,
-})
+} satisfies Partial<PageRequest>
+
+const requestOf = (
+  lane: string,
+  cursor: string | null,
+  before: { get(lane: string): Position | undefined },
+): PageRequest => ({ ...NOTHING, lane, cursor, cursorOf: (other) => before.get(other)?.cursor })

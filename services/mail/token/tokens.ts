@@ -34,12 +34,14 @@ const FLIGHT_DEADLINE_MS = 60_000
 const CACHE_ACCOUNTS = 20_000
 
 type Ask = TokenRequest | 'as it is'
+type Access = Pick<Tokens, 'accessToken' | 'expiryS'>
 type Held = { tokens: Tokens; refreshed: boolean }
 
 export class TokenProvider {
   readonly #parts: TokenParts
   readonly #vault: CredentialVault
-  readonly #cache = lru<Tokens>(CACHE_ACCOUNTS)
+  /** Without the refresh token, which whoever needs it reads anew. */
+  readonly #cache = lru<Access>(CACHE_ACCOUNTS)
   /** Bounded by the accounts of this instance; an entry lives for the deadlines of one refresh. */
   readonly #flights = new Map<string, Promise<Held>>()
   readonly #coolDown: CoolDown
@@ -74,21 +76,25 @@ export class TokenProvider {
     }
   }
 
+  /** The access token that is held, if it is good for some minutes; null = ask `openedToken`. */
+  heldToken(account: AccountRef): Secret | null {
+    const held = this.#cache.get(accountName(account))
+    return held === undefined || this.#isStale(held, {}) ? null : held.accessToken
+  }
+
   /**
-   * The access token that is held, or that of a record as this instance has seen it, if it is good for some minutes; null = ask
+   * The access token of a record as this instance has seen it, when none is held, and if it is good for some minutes; null = ask
    * `accessToken`. It reads nothing else: for requests whose answer counts only when it says that there is nothing.
    * @throws KeyUnavailableError, SealBrokenError
    */
-  async heldToken(account: AccountRef, sealed: string | null): Promise<Secret | null> {
+  async openedToken(account: AccountRef, sealed: string | null): Promise<Secret | null> {
     const name = accountName(account)
-    const held = this.#cache.get(name)
-    if (held !== undefined) return this.#isStale(held, {}) ? null : held.accessToken
-    if (sealed === null) return null
+    if (sealed === null || this.#cache.has(name)) return null
     const drops = this.#drops
     const tokens = await openCredential(this.#parts.seal, account, sealed)
     if (this.#isStale(tokens, {})) return null
     // What was dropped meanwhile is not put back.
-    if (drops === this.#drops && !this.#cache.has(name) && !this.#flights.has(name)) this.#cache.set(name, tokens)
+    if (drops === this.#drops && !this.#cache.has(name) && !this.#flights.has(name)) this.#hold(name, tokens)
     return tokens.accessToken
   }
 
@@ -125,7 +131,7 @@ export class TokenProvider {
   async noteRecord(account: AccountRef, record: AccountRecord, revision: number, present?: 'present'): Promise<void> {
     if (record.desired === 'disconnected') this.#dropMemory(account)
     const tokens = await this.#vault.note(account, record, revision, present)
-    if (tokens !== null && this.#cache.has(accountName(account))) this.#cache.set(accountName(account), tokens)
+    if (tokens !== null && this.#cache.has(accountName(account))) this.#hold(accountName(account), tokens)
   }
 
   /**
@@ -159,6 +165,10 @@ export class TokenProvider {
     this.#cache.clear()
   }
 
+  #hold(name: string, { accessToken, expiryS }: Tokens): void {
+    this.#cache.set(name, { accessToken, expiryS })
+  }
+
   #dropMemory(account: AccountRef): void {
     this.invalidate(account)
     this.#coolDown.clear(account)
@@ -171,7 +181,7 @@ export class TokenProvider {
     this.#life.signal.throwIfAborted()
     const flight = this.#obtain(account, ask)
       .then((held) => {
-        this.#cache.set(name, held.tokens)
+        this.#hold(name, held.tokens)
         return held
       })
       .catch((error: unknown) => {
@@ -225,7 +235,7 @@ export class TokenProvider {
     }
   }
 
-  #isStale(tokens: Tokens, { refresh, rejected }: TokenRequest): boolean {
+  #isStale(tokens: Access, { refresh, rejected }: TokenRequest): boolean {
     if (toSeconds(this.#parts.clock.wallMs()) >= tokens.expiryS - EARLY_S) return true
     if (rejected !== undefined) return rejected.reveal() === tokens.accessToken.reveal()
     return refresh === 'force'

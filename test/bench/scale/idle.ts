@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CONNECTIONS_MAX } from '../../../services/mail/base/http.ts'
-import { slotOf } from '../../../services/mail/base/slot.ts'
+import { firstMomentMs, slotOf } from '../../../services/mail/base/slot.ts'
 import { MAX_HANDLES } from '../../../services/mail/store/user-store.ts'
 import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
@@ -161,7 +161,7 @@ const momentsOf = ({ box }: World, { users, intervalMs }: Size): Map<string, num
   new Map(
     Array.from({ length: users }, (_, i) => {
       const user = `user${i}`
-      return [box.simUser(user), Math.floor(slotOf(user) * intervalMs)]
+      return [box.simUser(user), firstMomentMs(slotOf(user), { intervalMs, intervalMaxMs: intervalMs })]
     }),
   )
 

@@ -145,7 +145,7 @@ function scripted({ record = {}, account = {}, ...more }: Parts = {}) {
     ...more,
   }
   const ask = (poll: RestPoll): Promise<number | null> => poll.ask(clock.wallMs(), NEVER)
-  return { clock, pace, polled, deps, poll: new RestPoll({ userId: USER, before: null }, () => true, deps), ask }
+  return { clock, pace, polled, deps, poll: new RestPoll({ userId: USER, before: null }, { mayAsk: true }, deps), ask }
 }
 
 test('the next poll is due at the next moment of the interval in force', async () => {
@@ -193,14 +193,18 @@ test('a checkpoint is renewed in time: whoever rests for a day is started', asyn
 
 test('nothing is asked while the term is in doubt, and whoever is woken gets the reason', async () => {
   const { clock, polled, deps } = scripted()
-  const doubtful = new RestPoll({ userId: USER, before: null }, () => false, deps)
+  const doubtful = new RestPoll({ userId: USER, before: null }, { mayAsk: false }, deps)
   assert.equal(await doubtful.ask(clock.wallMs(), NEVER), clock.wallMs() + 1_000)
   assert.equal(polled.length, 0)
   const reason = new Error('woken')
-  const poll = new RestPoll({ userId: USER, before: null }, () => true, {
-    ...deps,
-    checkpoints: { read: () => Promise.reject(new Error('cut')) },
-  })
+  const poll = new RestPoll(
+    { userId: USER, before: null },
+    { mayAsk: true },
+    {
+      ...deps,
+      checkpoints: { read: () => Promise.reject(new Error('cut')) },
+    },
+  )
   await assert.rejects(poll.ask(clock.wallMs(), AbortSignal.abort(reason)), reason)
 })
 
@@ -248,10 +252,10 @@ test('whoever is woken while the poll waits for its turn is started at once', as
   const clock = new ManualClock()
   const moves = new Moves(() => undefined, clock, log)
   const taken = Promise.withResolvers<void>()
-  const others = Array.from({ length: 128 }, () => moves.poll(() => taken.promise, 0, NEVER))
+  Array.from({ length: 128 }, () => moves.polls.take({ dueMs: 0, poll: () => taken.promise }))
   const rest = new Rest(clock, { ask: async () => 1, isAsKnown: true })
   let isDue = false
-  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.poll, () => {
+  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.polls, () => {
     isDue = true
   })
   await clock.advance(1_000)
@@ -260,5 +264,4 @@ test('whoever is woken while the poll waits for its turn is started at once', as
   await clock.advance(0)
   assert.equal(isDue, true)
   taken.resolve()
-  await Promise.all(others)
 })

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { leaseKey, sessionKey } from '#shared/subjects.ts'
-import { nextPollMs, slotOf } from '../../../services/mail/base/slot.ts'
+import { firstMomentMs, nextPollMs, slotOf } from '../../../services/mail/base/slot.ts'
 import { systemClock } from '../../../services/mail/base/time.ts'
 import { endBefore, startTime, toldStartTime } from '../../../services/mail/owner/start-time.ts'
 import { until } from '../../support/until.ts'
@@ -45,7 +45,7 @@ test('it is started when its next poll is due, and at once when one came due whi
   await using box = await ownerBox()
   const b = await movedTo(box, LONG_MS)
   // Midway between two polls of the user.
-  const wallMs = (): number => 1_700_000_040_000 + Math.floor(slotOf(USER) * MINUTE_MS) + 30_000
+  const wallMs = (): number => 1_700_000_040_000 + firstMomentMs(slotOf(USER), steady(MINUTE_MS)) + 30_000
   const clock = { ...systemClock, wallMs, monoMs: () => 100_000 }
   const deps = { ...b.tenure, clock, pace: steady(MINUTE_MS), silenceMs: 6_000 }
   const restMs = async (how: 'released' | 'died', agoMs: number) =>

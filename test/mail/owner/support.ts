@@ -105,12 +105,11 @@ async function nodeOf(box: KvBox, dataDir: string, name: string, options: NodeOp
     erase: async () => undefined,
     trail: new Trail({ js, jsm, clock, log }),
     termBegan: () => undefined,
-    idlePoll: (_account, lanes) =>
-      idlePoll(lanes, {
+    idlePoll: (account, lanes) =>
+      idlePoll(account, lanes, {
         provider,
         clock,
         token: async () => new Secret('token'),
-        sharers: () => 1,
         limiter: () => plainWorker(clock).limiter,
       }),
     worker: ({ account, record }, epoch, hooks) => {

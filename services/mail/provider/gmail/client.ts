@@ -41,6 +41,28 @@ function queryOf(params: Record<string, string | number | string[]>): string {
 }
 
 const QUERY = queryOf(MESSAGE)
+/** What all polls have in common. */
+const HISTORY = queryOf({
+  historyTypes: ['messageAdded', 'messageDeleted', 'labelRemoved'],
+  maxResults: PAGE_SIZE,
+} satisfies gmail_v1.Params$Resource$Users$History$List)
+
+function listQuery(pageToken?: string, label?: string): string {
+  const params = {
+    ...(label !== undefined && { labelIds: [label] }),
+    maxResults: PAGE_SIZE,
+    ...(pageToken !== undefined && { pageToken }),
+  } satisfies gmail_v1.Params$Resource$Users$Messages$List
+  return queryOf(params)
+}
+
+function historyQuery(startHistoryId: string, pageToken?: string): string {
+  const params = {
+    startHistoryId,
+    ...(pageToken !== undefined && { pageToken }),
+  } satisfies gmail_v1.Params$Resource$Users$History$List
+  return `${HISTORY}&${queryOf(params)}`
+}
 
 const bearer = ({ accessToken }: Turn) => ({ authorization: `Bearer ${accessToken.reveal()}` })
 const textHeaders = (headers: Record<string, unknown>): Headers =>
@@ -119,8 +141,8 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
     operation: string,
     turn: Turn,
     path: string,
-    params: Parameters<typeof queryOf>[0],
-  ): Promise<v.InferOutput<Schema>> => checked(schema, await asked(operation, turn, path, queryOf(params)), operation)
+    query: string,
+  ): Promise<v.InferOutput<Schema>> => checked(schema, await asked(operation, turn, path, query), operation)
 
   return {
     profile: async (turn: Turn) => {
@@ -130,20 +152,11 @@ export function createGmailClient({ baseUrl, http }: { baseUrl: string; http: Ht
 
     /** Ids, newest first, without spam and trash; of one label, or of all. */
     list: (turn: Turn, pageToken?: string, label?: string) =>
-      ask(MessageList, 'gmail.messages.list', turn, 'messages', {
-        ...(label !== undefined && { labelIds: [label] }),
-        maxResults: PAGE_SIZE,
-        ...(pageToken !== undefined && { pageToken }),
-      } satisfies gmail_v1.Params$Resource$Users$Messages$List),
+      ask(MessageList, 'gmail.messages.list', turn, 'messages', listQuery(pageToken, label)),
 
     /** Changes after `startHistoryId`, oldest first. */
     history: (turn: Turn, startHistoryId: string, pageToken?: string) =>
-      ask(HistoryList, 'gmail.history.list', turn, 'history', {
-        startHistoryId,
-        historyTypes: ['messageAdded', 'messageDeleted', 'labelRemoved'],
-        maxResults: PAGE_SIZE,
-        ...(pageToken !== undefined && { pageToken }),
-      } satisfies gmail_v1.Params$Resource$Users$History$List),
+      ask(HistoryList, 'gmail.history.list', turn, 'history', historyQuery(startHistoryId, pageToken)),
 
     /** The raw answer: what is wrong with one message is judged by the caller. */
     get: (turn: Turn, id: string): Promise<unknown> => asked(GET, turn, `messages/${encodeURIComponent(id)}`, QUERY),
