@@ -5,7 +5,7 @@ import type { Figure } from '../kit/figure.ts'
 import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { interleave } from '../kit/rounds.ts'
-import { median, quotients } from '../kit/statistics.ts'
+import { median, oddAgainstEven, quotients } from '../kit/statistics.ts'
 import { orStopped } from '../kit/stop.ts'
 import { BenchProvider } from '../provider/provider.ts'
 import { type Connected, credentialsOf, writeAccounts } from './accounts.ts'
@@ -32,18 +32,14 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
     },
   })
   const arms = [arm('alone', []), arm('beside a large one', [mailbox('large', large)])]
-  // Two rounds of the short form say little of noise.
-  if (!quick) arms.push(arm('alone again', []))
-  const [alone = [], beside = [], again = []] = (await interleave(arms, rounds, signal)).values()
+  const [alone = [], beside = []] = (await interleave(arms, rounds, signal)).values()
   const seconds = (times: readonly number[]): string => `${(median(times) / 1_000).toFixed(1)} s`
   const note = `${users} of ${mails} mails beside one of ${large}; ${seconds(beside)}, alone ${seconds(alone)}`
-  const of = (times: readonly number[]) => {
-    const ratios = quotients(times, alone)
-    return { target: 8, value: median(ratios), unit: 'of alone', rounds: ratios }
-  }
+  const ratios = quotients(beside, alone)
+  const of = { target: 8, unit: 'of alone' }
   return [
-    { ...of(beside), name: 'small ones beside a large one', max: 1.2, note },
-    ...(quick ? [] : [{ ...of(again), name: 'small ones alone again, A/A' }]),
+    { ...of, name: 'small ones beside a large one', value: median(ratios), max: 1.2, rounds: ratios, note },
+    { ...of, name: 'small ones alone, A/A: odd against even rounds', value: oddAgainstEven(alone) },
   ]
 }
 
