@@ -56,6 +56,9 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
 function figuresOf(windows: readonly Window[]): Figure[] {
   const share = (of: keyof Window['cpuMs']): number[] => windows.map(({ cpuMs, wallMs }) => (100 * cpuMs[of]) / wallMs)
   const rates = windows.map(({ mails, wallMs }) => mails / (wallMs / 1_000))
+  // Of all windows together: a take of few mails lasts as long as a window, so that one has more of them than another.
+  const sum = (of: 'mails' | 'wallMs'): number => windows.reduce((total, window) => total + window[of], 0)
+  const sustained = sum('mails') / (sum('wallMs') / 1_000)
   const [broker, provider] = [median(share('broker')).toFixed(1), median(share('provider')).toFixed(1)]
   const of = { target: 7, at: USERS }
   return [
@@ -70,7 +73,7 @@ function figuresOf(windows: readonly Window[]): Figure[] {
       series: `${USERS} users at ${RATE.toLocaleString('en')} mails/s`,
       note: `broker ${broker} %, provider ${provider} %`,
     },
-    { ...of, name: 'quota of a project: rate', value: median(rates), unit: 'mails/s', ...RATES, rounds: rates },
+    { ...of, name: 'quota of a project: rate', value: sustained, unit: 'mails/s', ...RATES, rounds: rates },
     { target: 7, name: 'quota of a project: A/A of the CPU', value: oddAgainstEven(share('service')), unit: 'times' },
   ]
 }
