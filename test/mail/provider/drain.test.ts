@@ -8,6 +8,7 @@ import { createOutlook } from '../../../services/mail/provider/outlook/adapter.t
 import { type Page, type PageRequest, ProviderError } from '../../../services/mail/provider/provider.ts'
 import { plainLimiter } from '../../contract/page-driver.ts'
 import { batchAnswer, readBatchRequest } from '../../simulator/gmail-batch.ts'
+import { pageRequest } from './page-request.ts'
 
 type Answer = { status: number; body: unknown }
 const PROVIDERS = ['google', 'microsoft'] as const
@@ -77,20 +78,7 @@ async function drain(
     provider === 'google'
       ? createGmail({ baseUrl, getUnits: 1, http })
       : createOutlook({ baseUrl: `${baseUrl}/v1.0`, http })
-  const request: PageRequest = {
-    lane: 'drain',
-    cursor: null,
-    take,
-    retried: new Set(retried),
-    known: () => new Set(),
-    published: () => new Set(),
-    queued: () => new Set(),
-    cursorOf: () => TREE,
-    accountAnswers: false,
-    fetchesNew: false,
-    hurries: () => false,
-    ...more,
-  }
+  const request = pageRequest({ take, retried: new Set(retried), cursorOf: () => TREE, ...more })
   const { signal } = new AbortController()
   const call = { accessToken: new Secret('t'), limiter: plainLimiter(1), priority: 'backfill' as const, signal }
   return await adapter.page(request, call)

@@ -7,6 +7,7 @@ import { fetchNamed } from '../../../services/mail/provider/fetch-named.ts'
 import { emptyPage, type Page, type PageRequest, ProviderError } from '../../../services/mail/provider/provider.ts'
 import { plainLimiter } from '../../contract/page-driver.ts'
 import { mail } from '../store/support.ts'
+import { pageRequest } from './page-request.ts'
 
 const ids = (n: number) => Array.from({ length: n }, (_, i) => `m${i}`)
 const refusal = (kind: ConstructorParameters<typeof ProviderError>[0], status: number) =>
@@ -39,20 +40,7 @@ async function fetchedWith(
     refusesOne: ({ facts }) => facts.status === 403,
   }
   const { signal = new AbortController().signal, ...rest } = more
-  const request: PageRequest = {
-    lane: 'history',
-    cursor: 'h1',
-    take: [],
-    retried: new Set(),
-    known: () => new Set(),
-    published: () => new Set(),
-    queued: () => new Set(),
-    cursorOf: () => undefined,
-    accountAnswers: false,
-    fetchesNew: true,
-    hurries: () => false,
-    ...rest,
-  }
+  const request = pageRequest({ lane: 'history', cursor: 'h1', fetchesNew: true, ...rest })
   const call = { accessToken: new Secret('t'), limiter: plainLimiter(1), priority: 'incremental' as const, signal }
   const came = await fetchNamed(page, () => fetcher, request, call)
   return { came, asked }

@@ -12,6 +12,7 @@ import {
 } from '../../../../services/mail/provider/provider.ts'
 import { batchAnswer, type PartAnswer, readBatchRequest } from '../../../simulator/gmail-batch.ts'
 import type { Answer } from '../../../simulator/types.ts'
+import { pageRequest } from '../page-request.ts'
 
 const ORIGIN = 'http://127.0.0.1:1'
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -98,20 +99,7 @@ export async function drain(
       }
     },
   }
-  const request: PageRequest = {
-    lane: 'drain',
-    cursor: null,
-    take,
-    retried: new Set(),
-    known: () => new Set(),
-    published: () => new Set(),
-    queued: () => new Set(),
-    cursorOf: () => undefined,
-    accountAnswers: false,
-    fetchesNew: false,
-    hurries: () => false,
-    ...more,
-  }
+  const request = pageRequest({ take, ...more })
   const { signal } = new AbortController()
   const call = { accessToken: new Secret('t'), limiter, priority: 'backfill' as const, signal }
   const adapter = createGmail({ baseUrl: ORIGIN, getUnits: 20, http, clock })
