@@ -65,5 +65,5 @@ const snapshotOf = (user: string): string => snapshotName(user, { era: 1, rev: 1
 export async function putSnapshots(box: Sandbox, texts: Record<string, string>): Promise<void> {
   const nc = await box.connection('mailsync')
   const snapshots = await Snapshots.open(jetstream(nc), await jetstreamManager(nc), 1)
-  for (const [user, text] of Object.entries(texts)) await snapshots.put(snapshotOf(user), Buffer.from(text))
+  for (const [user, text] of Object.entries(texts)) await snapshots.put(snapshotOf(user), [Buffer.from(text)])
 }

@@ -146,7 +146,11 @@ export function snapshotsOf(
   return {
     createdMs: stream.createdMs,
     inTurn: (work) => work(),
-    put: (name, bytes) => write(name, bytes, false),
+    put: async (name, pieces) => {
+      const whole: Uint8Array[] = []
+      for await (const piece of pieces) whole.push(piece)
+      await write(name, Buffer.concat(whole), false)
+    },
     remove: (name) => write(name, new Uint8Array(), true),
     get: (name) =>
       link.request(() => {

@@ -1,17 +1,11 @@
-/** The bytes of a snapshot: 16 of the event id and 8 of its sequence, big-endian, for each entry. Pure. */
+/**
+ * The bytes of a snapshot: 16 of the event id and 8 of its sequence, big-endian, for each entry, in no order. Pure. They are
+ * written by `ledgerPage`.
+ */
 import type { LedgerEntry } from '../store/ledger.ts'
 
 const ID_BYTES = 16
 export const ENTRY_BYTES = ID_BYTES + 8
-
-export function encodeEntries(entries: readonly LedgerEntry[]): Buffer {
-  const bytes = Buffer.allocUnsafe(entries.length * ENTRY_BYTES)
-  entries.forEach(({ id, seq }, i) => {
-    id.copy(bytes, i * ENTRY_BYTES, 0, ID_BYTES)
-    bytes.writeBigUInt64BE(BigInt(seq), i * ENTRY_BYTES + ID_BYTES)
-  })
-  return bytes
-}
 
 /** @throws RangeError when the length is not that of whole entries. */
 export function decodeEntries(bytes: Uint8Array): LedgerEntry[] {

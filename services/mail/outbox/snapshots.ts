@@ -1,5 +1,5 @@
 /**
- * The object store `mail_snapshots`: ledgers of users, put whole and read whole. It knows no user, no database and no
+ * The object store `mail_snapshots`: ledgers of users, put piece by piece and read whole. It knows no user, no database and no
  * checkpoint; which object counts is said by the pointer in `mail_state`.
  */
 import { createHash } from 'node:crypto'
@@ -18,7 +18,7 @@ import {
 } from '#shared/subjects.ts'
 import { eraseMessages } from '../kv/erase-messages.ts'
 
-/** Snapshots that are on their way at the same time: each is held in memory as a whole. */
+/** Snapshots that are on their way at the same time; what is read back is held in memory as a whole. */
 const PARALLEL = 4
 const PUT_TIMEOUT_MS = 5_000
 
@@ -68,9 +68,12 @@ export class Snapshots {
     return this.#turns.add(work)
   }
 
-  /** Puts an object, in the place of one of the same name. */
-  async put(name: string, bytes: Uint8Array): Promise<void> {
-    await this.#store.putBlob({ name }, bytes, { timeout: PUT_TIMEOUT_MS })
+  /**
+   * Puts an object out of its pieces, in the place of one of the same name. It is there when the last one is; the next piece is
+   * asked for when those before it are stored. @throws what the pieces throw, and errors of NATS: then nothing is put
+   */
+  async put(name: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
+    await this.#store.put({ name }, ReadableStream.from(pieces), { timeout: PUT_TIMEOUT_MS })
   }
 
   /**

@@ -16,7 +16,7 @@ import {
 import type { Clock } from '../base/time.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { CheckpointRecord, SnapshotPointer } from '../kv/checkpoint.ts'
-import { decodeEntries } from '../outbox/ledger-format.ts'
+import { decodeEntries, ENTRY_BYTES } from '../outbox/ledger-format.ts'
 import { putAudit, readAudit } from '../store/audits.ts'
 import { putLane, readLanes, replaceLanes } from '../store/lanes.ts'
 import { takeOverEntries } from '../store/ledger.ts'
@@ -24,8 +24,8 @@ import { endRebuild, readMeta, setLast, setStreamCreated } from '../store/meta.t
 import type { UserStore, UserTx } from '../store/user-store.ts'
 import { newLane } from '../sync/commit-page.ts'
 
-/** Entries per transaction; everything else of the process stands still meanwhile. */
-const PAGE = 500
+/** 500 entries per transaction; everything else of the process stands still meanwhile. */
+const PAGE_BYTES = 500 * ENTRY_BYTES
 
 export type RebuildDeps = {
   store: UserStore
@@ -44,10 +44,10 @@ export async function takeEntries(
   { pointer, bytes }: { pointer: SnapshotPointer; bytes: Uint8Array },
   { store, clock }: RebuildDeps,
 ): Promise<void> {
-  const entries = decodeEntries(bytes)
   const { last, ofStream } = store.commit(userId, epoch, (tx) => joinStream(tx, pointer))
-  for (let at = 0; at < entries.length; at += PAGE) {
-    const page = entries.slice(at, at + PAGE).map((entry) => (ofStream ? entry : { ...entry, seq: 0 }))
+  for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
+    const entries = decodeEntries(bytes.subarray(at, at + PAGE_BYTES))
+    const page = ofStream ? entries : entries.map((entry) => ({ ...entry, seq: 0 }))
     store.commit(userId, epoch, (tx) => takeOverEntries(tx, page, last, clock.wallMs()))
     await yieldTurn()
   }

@@ -8,10 +8,8 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { ExitError } from '#shared/lifecycle.ts'
 import { SNAPSHOT_STREAM } from '#shared/subjects.ts'
 import { openJetStream } from '../../../services/mail/outbox/jetstream.ts'
-import { decodeEntries, ENTRY_BYTES, encodeEntries } from '../../../services/mail/outbox/ledger-format.ts'
 import { Snapshots } from '../../../services/mail/outbox/snapshots.ts'
 import { deleteStream } from '../../support/delete-stream.ts'
-import { fc } from '../../support/fast-check.ts'
 import { kvBox } from '../kv/support.ts'
 
 async function snapshotBox() {
@@ -23,7 +21,7 @@ async function snapshotBox() {
 
 /** Puts an object and answers its digest, as a pointer has it. */
 async function putAt(box: { snapshots: Snapshots }, name: string, bytes: Uint8Array): Promise<string> {
-  await box.snapshots.put(name, bytes)
+  await box.snapshots.put(name, [bytes])
   return createHash('sha256').update(bytes).digest('base64url')
 }
 
@@ -99,23 +97,39 @@ test('a store that forgets by itself is refused with what to do', async () => {
   })
 })
 
-test('the ledger is 24 bytes a mail and reads back as it was written', () => {
-  const entry = fc.record(
-    {
-      id: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes)),
-      seq: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
-    },
-    { noNullPrototype: true },
+test('an object comes back as its pieces in order, whatever their sizes; one whose pieces end in an error is not there', async () => {
+  await using box = await snapshotBox()
+  const pieces = [24, 0, 131_072, 200_000, 1, 131_071, 50_000].map((size) => randomBytes(size))
+  await box.snapshots.put('ada/pieces', pieces)
+  const whole = Buffer.concat(pieces)
+  const digest = createHash('sha256').update(whole).digest('base64url')
+  assert.deepEqual(await box.snapshots.get('ada/pieces', digest), whole)
+  const lost = new Error('the term has ended')
+  const ending = async function* (): AsyncGenerator<Uint8Array> {
+    yield randomBytes(300_000)
+    throw lost
+  }
+  await assert.rejects(box.snapshots.put('ada/ending', ending()), (error) => error === lost)
+  const { state } = await box.jsm.streams.info(SNAPSHOT_STREAM, { subjects_filter: '$O.mail_snapshots.>' })
+  assert.equal(
+    Object.keys(state.subjects ?? {}).length,
+    2,
+    'no chunk is left of it: only chunks and record of the first',
   )
-  fc.assert(
-    fc.property(fc.array(entry), (entries) => {
-      const bytes = encodeEntries(entries)
-      assert.equal(bytes.length, entries.length * ENTRY_BYTES)
-      assert.deepEqual(decodeEntries(bytes), entries)
-    }),
-  )
-  assert.equal(ENTRY_BYTES, 24)
-  assert.throws(() => decodeEntries(new Uint8Array(25)), RangeError)
+})
+
+test('of a large object a few pieces are held, not all: the next is asked for when those before it are stored', async () => {
+  await using box = await snapshotBox()
+  const stored = async (): Promise<number> => (await box.jsm.streams.info(SNAPSHOT_STREAM)).state.messages
+  const ahead: number[] = []
+  const counted = async function* (): AsyncGenerator<Uint8Array> {
+    for (let given = 0; given < 10; given++) {
+      ahead.push(given - (await stored()))
+      yield randomBytes(131_073)
+    }
+  }
+  await box.snapshots.put('ada/large', counted())
+  assert.ok(Math.max(...ahead) <= 2, `${ahead}`)
 })
 
 test('a store that is gone is made anew, and said to be another one', async () => {

@@ -34,10 +34,10 @@ async function snapshotterBox(failures: number, failsStored = false) {
   const snapshots = {
     createdMs: 1,
     inTurn: <T>(work: () => Promise<T>) => work(),
-    async put(name: string, bytes: Uint8Array): Promise<void> {
+    async put(name: string, pieces: Parameters<typeof parts.snapshots.put>[1]): Promise<void> {
       puts.push(name)
       const fails = puts.length <= failures
-      if (!fails || failsStored) await parts.snapshots.put(name, bytes)
+      if (!fails || failsStored) await parts.snapshots.put(name, pieces)
       if (fails) throw new Error('TIMEOUT')
     },
     removes: 0,

@@ -3,12 +3,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stringify } from 'uuid'
 import { eventId } from '#shared/event.ts'
-import { knownSeq } from '../../../services/mail/store/known.ts'
+import { decodeEntries, ENTRY_BYTES } from '../../../services/mail/outbox/ledger-format.ts'
+import { knownSeq, setKnownSeq } from '../../../services/mail/store/known.ts'
 import { type LedgerEntry, ledgerPage, ledgerSize, takeOverEntries } from '../../../services/mail/store/ledger.ts'
 import { knownIds, publishedIds, storeNew } from '../../../services/mail/store/messages.ts'
 import { readMeta } from '../../../services/mail/store/meta.ts'
 import { dueRows, markPublished, outboxDepth } from '../../../services/mail/store/outbox-rows.ts'
 import { republish } from '../../../services/mail/store/republish.ts'
+import { known } from '../../../services/mail/store/schema/user.ts'
+import { fc } from '../../support/fast-check.ts'
 import { ACCOUNT, EPOCH, mails, type StoreBox, storeBox } from './support.ts'
 
 const USER = ACCOUNT.userId
@@ -33,10 +36,10 @@ function sixOfTen(): StoreBox {
 
 function entriesOf({ store }: StoreBox, limit: number): LedgerEntry[] {
   const entries: LedgerEntry[] = []
-  for (let after: Buffer | null = Buffer.alloc(0); after !== null; ) {
-    const from: Buffer = after
+  for (let after: number | null = 0; after !== null; ) {
+    const from: number = after
     const page = store.read(USER, (db) => ledgerPage(db, from, limit))
-    entries.push(...page.entries)
+    entries.push(...decodeEntries(page.bytes))
     after = page.end
   }
   return entries
@@ -47,9 +50,7 @@ test('what is published leaves in pages, each entry once; what waits does not le
   const published = mails('m', 6).map(({ id }, i) => [idOf(id), 101 + i])
   for (const limit of [1, 3, 10, 100])
     assert.deepEqual(
-      entriesOf(box, limit)
-        .map(({ id, seq }) => [stringify(id), seq])
-        .toSorted((a, b) => Number(a[1]) - Number(b[1])),
+      entriesOf(box, limit).map(({ id, seq }) => [stringify(id), seq]),
       published,
       `pages of ${limit}`,
     )
@@ -111,4 +112,29 @@ test('an event known from elsewhere that the stream has lost is forgotten: its m
   )
   const stored = to.store.commit(USER, EPOCH, (tx) => storeNew(tx, ACCOUNT, mails('m', 6), 1))
   assert.deepEqual(stored, { stored: 6, events: 1, doubtful: 0 })
+})
+
+test('the ledger is 24 bytes a mail and leaves as it was written', async () => {
+  await using box = adopted()
+  const entry = fc.record(
+    {
+      id: fc.uuid({ version: 5 }).map((id) => Buffer.from(id.replaceAll('-', ''), 'hex')),
+      seq: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    },
+    { noNullPrototype: true },
+  )
+  const key = ({ id }: LedgerEntry): string => id.toString('hex')
+  fc.assert(
+    fc.property(fc.uniqueArray(entry, { selector: key }), (entries) => {
+      const found = box.store.commit(USER, EPOCH, (tx) => {
+        tx.db.delete(known).run()
+        for (const { id, seq } of entries) setKnownSeq(tx, stringify(id), seq)
+        return ledgerPage(tx, 0, 1_000)
+      })
+      assert.equal(found.bytes.length, entries.length * ENTRY_BYTES)
+      assert.deepEqual(decodeEntries(found.bytes), entries)
+    }),
+  )
+  assert.equal(ENTRY_BYTES, 24)
+  assert.throws(() => decodeEntries(new Uint8Array(25)), RangeError)
 })
