@@ -90,7 +90,7 @@ describe('what they start runs', () => {
     const pods = await Promise.all([startPod('mail-sync-0', mail), startPod('bridge', bridge)])
     for (const [i, container] of [mail, bridge].entries())
       for (const probe of probesOf(container))
-        await until(`${probe.httpGet.path} of ${container.command[1]}`, () => pods[i]?.ask(probe))
+        await until(`${probe.httpGet.path} of ${container.command.at(-1)}`, () => pods[i]?.ask(probe))
     await box.nats.stop()
     for (const [i, container] of [mail, bridge].entries()) {
       await until('it is not ready', async () => !(await pods[i]?.ask(container.readinessProbe)))

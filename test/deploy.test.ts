@@ -22,6 +22,7 @@ import {
   serviceOf,
   workload,
 } from './support/deploy.ts'
+import { NODE_OPTIONS } from './support/instance.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const DRAIN_S = leaseTimes(Number(ENV.MAIL_LEASE_SILENCE_MS.fallback)).drainMs / 1000
@@ -30,8 +31,9 @@ const MAIL = workload('StatefulSet')
 const BRIDGE = workload('Deployment')
 const OURS = ofImage()
 const program = (command: readonly string[]): 'mail' | 'http' => {
-  assert.ok(existsSync(join(ROOT, command[1] ?? '')), command.join(' '))
-  return /^services\/(mail|http)\/main\.ts$/.exec(command[1] ?? '')?.[1] === 'mail' ? 'mail' : 'http'
+  const script = command.at(-1) ?? ''
+  assert.ok(existsSync(join(ROOT, script)), command.join(' '))
+  return script === 'services/mail/main.ts' ? 'mail' : 'http'
 }
 
 test('every variable is one that its program reads, and has a value that the program accepts', () => {
@@ -53,7 +55,7 @@ test('every variable is one that its program reads, and has a value that the pro
       const variable = ENV[name as keyof typeof ENV]
       assert.ok(
         variable?.programs.some((one) => one === program(command)),
-        `${command[1]} does not read ${name}`,
+        `${command.at(-1)} does not read ${name}`,
       )
       if (value !== '') variable.parse(value)
     }
@@ -68,6 +70,17 @@ test('the values that compose takes from .env are those of .env.example, which h
   assert.ok(named.every((text, i) => i % 2 === 0 || text === ''))
   const passwords = [...readFileSync(join(ROOT, 'nats.conf'), 'utf8').matchAll(/\$(NATS_\w+)/g)].map(([, name]) => name)
   assert.deepEqual(sorted(Object.keys(serviceNamed('nats').environment)), sorted(passwords.map((name) => name ?? '')))
+})
+
+test('the service is started with the same options of Node everywhere', () => {
+  const commands = [
+    MAIL.spec.template.spec.containers[0].command,
+    ...OURS.map(([, { command }]) => command).filter((command) => program(command) === 'mail'),
+    JSON.parse(/^CMD (.*)$/m.exec(read('Dockerfile'))?.[1] ?? '[]'),
+  ]
+  assert.ok(commands.length > 3)
+  for (const command of commands) assert.deepEqual(command, ['node', ...NODE_OPTIONS, 'services/mail/main.ts'])
+  assert.ok(packageJson.scripts.start.startsWith(`node ${NODE_OPTIONS.join(' ')} $(`), packageJson.scripts.start)
 })
 
 test('a process is given longer to end than its users take to be handed over', () => {

@@ -19,6 +19,8 @@ export const MACHINE = {
   HOME: process.env.HOME,
   NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
 }
+/** What `npm start` gives to Node: test/deploy.test.ts compares them. */
+export const NODE_OPTIONS = ['--max-semi-space-size=16']
 const MAIN = new URL('../../services/mail/main.ts', import.meta.url).pathname
 
 export type InProcess = AsyncDisposable & {
@@ -104,9 +106,9 @@ export class InstanceProcess {
   }
 }
 
-/** Starts `node services/mail/main.ts` and waits until it runs. */
+/** Starts `services/mail/main.ts` as `npm start` does, and waits until it runs. */
 export async function spawnInstance(env: NodeJS.ProcessEnv): Promise<InstanceProcess> {
-  const child = spawn(process.execPath, [MAIN], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, MAIN], {
     env: { ...MACHINE, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -10,7 +10,7 @@ import {
   ResponseType,
 } from '@microsoft/microsoft-graph-client'
 import type * as v from 'valibot'
-import type { Http } from '../../base/http.ts'
+import type { Answer, Http } from '../../base/http.ts'
 import { gateOf, type ProviderGate, safeProviderUrl, UrlRefused } from '../../base/url-gate.ts'
 import { checked, jsonOf, noAnswer, refuseLoop } from '../answer.ts'
 import { type Call, ProviderError } from '../provider.ts'
@@ -33,6 +33,8 @@ const SELECT =
 class TurnOptions implements MiddlewareOptions {
   readonly turn: Turn
   readonly prefer: string
+  /** What came. */
+  answer: Answer | undefined
   /** What went wrong below; the SDK hands on only its name. */
   failure: unknown
   constructor(turn: Turn, pageSize: number) {
@@ -47,6 +49,12 @@ const optionsOf = (context: Context): TurnOptions => {
   return options
 }
 
+/**
+ * What the SDK is given in place of an answer, which it hands on unread. A `Response` of its own for each costs as much as sending the
+ * request, and holds the body until all of the heap is collected.
+ */
+const UNREAD = new Response()
+
 /** The last stop before the wire: nothing leaves for another address than the configured one. */
 const send = (http: Http, gate: ProviderGate): Middleware => ({
   async execute(context) {
@@ -54,7 +62,8 @@ const send = (http: Http, gate: ProviderGate): Middleware => ({
     try {
       const url = safeProviderUrl(String(context.request), gate)
       const headers = { ...Object.fromEntries(new Headers(context.options?.headers)) }
-      context.response = await http.fetch(url, { headers, signal: options.turn.signal })
+      options.answer = await http.ask(url, { headers, signal: options.turn.signal })
+      context.response = UNREAD
     } catch (error) {
       options.failure = error
       throw error
@@ -86,7 +95,7 @@ function pathOf(link: string, gate: ProviderGate): string {
 }
 
 /** Where Graph says a walk has to start again, if that may be followed. */
-function locationOf(headers: Headers, gate: ProviderGate): string | undefined {
+function locationOf(headers: Answer['headers'], gate: ProviderGate): string | undefined {
   try {
     return safeProviderUrl(headers.get('location') ?? '', gate).href
   } catch (error) {
@@ -131,14 +140,15 @@ export function createGraphClient({ baseUrl, http }: { baseUrl: string; http: Ht
   const request = async (operation: string, turn: Turn, path: string, sent: Sent = {}): Promise<unknown> => {
     const { sentLink = false, pageSize = PAGE_SIZE } = sent
     const options = new TurnOptions(turn, pageSize)
-    let response: Response
     try {
-      response = await client.api(path).middlewareOptions([options]).responseType(ResponseType.RAW).get()
+      await client.api(path).middlewareOptions([options]).responseType(ResponseType.RAW).get()
     } catch (error) {
       throw noAnswer(operation, options.failure ?? error, turn.signal)
     }
-    const { status, headers } = response
-    const body = await jsonOf(response)
+    const { answer } = options
+    if (answer === undefined) throw new TypeError('the chain ended without an answer')
+    const { status, headers } = answer
+    const body = await jsonOf(answer)
     if (status === 200) return body
     const location = locationOf(headers, gate)
     throw graphError({ operation, status, headers, body, sentLink, ...(location !== undefined && { location }) })

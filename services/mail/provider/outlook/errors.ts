@@ -3,6 +3,7 @@
  * decides who waits, retries or gives up.
  */
 import * as v from 'valibot'
+import type { Answer } from '../../base/http.ts'
 import { ProviderError, type ProviderErrorFacts } from '../provider.ts'
 import { retryAfterMs } from '../retry-after.ts'
 
@@ -19,7 +20,7 @@ const NOT_THERE = /^(?:ErrorItemNotFound|ErrorFolderNotFound|itemNotFound)$/i
 export type Refusal = {
   operation: string
   status: number
-  headers: Headers
+  headers: Answer['headers']
   body: unknown
   /** A link was sent, whose token may be what is refused. */
   sentLink: boolean
