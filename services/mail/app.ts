@@ -7,6 +7,7 @@ import { type App, aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import { whyClosed } from '#shared/nats.ts'
 import packageJson from '../../package.json' with { type: 'json' }
+import { ControlThread } from './app/control-thread.ts'
 import { openCredentials } from './app/credentials.ts'
 import type { Engine } from './app/engine.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
@@ -49,7 +50,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, ans
     await using stack = new AsyncDisposableStack()
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
-    const { base, supervisor, service, watching } = await begin(
+    const { base, supervisor, thread, watching } = await begin(
       { config, log, clock, controls },
       stack,
       fatal,
@@ -65,7 +66,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, ans
     ready?.({ instance: base.instance })
 
     // Requests first, so that nobody is told something that is about to change; then the users; then everything else.
-    await Promise.all([supervisor.run(stop), aborted(stop).then(() => service[Symbol.asyncDispose]())])
+    await Promise.all([supervisor.run(stop), aborted(stop).then(() => thread[Symbol.asyncDispose]())])
     await watching.catch((error) => log.debug({ err: error }, 'watching NATS ended'))
     if (fatal.signal.aborted) throw fatal.signal.reason
   }
@@ -79,6 +80,8 @@ async function begin(
   answers: () => void = () => undefined,
 ) {
   const { config, log, clock } = options
+  // It loads what it needs meanwhile.
+  const thread = stack.use(new ControlThread(log))
   const ground = await openGround(options, stack, stop)
   const telemetry = new Late<Telemetry>()
   const base = { ...ground, ...(await openCredentials(ground, telemetry, stack, stop)) }
@@ -90,15 +93,13 @@ async function begin(
   background.run(leases.run(background.signal))
   const late = new Late<Engine>()
   const commit = commitOf(config.commit, ROOT)
-  const service = await serveRequests(base, late, commit)
   // A stop before the engine is there, or one that fails to load: nobody is left waiting for an answer.
-  stack.use(service)
+  stack.use(thread)
+  await serveRequests(thread, base, late, commit, stop)
   base.broker.patience.afterStopMs = CLOSING_MS
   answers()
-  void service.stopped.then(async (error) => {
-    const { nc } = base.broker
-    const why = nc.isClosed() ? await whyClosed(nc, config.nats) : null
-    if (!stop.aborted) fatal.abort(why ?? error ?? new Error('the micro service stopped'))
+  void Promise.race([whyClosed(base.broker.nc, config.nats), thread.stopped]).then((why) => {
+    if (!stop.aborted) fatal.abort(why ?? new Error('the micro service stopped'))
   })
   const watching = watchNats(base, late, stop)
   watching.catch((error) => fatal.abort(error))
@@ -120,7 +121,7 @@ async function begin(
       signal: background.signal,
     })
   }
-  return { base, supervisor, service, watching }
+  return { base, supervisor, thread, watching }
 }
 
 /** Who is live and sees nothing answers, but its users are with others. */
