@@ -19,7 +19,7 @@ export const MACHINE = {
   HOME: process.env.HOME,
   NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
 }
-const MAIN = new URL('../../services/mail/main.ts', import.meta.url).pathname
+const MAIN = new URL('../../services/mail/main.js', import.meta.url).pathname
 
 export type InProcess = AsyncDisposable & {
   name: string
@@ -104,7 +104,7 @@ export class InstanceProcess {
   }
 }
 
-/** Starts `node services/mail/main.ts` and waits until it runs. */
+/** Starts `node services/mail/main.js` and waits until it runs. */
 export async function spawnInstance(env: NodeJS.ProcessEnv): Promise<InstanceProcess> {
   const child = spawn(process.execPath, [MAIN], {
     env: { ...MACHINE, ...env },

@@ -2,9 +2,10 @@
  * The thread that answers requests, as the one that works sees it: it begins to load at once, answers from `start` on, and
  * asks here for what it cannot know itself.
  */
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { aborted, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
+import { startThread } from '../base/thread.ts'
 import type { Calls, FromThread, StartOptions, ThreadFault, ToThread } from '../control/calls.ts'
 import { asAppError } from '../control/endpoint.ts'
 
@@ -22,7 +23,7 @@ export class ControlThread implements AsyncDisposable {
 
   constructor(log: Log) {
     this.#log = log
-    this.#thread = new Worker(new URL('../control/thread.ts', import.meta.url))
+    this.#thread = startThread(new URL('../control/thread.ts', import.meta.url))
     const ended = Promise.withResolvers<Error | null>()
     this.stopped = ended.promise
     this.#thread.on('message', (message: FromThread) => {

@@ -8,7 +8,7 @@ import { MACHINE, spawnInstance } from '../../support/instance.ts'
 import { sandbox } from '../../support/sandbox.ts'
 
 const PROGRAM = new URL('./loaded-modules.ts', import.meta.url).pathname
-const MAIN = new URL('../../../services/mail/main.ts', import.meta.url).pathname
+const MAIN = new URL('../../../services/mail/main.js', import.meta.url).pathname
 const DEADLINE_MS = 30_000
 const run = promisify(execFile)
 

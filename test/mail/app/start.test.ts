@@ -16,7 +16,7 @@ import { InstanceProcess, MACHINE } from '../../support/instance.ts'
 import { sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
-const MAIN = join(import.meta.dirname, '../../../services/mail/main.ts')
+const MAIN = join(import.meta.dirname, '../../../services/mail/main.js')
 const JWKS = 'http://127.0.0.1:9/jwks'
 const log = createLog('test', 'silent')
 

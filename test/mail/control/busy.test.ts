@@ -9,7 +9,7 @@ import { killWithUs } from '../../support/kill-with-us.ts'
 import { sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
-const MAIN = new URL('../../../services/mail/main.ts', import.meta.url).pathname
+const MAIN = new URL('../../../services/mail/main.js', import.meta.url).pathname
 const HELD_MS = 4_000
 const HOLD = `import { isMainThread } from 'node:worker_threads'
   import { writeSync } from 'node:fs'
