@@ -3,6 +3,7 @@
  * and closes them in reverse. It decides nothing itself; the parts are put together in app/.
  */
 import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { type App, aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import { whyClosed } from '#shared/nats.ts'
@@ -33,25 +34,37 @@ export type AppOptions = Pick<Ground, 'config' | 'log'> &
     /** Requests are answered; what does the users' work is still to be loaded. */
     answers?: () => void
     ready?: (info: { instance: string }) => void
+    /** That answers requests, when it was started before. */
+    thread?: Worker
   }
 
 /** The service as the environment describes it. @throws ExitError 78 with one line per fault. */
 export const appFromEnvironment =
-  (log: Log): App =>
+  (log: Log, thread: Worker): App =>
   (signal) => {
     const config = readConfig()
     log.level = config.logLevel
-    return createApp({ config, log })(signal)
+    return createApp({ config, log, thread })(signal)
   }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
-export function createApp({ config, log, clock = systemClock, controls = {}, answers, ready }: AppOptions): App {
+export function createApp({
+  config,
+  log,
+  clock = systemClock,
+  controls = {},
+  answers,
+  ready,
+  thread: begun,
+}: AppOptions): App {
   return async (signal) => {
     await using stack = new AsyncDisposableStack()
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
-    const { base, supervisor, thread, watching } = await begin(
+    const thread = stack.use(new ControlThread(log, begun))
+    const { base, supervisor, watching } = await begin(
       { config, log, clock, controls },
+      thread,
       stack,
       fatal,
       stop,
@@ -74,14 +87,13 @@ export function createApp({ config, log, clock = systemClock, controls = {}, ans
 
 async function begin(
   options: Ground,
+  thread: ControlThread,
   stack: AsyncDisposableStack,
   fatal: AbortController,
   stop: AbortSignal,
   answers: () => void = () => undefined,
 ) {
   const { config, log, clock } = options
-  // It loads what it needs meanwhile.
-  const thread = stack.use(new ControlThread(log))
   const ground = await openGround(options, stack, stop)
   const telemetry = new Late<Telemetry>()
   const base = { ...ground, ...(await openCredentials(ground, telemetry, stack, stop)) }
@@ -121,7 +133,7 @@ async function begin(
       signal: background.signal,
     })
   }
-  return { base, supervisor, thread, watching }
+  return { base, supervisor, watching }
 }
 
 /** Who is live and sees nothing answers, but its users are with others. */

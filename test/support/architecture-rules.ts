@@ -31,7 +31,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     ...['services/mail/sync', 'services/mail/outbox'],
   ],
   'services/mail/control': ['shared', 'services/mail/base', 'services/mail/kv'],
-  'services/mail/main.ts': ['shared', 'services/mail/app.ts'],
+  'services/mail/main.ts': ['shared', 'services/mail/base', 'services/mail/app.ts'],
   'services/http': ['shared'],
   'services/cli': ['shared'],
 }

@@ -21,9 +21,10 @@ export class ControlThread implements AsyncDisposable {
   /** Ends the wait for requests that are still under way. */
   #impatient: Promise<unknown> = Promise.resolve()
 
-  constructor(log: Log) {
+  /** @param thread that runs control/thread.ts */
+  constructor(log: Log, thread = startThread(new URL('../control/thread.ts', import.meta.url))) {
     this.#log = log
-    this.#thread = startThread(new URL('../control/thread.ts', import.meta.url))
+    this.#thread = thread
     const ended = Promise.withResolvers<Error | null>()
     this.stopped = ended.promise
     this.#thread.on('message', (message: FromThread) => {

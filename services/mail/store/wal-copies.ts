@@ -96,8 +96,6 @@ export class WalCopies {
 
   #start(): Worker {
     const thread = startThread(new URL('./wal-thread.ts', import.meta.url))
-    // It never keeps a process alive that has nothing else to do.
-    thread.unref()
     thread.on('message', ({ file, error }: WalAnswer) => {
       const copy = this.#copies.get(file)
       if (error !== null) {

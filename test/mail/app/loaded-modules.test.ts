@@ -73,7 +73,7 @@ test('an instance without a package that it loads late ends with code 1, and say
 
 test('an instance whose thread for requests cannot begin ends with code 1', async () => {
   await using box = await sandbox()
-  await assert.rejects(startWithout('@nats-io/services', box.env('a')), { code: 1, stdout: /"failed"/ })
+  await assert.rejects(startWithout('@nats-io/services', box.env('a')), { code: 1 })
 })
 
 test('what is asked at once is answered: of nobody, of a user without an owner, and of the engine', async () => {
