@@ -40,11 +40,11 @@ export type AppOptions = Pick<Ground, 'config' | 'log'> &
 
 /** The service as the environment describes it. @throws ExitError 78 with one line per fault. */
 export const appFromEnvironment =
-  (log: Log, thread: Worker): App =>
+  (log: Log, thread?: Worker): App =>
   (signal) => {
     const config = readConfig()
     log.level = config.logLevel
-    return createApp({ config, log, thread })(signal)
+    return createApp({ config, log, ...(thread === undefined ? {} : { thread }) })(signal)
   }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
