@@ -31,7 +31,7 @@ const BRIDGE = workload('Deployment')
 const OURS = ofImage()
 const program = (command: readonly string[]): 'mail' | 'http' => {
   assert.ok(existsSync(join(ROOT, command[1] ?? '')), command.join(' '))
-  return /^services\/(mail|http)\/main\.ts$/.exec(command[1] ?? '')?.[1] === 'mail' ? 'mail' : 'http'
+  return /^services\/(mail|http)\/main\.[jt]s$/.exec(command[1] ?? '')?.[1] === 'mail' ? 'mail' : 'http'
 }
 
 test('every variable is one that its program reads, and has a value that the program accepts', () => {
