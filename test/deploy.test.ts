@@ -33,7 +33,7 @@ const OURS = ofImage()
 const program = (command: readonly string[]): 'mail' | 'http' => {
   const script = command.at(-1) ?? ''
   assert.ok(existsSync(join(ROOT, script)), command.join(' '))
-  return script === 'services/mail/main.ts' ? 'mail' : 'http'
+  return script === 'services/mail/main.js' ? 'mail' : 'http'
 }
 
 test('every variable is one that its program reads, and has a value that the program accepts', () => {
@@ -79,7 +79,7 @@ test('the service is started with the same options of Node everywhere', () => {
     JSON.parse(/^CMD (.*)$/m.exec(read('Dockerfile'))?.[1] ?? '[]'),
   ]
   assert.ok(commands.length > 3)
-  for (const command of commands) assert.deepEqual(command, ['node', ...NODE_OPTIONS, 'services/mail/main.ts'])
+  for (const command of commands) assert.deepEqual(command, ['node', ...NODE_OPTIONS, 'services/mail/main.js'])
   assert.ok(packageJson.scripts.start.startsWith(`node ${NODE_OPTIONS.join(' ')} $(`), packageJson.scripts.start)
 })
 

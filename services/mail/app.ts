@@ -3,10 +3,12 @@
  * and closes them in reverse. It decides nothing itself; the parts are put together in app/.
  */
 import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { type App, aborted } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import { whyClosed } from '#shared/nats.ts'
 import packageJson from '../../package.json' with { type: 'json' }
+import { ControlThread } from './app/control-thread.ts'
 import { openCredentials } from './app/credentials.ts'
 import type { Engine } from './app/engine.ts'
 import { type AppOptions as Ground, openGround } from './app/ground.ts'
@@ -32,25 +34,37 @@ export type AppOptions = Pick<Ground, 'config' | 'log'> &
     /** Requests are answered; what does the users' work is still to be loaded. */
     answers?: () => void
     ready?: (info: { instance: string }) => void
+    /** That answers requests, when it was started before. */
+    thread?: Worker
   }
 
 /** The service as the environment describes it. @throws ExitError 78 with one line per fault. */
 export const appFromEnvironment =
-  (log: Log): App =>
+  (log: Log, thread?: Worker): App =>
   (signal) => {
     const config = readConfig()
     log.level = config.logLevel
-    return createApp({ config, log })(signal)
+    return createApp({ config, log, ...(thread === undefined ? {} : { thread }) })(signal)
   }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
-export function createApp({ config, log, clock = systemClock, controls = {}, answers, ready }: AppOptions): App {
+export function createApp({
+  config,
+  log,
+  clock = systemClock,
+  controls = {},
+  answers,
+  ready,
+  thread: begun,
+}: AppOptions): App {
   return async (signal) => {
     await using stack = new AsyncDisposableStack()
     const fatal = new AbortController()
     const stop = AbortSignal.any([signal, fatal.signal])
-    const { base, supervisor, service, watching } = await begin(
+    const thread = stack.use(new ControlThread(log, begun))
+    const { base, supervisor, watching } = await begin(
       { config, log, clock, controls },
+      thread,
       stack,
       fatal,
       stop,
@@ -65,7 +79,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, ans
     ready?.({ instance: base.instance })
 
     // Requests first, so that nobody is told something that is about to change; then the users; then everything else.
-    await Promise.all([supervisor.run(stop), aborted(stop).then(() => service[Symbol.asyncDispose]())])
+    await Promise.all([supervisor.run(stop), aborted(stop).then(() => thread[Symbol.asyncDispose]())])
     await watching.catch((error) => log.debug({ err: error }, 'watching NATS ended'))
     if (fatal.signal.aborted) throw fatal.signal.reason
   }
@@ -73,6 +87,7 @@ export function createApp({ config, log, clock = systemClock, controls = {}, ans
 
 async function begin(
   options: Ground,
+  thread: ControlThread,
   stack: AsyncDisposableStack,
   fatal: AbortController,
   stop: AbortSignal,
@@ -90,15 +105,13 @@ async function begin(
   background.run(leases.run(background.signal))
   const late = new Late<Engine>()
   const commit = commitOf(config.commit, ROOT)
-  const service = await serveRequests(base, late, commit)
   // A stop before the engine is there, or one that fails to load: nobody is left waiting for an answer.
-  stack.use(service)
+  stack.use(thread)
+  await serveRequests(thread, base, late, commit, stop)
   base.broker.patience.afterStopMs = CLOSING_MS
   answers()
-  void service.stopped.then(async (error) => {
-    const { nc } = base.broker
-    const why = nc.isClosed() ? await whyClosed(nc, config.nats) : null
-    if (!stop.aborted) fatal.abort(why ?? error ?? new Error('the micro service stopped'))
+  void Promise.race([whyClosed(base.broker.nc, config.nats), thread.stopped]).then((why) => {
+    if (!stop.aborted) fatal.abort(why ?? new Error('the micro service stopped'))
   })
   const watching = watchNats(base, late, stop)
   watching.catch((error) => fatal.abort(error))
@@ -120,7 +133,7 @@ async function begin(
       signal: background.signal,
     })
   }
-  return { base, supervisor, service, watching }
+  return { base, supervisor, watching }
 }
 
 /** Who is live and sees nothing answers, but its users are with others. */

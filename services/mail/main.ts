@@ -1,12 +1,10 @@
-/** The mail service as a process: `node services/mail/main.ts`. */
-import { enableCompileCache } from 'node:module'
-import { join } from 'node:path'
-import { run } from '#shared/lifecycle.ts'
+/** The mail service, see main.js. */
+import { startThread } from './base/thread.ts'
 
-// Kept where only those can write who may change the program; where this process may not, nothing is kept, and that is no
-// error. NODE_COMPILE_CACHE names another folder.
-enableCompileCache(join(import.meta.dirname, '../../node_modules/.cache/node'))
+// It loads what requests need while this thread loads and opens the rest.
+const thread = startThread(new URL('./control/thread.ts', import.meta.url))
+const { run } = await import('#shared/lifecycle.ts')
 const { createLog } = await import('#shared/log.ts')
 const log = createLog('mail-sync', 'info')
 // Loaded when signals are heard: to the first process of a container the kernel delivers none that nobody listens to.
-await run(log, async (signal) => (await import('./app.ts')).appFromEnvironment(log)(signal))
+await run(log, async (signal) => (await import('./app.ts')).appFromEnvironment(log, thread)(signal))

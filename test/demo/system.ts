@@ -104,7 +104,7 @@ function startInstance(ground: Ground, name: string): Promise<Running<true>> {
     ...simulator.value.env,
   }
   const runs = (line: string): true | undefined => (line.includes('"msg":"mail-sync runs"') ? true : undefined)
-  return startPart({ name, script: join(ROOT, 'services/mail/main.ts'), env }, runs, stop)
+  return startPart({ name, script: join(ROOT, 'services/mail/main.js'), env }, runs, stop)
 }
 
 export class System {

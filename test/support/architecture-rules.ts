@@ -31,7 +31,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     ...['services/mail/sync', 'services/mail/outbox'],
   ],
   'services/mail/control': ['shared', 'services/mail/base', 'services/mail/kv'],
-  'services/mail/main.ts': ['shared', 'services/mail/app.ts'],
+  'services/mail/main.js': ['services/mail/main.ts'],
+  'services/mail/main.ts': ['shared', 'services/mail/base', 'services/mail/app.ts'],
   'services/http': ['shared'],
   'services/cli': ['shared'],
 }
@@ -165,6 +166,8 @@ export const filesStayShort: Rule = perFile(/\.(ts|mts|js|mjs|cjs|sh)$/, ({ path
 
 export const environmentHasOneReader = forbid(OURS, /\bprocess\s*\.\s*env\b/, 'reads process.env', bareCode, [
   'shared/env.ts',
+  // Passes all of it on to a thread.
+  'services/mail/base/thread.ts',
 ])
 export const noAny = forbid(OURS, /(?:[:<|&,=(]\s*|\bas\s+|\bextends\s+)any\b(?!\s*[:(=.])/, 'uses any')
 export const noSilencedCompiler = forbid(OURS, /@ts-(?:ignore|nocheck|expect-error)\b/, 'silences tsc', asWritten)

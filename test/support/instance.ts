@@ -21,7 +21,7 @@ export const MACHINE = {
 }
 /** What `npm start` gives to Node: test/deploy.test.ts compares them. */
 export const NODE_OPTIONS = ['--max-semi-space-size=16']
-const MAIN = new URL('../../services/mail/main.ts', import.meta.url).pathname
+const MAIN = new URL('../../services/mail/main.js', import.meta.url).pathname
 
 export type InProcess = AsyncDisposable & {
   name: string
@@ -106,7 +106,7 @@ export class InstanceProcess {
   }
 }
 
-/** Starts `services/mail/main.ts` as `npm start` does, and waits until it runs. */
+/** Starts `services/mail/main.js` as `npm start` does, and waits until it runs. */
 export async function spawnInstance(env: NodeJS.ProcessEnv): Promise<InstanceProcess> {
   const child = spawn(process.execPath, [...NODE_OPTIONS, MAIN], {
     env: { ...MACHINE, ...env },

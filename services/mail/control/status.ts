@@ -1,6 +1,6 @@
 /** status: the owner's view where it can be had within a second, else the last checkpoint with `live: false`. */
 import * as v from 'valibot'
-import { AccountStatus, type StatusReply } from '#shared/contract.ts'
+import { AccountStatus } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
 import type { NatsConnection } from '#shared/nats.ts'
@@ -9,6 +9,7 @@ import { encodeUser } from '#shared/user-token.ts'
 import { type AccountRef, accountName, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import type { AccountEntry, Accounts } from '../kv/accounts.ts'
+import type { StatusSeen } from './calls.ts'
 import type { ControlPorts } from './ports.ts'
 
 const OWNER_TIMEOUT_MS = 1_000
@@ -25,21 +26,23 @@ export type StatusDeps = {
   intervalMs: number
 }
 
-export async function status(userId: string, deps: StatusDeps): Promise<StatusReply> {
+export async function status(userId: string, deps: StatusDeps): Promise<StatusSeen> {
   const isConnected = ({ record }: AccountEntry): boolean =>
     record.desired === 'connected' && !deps.accounts.isToErase(userId)
   const connected = deps.accounts.ofUser(userId).filter(isConnected)
-  const known = connected.length === 0 ? [] : await statuses(userId, deps)
+  const own = connected.length === 0 ? null : await deps.ports.ownStatus(userId)
+  const known = connected.length === 0 ? [] : (own ?? (await statuses(userId, deps)))
   const accounts = connected.map((entry) =>
     withRecord(entry, known.find((status) => isOf(status, entry.account)) ?? notSeenYet(entry)),
   )
-  return {
+  const reply = {
     user_id: userId,
     running_syncs: accounts
       .filter(({ state }) => state !== 'needs_reauth' && state !== 'paused')
       .map((status) => accountName({ userId, provider: status.provider, inboxId: status.inbox_id })),
     accounts,
   }
+  return { reply, isOwn: own !== null }
 }
 
 /** What this instance knows as the owner; answers `mail.at.<address>.status` of the others. */
@@ -48,7 +51,7 @@ export const ownerReply = async (userId: string, ports: ControlPorts): Promise<O
 })
 
 async function statuses(userId: string, deps: StatusDeps): Promise<AccountStatus[]> {
-  return (await deps.ports.ownStatus(userId)) ?? (await askOwner(userId, deps)) ?? (await lastStatuses(userId, deps))
+  return (await askOwner(userId, deps)) ?? (await lastStatuses(userId, deps))
 }
 
 /** The checkpoint's word, but for `live`: nobody has looked for so long that it is not known to be true any more. */

@@ -2,8 +2,9 @@
  * Copies the write-ahead logs of databases into their files, in a thread of its own: a copy of 1,000 pages waits twice for the
  * disk and takes some 20 ms, during which nobody would be answered. It changes nothing that a transaction has written.
  */
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { Log } from '#shared/log.ts'
+import { startThread } from '../base/thread.ts'
 import { CANCELLED, COPIED, RUNNING, WAITING, type WalAnswer, type WalJob } from './wal-job.ts'
 
 /** A log of so many pages is copied. */
@@ -94,9 +95,7 @@ export class WalCopies {
   }
 
   #start(): Worker {
-    const thread = new Worker(new URL('./wal-thread.ts', import.meta.url))
-    // It never keeps a process alive that has nothing else to do.
-    thread.unref()
+    const thread = startThread(new URL('./wal-thread.ts', import.meta.url))
     thread.on('message', ({ file, error }: WalAnswer) => {
       const copy = this.#copies.get(file)
       if (error !== null) {

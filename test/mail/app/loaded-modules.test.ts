@@ -8,7 +8,7 @@ import { MACHINE, spawnInstance } from '../../support/instance.ts'
 import { sandbox } from '../../support/sandbox.ts'
 
 const PROGRAM = new URL('./loaded-modules.ts', import.meta.url).pathname
-const MAIN = new URL('../../../services/mail/main.ts', import.meta.url).pathname
+const MAIN = new URL('../../../services/mail/main.js', import.meta.url).pathname
 const DEADLINE_MS = 30_000
 const run = promisify(execFile)
 
@@ -22,8 +22,12 @@ const LATE = [
 const lateOf = (loaded: readonly string[]): string[] =>
   loaded.filter((module) => LATE.some((pattern) => pattern.test(module)))
 
-async function loadedModules(env: NodeJS.ProcessEnv, also = ''): Promise<string[]> {
-  const options = { env: { ...MACHINE, ...env, ALSO: also }, timeout: DEADLINE_MS, maxBuffer: 10_000_000 }
+async function loadedModules(env: NodeJS.ProcessEnv, also = '', thread = ''): Promise<string[]> {
+  const options = {
+    env: { ...MACHINE, ...env, ALSO: also, THREAD: thread },
+    timeout: DEADLINE_MS,
+    maxBuffer: 10_000_000,
+  }
   const { stdout } = await run(process.execPath, [PROGRAM], options)
   const loaded: unknown = JSON.parse(stdout)
   assert.ok(Array.isArray(loaded))
@@ -36,7 +40,12 @@ test('when the endpoints answer, nothing is loaded that only the work of users n
   assert.notDeepEqual(lateOf(await loadedModules(box.env('a'))), [])
   const loaded = await loadedModules(box.env('a'))
   assert.deepEqual(lateOf(loaded), [])
-  assert.ok(loaded.some((module) => module.endsWith('/services/mail/control/service.ts')))
+  assert.ok(loaded.some((module) => module.endsWith('/services/mail/control/connect.ts')))
+  const ofThread = await loadedModules(box.env('a'), '', '1')
+  assert.deepEqual(lateOf(ofThread), [])
+  assert.ok(ofThread.some((module) => module.endsWith('/services/mail/control/service.ts')))
+  for (const other of ['kv/accounts.ts', 'store/auth-store.ts', 'outbox/stream.ts'])
+    assert.ok(!ofThread.some((module) => module.endsWith(`/services/mail/${other}`)), other)
 })
 
 test('control arm: a library that is loaded earlier is reported', async () => {
@@ -46,16 +55,25 @@ test('control arm: a library that is loaded earlier is reported', async () => {
     assert.notDeepEqual(lateOf(await loadedModules(box.env('a'), also)), [], also)
 })
 
-test('an instance without a package that it loads late ends with code 1, and says which it is', async () => {
-  await using box = await sandbox()
+async function startWithout(name: string, env: NodeJS.ProcessEnv): Promise<unknown> {
   const hide = `import { registerHooks } from 'node:module'
     registerHooks({ resolve(specifier, context, next) {
-      if (specifier === 'undici') throw new Error('Cannot find package undici')
+      if (specifier === '${name}') throw new Error('Cannot find package ${name}')
       return next(specifier, context)
     } })`
   const hidden = ['--import', `data:text/javascript,${encodeURIComponent(hide)}`, MAIN]
-  const ended = run(process.execPath, hidden, { env: { ...MACHINE, ...box.env('a') }, timeout: DEADLINE_MS })
-  await assert.rejects(ended, { code: 1, stderr: /cannot be loaded: Cannot find package undici.*npm ci/ })
+  return await run(process.execPath, hidden, { env: { ...MACHINE, ...env }, timeout: DEADLINE_MS })
+}
+
+test('an instance without a package that it loads late ends with code 1, and says which it is', async () => {
+  await using box = await sandbox()
+  const stderr = /cannot be loaded: Cannot find package undici.*npm ci/
+  await assert.rejects(startWithout('undici', box.env('a')), { code: 1, stderr })
+})
+
+test('an instance whose thread for requests cannot begin ends with code 1', async () => {
+  await using box = await sandbox()
+  await assert.rejects(startWithout('@nats-io/services', box.env('a')), { code: 1 })
 })
 
 test('what is asked at once is answered: of nobody, of a user without an owner, and of the engine', async () => {

@@ -1,6 +1,6 @@
 /**
  * An instance as a process that tells which modules it has loaded when its endpoints answer, and ends: one JSON list of
- * `how url` on stdout. ALSO names a module that is loaded before.
+ * `how url` on stdout. ALSO names a module that is loaded before. THREAD=1: what the thread that answers has loaded then.
  */
 import { registerHooks } from 'node:module'
 
@@ -13,8 +13,13 @@ registerHooks({
   },
 })
 
-const { ALSO = '', ...env } = process.env
+const { ALSO = '', THREAD = '', ...env } = process.env
 if (ALSO !== '') await import(ALSO)
+if (THREAD !== '') {
+  await import('../../../services/mail/control/answer-requests.ts')
+  process.stdout.write(JSON.stringify([...loaded]))
+  process.exit()
+}
 const { createLog } = await import('#shared/log.ts')
 const { createApp } = await import('../../../services/mail/app.ts')
 const { readConfig } = await import('../../../services/mail/base/config.ts')

@@ -16,7 +16,7 @@ import { InstanceProcess, MACHINE } from '../../support/instance.ts'
 import { sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
-const MAIN = join(import.meta.dirname, '../../../services/mail/main.ts')
+const MAIN = join(import.meta.dirname, '../../../services/mail/main.js')
 const JWKS = 'http://127.0.0.1:9/jwks'
 const log = createLog('test', 'silent')
 
@@ -65,7 +65,7 @@ test('a file or folder that cannot be used is named in one line before NATS is a
   await writeFile(readable, '')
   await chmod(readable, 0o640)
   const cases: [NodeJS.ProcessEnv, RegExp][] = [
-    [{ NATS_CREDS: MAIN }, /^NATS_CREDS: \S+main\.ts is no credentials file/],
+    [{ NATS_CREDS: MAIN }, /^NATS_CREDS: \S+main\.js is no credentials file/],
     [{ MAIL_DATA_DIR: '/proc/x' }, /^MAIL_DATA_DIR: \/proc\S* cannot be made/],
     [{ AUTH_DB_PATH: tmpdir() }, /^AUTH_DB_PATH: \S+ is not a regular file/],
     [{ AUTH_DB_PATH: readable, MAIL_DATA_DIR: `${dataDir}2` }, /readable\.db can be read by others: .*chmod 600/],

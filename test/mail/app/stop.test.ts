@@ -12,7 +12,7 @@ import { reset } from '../../support/reset.ts'
 import { sandbox } from '../../support/sandbox.ts'
 import { until } from '../../support/until.ts'
 
-const MAIN = join(import.meta.dirname, '../../../services/mail/main.ts')
+const MAIN = join(import.meta.dirname, '../../../services/mail/main.js')
 /** Less than any deadline of a request to NATS and the second in which a process ends are together. */
 const AT_ONCE_MS = 2_500
 /** The drain limit, a moment to close the session, and the second in which a process ends. */
