@@ -18,11 +18,16 @@ export class Wake {
     if (!this.#rung && !signal.aborted) {
       // By hand, because AbortSignal.any costs more than the whole wait, and every mailbox waits three times at a time.
       const over = new AbortController()
-      this.#ring = () => over.abort(RUNG)
-      signal.addEventListener('abort', this.#ring, { once: true })
-      await pause(clock, ms, over.signal)
-      signal.removeEventListener('abort', this.#ring)
+      const end = (): void => over.abort(RUNG)
+      signal.addEventListener('abort', end, { once: true })
+      await new Promise<void>((resolve, reject) => {
+        this.#ring = resolve
+        pause(clock, ms, over.signal).then(resolve, reject)
+      })
       this.#ring = null
+      signal.removeEventListener('abort', end)
+      // The timer ends after what it was woken for has been begun: that is new mail, and ending it takes longer than waking.
+      setImmediate(end)
     }
     this.#rung = false
   }

@@ -58,7 +58,7 @@ export type RelayDeps = Parts & {
   /** 0 <= x < 1, for back-offs; Math.random unless given. */
   random?(): number
   /** Switches protections off, so that tests can show what they protect from. Never set in the service. */
-  controls?: { expectSequence?: false; expectOfBatch?: false; readBack?: false }
+  controls?: { expectSequence?: false; expectOfBatch?: false; readBack?: false; compareHanded?: false }
 }
 
 export type RunOptions = {

@@ -12,7 +12,7 @@ import { Wake } from '../base/wake.ts'
 import { readMeta } from '../store/meta.ts'
 import { delayHead, deletePublished, dueRows, isFrontOld, type OutboxRow, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError, DiskError } from '../store/sqlite.ts'
-import { StaleEpochError, type UserTx } from '../store/user-store.ts'
+import { StaleEpochError, type UserReader, type UserTx } from '../store/user-store.ts'
 import type { RelayDeps, RelayStatus, RunOptions } from './deps.ts'
 import { ROWS } from './publish-batch.ts'
 import { reconcile } from './reconcile.ts'
@@ -40,6 +40,10 @@ export class RelayRun {
   /** The back-off that an earlier run left on the head row does not count. */
   #hurry = false
   #idle = false
+  /** Highest id of the outbox while it waits with nothing unpublished; null during a turn, and once it was woken. */
+  #endId: number | null = null
+  /** What its next turn publishes; null = it reads. Bound: rows of one transaction. */
+  #handed: readonly OutboxRow[] | null = null
   #drainedOnce = Promise.withResolvers<void>()
   #status: RelayStatus = { pending: 0, oldestTsMs: null, error: null, streamReset: false, gaps: {} }
   #statusIsOld = true
@@ -57,8 +61,15 @@ export class RelayRun {
     this.done.catch(() => undefined)
   }
 
-  /** Rows were stored. Only a hint: without it they are found at the next look. */
-  wake(): void {
+  /**
+   * Rows were stored. Only a hint: without it they are found at the next look.
+   * @param rows of the outbox, all that one transaction has just made: they are not read again when nothing waits before them
+   */
+  wake(rows: readonly OutboxRow[] = []): void {
+    const follows = rows[0]?.id === (this.#endId ?? Number.NaN) + 1 || this.#deps.controls?.compareHanded === false
+    this.#handed = this.#endId !== null && follows ? rows : null
+    // Who wakes it again before its turn comes has stored behind these rows, or before all.
+    this.#endId = null
     this.#idle = false
     this.#statusIsOld = true
     this.#bell.ring()
@@ -112,13 +123,16 @@ export class RelayRun {
   async #turn(): Promise<number> {
     const { userId, owns, signal } = this.#options
     const { store, clock } = this.#deps
+    const handed = this.#sure ? this.#handed : null
+    this.#handed = null
+    this.#endId = null
     if (signal.aborted) return 0
     if (!owns()) return NOT_OWNER_MS
     const pauseMs = this.#notBeforeMs - clock.monoMs()
     if (pauseMs > 0) return pauseMs
     try {
       if (!this.#sure) await this.#readBack()
-      const rows = store.read(userId, (db) => dueRows(db, ROWS))
+      const rows = handed ?? store.read(userId, (db) => dueRows(db, ROWS))
       const [head] = rows
       if (head === undefined) return await this.#drained()
       // The wall clock may have jumped: never longer than the longest back-off.
@@ -203,15 +217,19 @@ export class RelayRun {
     const { store, clock, config, hooks } = this.#deps
     this.#error = null
     const beforeMs = clock.wallMs() - config.keepMs
-    while (!signal.aborted && store.read(userId, (db) => isFrontOld(db, beforeMs))) {
+    const look = () => store.read(userId, (db) => ({ isOld: isFrontOld(db, beforeMs), ...depthAndStatus(db) }))
+    let seen = look()
+    while (seen.isOld && !signal.aborted) {
       this.#commit((tx) => deletePublished(tx, beforeMs, DELETE_LIMIT))
       await yieldTurn()
+      seen = look()
     }
-    const { pending, lastId } = store.read(userId, outboxDepth)
-    if (pending > 0) return 0
+    const { status, lastId } = seen
+    if (status.pending > 0) return 0
     this.#idle = true
-    // Now, while the database is open.
-    this.#readStatus()
+    this.#endId = this.#sure ? lastId : null
+    this.#status = status
+    this.#statusIsOld = false
     this.#drainedOnce.resolve()
     this.#drainedOnce = Promise.withResolvers<void>()
     hooks?.onDrained?.(userId, lastId)
@@ -220,11 +238,7 @@ export class RelayRun {
 
   #readStatus(): void {
     try {
-      this.#status = this.#deps.store.read(this.#options.userId, (db) => {
-        const { pending, oldestTsMs } = outboxDepth(db)
-        const { streamResetMs = null, gaps = {} } = readMeta(db) ?? {}
-        return { pending, oldestTsMs, error: null, streamReset: streamResetMs !== null, gaps }
-      })
+      this.#status = this.#deps.store.read(this.#options.userId, depthAndStatus).status
       this.#statusIsOld = false
     } catch (error) {
       // The last known figures; the loop meets the same fault and acts on it.
@@ -235,4 +249,10 @@ export class RelayRun {
   #commit<T>(fn: (tx: UserTx) => T): T {
     return this.#deps.store.commit(this.#options.userId, this.#options.epoch, fn)
   }
+}
+
+function depthAndStatus(db: UserReader): { lastId: number; status: RelayStatus } {
+  const { pending, oldestTsMs, lastId } = outboxDepth(db)
+  const { streamResetMs = null, gaps = {} } = readMeta(db) ?? {}
+  return { lastId, status: { pending, oldestTsMs, error: null, streamReset: streamResetMs !== null, gaps } }
 }

@@ -276,8 +276,8 @@ export class Tenure {
       idled: () => {
         if (this.isRestful) this.onChanged()
       },
-      committed: (cursorOnly) => {
-        if (!cursorOnly) this.#relay?.wake()
+      committed: (cursorOnly, rows) => {
+        if (!cursorOnly) this.#relay?.wake(rows)
         this.#checkpointer?.changed(cursorOnly)
       },
     })

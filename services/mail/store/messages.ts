@@ -5,7 +5,7 @@ import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
 import { and, count, eq, sql } from './drizzle.ts'
 import { sizeEvent } from './event-size.ts'
 import { addKnown, knownSeq, setKnownSeq } from './known.ts'
-import { insertOutbox, nextRowId } from './outbox-rows.ts'
+import { insertOutbox, nextRowId, type OutboxRow } from './outbox-rows.ts'
 import { keepPages } from './pages.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
 import { emailReceivedEvents as e } from './schema/user.ts'
@@ -76,6 +76,9 @@ const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provi
 export type Origin = { pageId: number | null; listedBy(providerId: string): number | null }
 const UNKNOWN: Origin = { pageId: null, listedBy: () => null }
 
+/** `rows`: of the outbox, one for each event, in their order. They are on the disk once the transaction is. */
+type Stored = { stored: number; events: number; doubtful: number; rows: OutboxRow[] }
+
 /**
  * Stores mails that are not there yet, and an outbox row for each whose event was never seen, in the order given.
  * A mail whose event is known (read back from the stream) gets its row but no second event, and one that is doubtful
@@ -88,9 +91,9 @@ export function storeNew(
   nowMs: number,
   isDoubtful: (mail: MessageMeta) => boolean = () => false,
   origin: Origin = UNKNOWN,
-): { stored: number; events: number; doubtful: number } {
+): Stored {
   if (account.userId !== tx.userId) throw new Error('mail of one user must not enter the database of another')
-  const result = { stored: 0, events: 0, doubtful: 0 }
+  const result: Stored = { stored: 0, events: 0, doubtful: 0, rows: [] }
   if (metas.length === 0) return result
   const named = new Set<number | null>()
   let row = nextRowId(tx)
@@ -107,7 +110,7 @@ export function storeNew(
       result.doubtful++
       continue
     }
-    insertOutbox(tx, sized, nowMs, row++)
+    result.rows.push(insertOutbox(tx, sized, nowMs, row++))
     result.events++
   }
   keepPages(tx, named)

@@ -141,17 +141,11 @@ const sha256 = (payload: Uint8Array): Buffer => Buffer.from(hash('sha256', paylo
 /** The id of the next row that is appended, behind every one that there ever was. */
 export const nextRowId = (reader: UserReader): number => (selectSequence(reader).get()?.id ?? 0) + 1
 
-/** A row for an event that the ledger knows to wait in it. */
-export function insertOutbox(tx: UserTx, { event, payload }: SizedEvent, nowMs: number, id: number): void {
-  insertRow(tx).run({
-    id,
-    ts: toSeconds(nowMs),
-    tsMs: nowMs,
-    subject: eventSubject(tx.userId),
-    payload,
-    sha256: sha256(payload),
-    msgId: event.event_id,
-  })
+/** A row for an event that the ledger knows to wait in it. Answers the row as `dueRows` would read it. */
+export function insertOutbox(tx: UserTx, { event, payload }: SizedEvent, nowMs: number, id: number): OutboxRow {
+  const row = { id, msgId: event.event_id, subject: eventSubject(tx.userId), payload, tsMs: nowMs }
+  insertRow(tx).run({ ...row, ts: toSeconds(nowMs), sha256: sha256(payload) })
+  return { ...row, intact: true, retries: 0, nextAttemptMs: 0 }
 }
 
 /**

@@ -10,12 +10,15 @@ import { enqueue, fail, finish, LOST_ATTEMPTS, remove, type Taken } from '../sto
 import { deleteLane, putLane } from '../store/lanes.ts'
 import { storeNew } from '../store/messages.ts'
 import { readMeta } from '../store/meta.ts'
+import type { OutboxRow } from '../store/outbox-rows.ts'
 import { addPage, prunePages } from '../store/pages.ts'
 import type { UserTx } from '../store/user-store.ts'
 
 export type Committed = {
   stored: number
   events: number
+  /** Of the outbox, one for each event, in their order. */
+  rows: OutboxRow[]
   /** Mails that were stored and, because of a gap, not published. */
   doubtful: number
   enqueued: number
@@ -47,7 +50,7 @@ export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: n
   const listedBy = new Map(taken.map((entry) => [entry.id, entry.listedBy]))
   const origin = { pageId, listedBy: (id: string) => listedBy.get(id) ?? null }
   const isDoubtful = doubt(tx, account, step)
-  const { stored, events, doubtful } = storeNew(tx, account, page.messages, nowMs, isDoubtful, origin)
+  const { stored, events, rows, doubtful } = storeNew(tx, account, page.messages, nowMs, isDoubtful, origin)
   const { gone, growth } = settleTaken(tx, account, step, pageId, nowMs)
   const queued = enqueue(tx, account, page.enqueue.ids, { urgent: page.enqueue.urgent, listedBy: pageId })
   const { written: enqueued, replaced } = queued
@@ -56,7 +59,7 @@ export function commitPage(tx: UserTx, account: AccountRef, step: Step, nowMs: n
   for (const lane of lanes) putLane(tx, account, lane)
   for (const lane of page.dropLanes) deleteLane(tx, account, lane)
   const queueGrowth = growth + enqueued - replaced
-  return { stored, events, doubtful, enqueued, queueGrowth, gone, lanes: [...lanes], dropped: page.dropLanes }
+  return { stored, events, rows, doubtful, enqueued, queueGrowth, gone, lanes: [...lanes], dropped: page.dropLanes }
 }
 
 /** A page that brings nothing leaves no row. */

@@ -89,11 +89,11 @@ function storeFirst(worker: LaneHost, asked: LaneState, messages: MessageMeta[])
 /** Shows what there was, not what is new. */
 const isWalk = ({ deps }: LaneHost, { lane, done }: LaneState): boolean => !(done && deps.provider.polled(lane))
 
-function tell({ deps, account }: LaneHost, { stored, doubtful, gone }: Committed): void {
+function tell({ deps, account }: LaneHost, { stored, doubtful, gone, rows }: Committed): void {
   if (stored > 0) deps.telemetry.mailStored(account.provider, stored)
   if (doubtful > 0) deps.telemetry.gapMails(account.provider, doubtful)
   if (gone > 0) deps.telemetry.messagesGone(account.provider, gone)
-  deps.committed(stored === 0)
+  deps.committed(stored === 0, rows)
 }
 
 /**

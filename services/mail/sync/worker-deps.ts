@@ -8,6 +8,7 @@ import type { Telemetry } from '../base/telemetry.ts'
 import type { Clock } from '../base/time.ts'
 import type { MailProvider } from '../provider/provider.ts'
 import type { SubjectPage } from '../store/audits.ts'
+import type { OutboxRow } from '../store/outbox-rows.ts'
 import type { UserStore, UserTx } from '../store/user-store.ts'
 import type { TokenProvider } from '../token/tokens.ts'
 import type { AccountState } from './account-state.ts'
@@ -39,8 +40,11 @@ export type WorkerDeps = {
   refused(accessToken: Secret): void
   /** Writes into the account's record that the user must sign in again. @throws when the credential is another one by now */
   reauth(code: AccountErrorCode): Promise<void>
-  /** Mail was stored: a hint for the relay. `cursorOnly` = only a position moved. */
-  committed(cursorOnly: boolean): void
+  /**
+   * Mail was stored: a hint for the relay. `cursorOnly` = only a position moved; `rows` = of the outbox, those that the
+   * transaction made, if no other has written since
+   */
+  committed(cursorOnly: boolean, rows?: readonly OutboxRow[]): void
   /** A poll has found nothing. */
   idled?(): void
   /** One page of the stream against the ledger, see `auditSubject`. */

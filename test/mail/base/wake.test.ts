@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Wake } from '../../../services/mail/base/wake.ts'
 import { ManualClock } from './manual-clock.ts'
 
@@ -12,6 +13,7 @@ test('who waits goes on when the bell rings, and nothing is left behind', async 
   assert.equal(clock.sleeping, 1)
   bell.ring()
   await waiting
+  await turn()
   assert.equal(clock.sleeping, 0)
 })
 
@@ -50,6 +52,7 @@ test('a ring during the wait does not also end the next one', async () => {
   bell.ring()
   await first
   const second = bell.wait(1_000, clock, never)
+  await turn()
   assert.equal(clock.sleeping, 1)
   await clock.advance(1_000)
   await second

@@ -16,6 +16,7 @@ import { type Batches, ROWS } from '../../../services/mail/outbox/publish-batch.
 import { Relay, type RelayRun } from '../../../services/mail/outbox/relay.ts'
 import { type EventStreamConfig, ensureEventStream } from '../../../services/mail/outbox/stream.ts'
 import { storeNew } from '../../../services/mail/store/messages.ts'
+import type { OutboxRow } from '../../../services/mail/store/outbox-rows.ts'
 import { UserStore } from '../../../services/mail/store/user-store.ts'
 import type { Nats } from '../../support/nats-cluster.ts'
 import { type NatsRole, startNatsServer } from '../../support/nats-server.ts'
@@ -87,17 +88,16 @@ export class OutboxBox {
     await ensureEventStream(this.link.jsm, stream)
   }
 
-  /** Stores mails as one page of the worker. */
+  /** Stores mails as one page of the worker. Answers their rows. */
   put(
     prefix: string,
     count: number,
     more: { store?: UserStore; epoch?: Epoch; userId?: string; mail?: Partial<MessageMeta> } = {},
-  ): void {
+  ): readonly OutboxRow[] {
     const account = { ...ACCOUNT, userId: more.userId ?? USER }
     const page = Array.from({ length: count }, (_, i) => mail(`${prefix}${i}`, more.mail))
-    ;(more.store ?? this.store).commit(account.userId, more.epoch ?? EPOCH, (tx) =>
-      storeNew(tx, account, page, Date.now()),
-    )
+    const store = more.store ?? this.store
+    return store.commit(account.userId, more.epoch ?? EPOCH, (tx) => storeNew(tx, account, page, Date.now())).rows
   }
 
   reconcileDeps(more: Partial<ReconcileDeps> = {}): ReconcileDeps {
