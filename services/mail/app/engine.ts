@@ -2,7 +2,6 @@
  * What does the users' work, and answers what only it knows. Loaded when the endpoints answer (ADR 0037): a package that is
  * missing ends the process then, and not in the midst of the work.
  */
-import { setFlagsFromString } from 'node:v8'
 import type { FleetReply } from '#shared/fleet.ts'
 import type { RekeyReply, RekeyRequest } from '#shared/rekey.ts'
 import { loadUndici } from '../base/http.ts'
@@ -32,17 +31,10 @@ export type Engine = {
   fleet(): Promise<FleetReply>
 }
 
-/**
- * V8's young generation grows from what it is to the 16 MB that it ends at in one step. What the first polls of many users make
- * and drop would outlive a smaller one, and stay until all of the heap is collected (ADR 0046). Not before: a start pays for it.
- */
-const YOUNG_GENERATION = '--semi-space-growth-factor=16'
-
 /** The engine at rest: `supervisor.run` starts it. What has to be closed is put on `base.engine`. */
 export async function openEngine(base: Base, telemetryOf: Late<Telemetry>, commit: string): Promise<Engine> {
   const { config, log, clock, background, clients } = base
   loadUndici()
-  setFlagsFromString(YOUNG_GENERATION)
   const store = await base.store()
   const telemetry = createTelemetry(
     log,
