@@ -4,7 +4,7 @@
  */
 import type { Log } from '#shared/log.ts'
 import { accountKey, accountKeysOf, erasureKey, parseAccountKey, parseUserKey } from '#shared/subjects.ts'
-import { type AccountRef, stateName } from '../base/model.ts'
+import { type AccountRef, type ProviderName, stateName } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { AccountRecord, type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
@@ -17,20 +17,22 @@ const parse = parseRecord(AccountRecord)
 const parseErasure = parseRecord(ErasureRecord)
 
 export type AccountEntry = Revised<AccountRecord> & { account: AccountRef }
+type Held = AccountEntry | Revised<AccountRecord | ErasureRecord>
 /** What to write, or null to leave the record as it is. */
 export type Change = (current: AccountRecord | null) => AccountRecord | null
 
 export class Accounts {
-  readonly replica: Replica<AccountRecord | ErasureRecord>
+  readonly replica: Replica<AccountRecord | ErasureRecord, Held>
   readonly #bucket: () => Bucket
-  /** Lists, because nearly every user has one account, and a map for each takes more than its record. */
-  readonly #byUser = new Map<string, readonly AccountEntry[]>()
-  readonly #byMailbox = new Map<string, number>()
+  /** A list only where there are several: nearly every user has one account, and there are many users. */
+  readonly #byUser = new Map<string, AccountEntry | readonly AccountEntry[]>()
+  readonly #byMailbox = { google: new Map<string, number>(), microsoft: new Map<string, number>() }
   readonly #erasures = new Map<string, Revised<ErasureRecord>>()
 
   constructor(bucket: () => Bucket, clock: Clock, log: Log) {
     this.#bucket = bucket
-    this.replica = new Replica((value) => parse(value) ?? parseErasure(value), clock, log)
+    const entryOf = (key: string, revised: Revised<AccountRecord | ErasureRecord>): Held => this.#entryFor(key, revised)
+    this.replica = new Replica((value) => parse(value) ?? parseErasure(value), clock, log, entryOf)
     this.replica.listen((key, entry) => this.#index(key, entry))
   }
 
@@ -107,7 +109,8 @@ export class Accounts {
 
   /** Accounts of one user, from the replica. */
   ofUser(userId: string): readonly AccountEntry[] {
-    return this.#byUser.get(userId) ?? NONE
+    const known = this.#byUser.get(userId) ?? NONE
+    return 'account' in known ? [known] : known
   }
 
   /** What the account is bound to, from the replica. */
@@ -133,7 +136,7 @@ export class Accounts {
 
   /** All accounts, from the replica. */
   *entries(): Generator<AccountEntry> {
-    for (const accounts of this.#byUser.values()) yield* accounts
+    for (const userId of this.#byUser.keys()) yield* this.ofUser(userId)
   }
 
   /** The audit trail is to be told something of the account, from the replica, if it is later than the revision. */
@@ -159,21 +162,29 @@ export class Accounts {
   }
 
   /** How many connected accounts of all users share this mailbox; they share its quota. */
-  sharers(provider: string, mailbox: string): number {
-    return this.#byMailbox.get(`${provider}:${mailbox}`) ?? 0
+  sharers(provider: ProviderName, mailbox: string): number {
+    return this.#byMailbox[provider].get(mailbox) ?? 0
   }
 
   #entryOf(account: AccountRef): AccountEntry | undefined {
     return this.ofUser(account.userId).find((entry) => isSame(entry.account, account))
   }
 
-  #index(key: string, entry: Revised<AccountRecord | ErasureRecord> | null): void {
-    const about = parseUserKey(key)
-    if (about?.of === 'erasure') this.#indexErasure(about.userId, entry)
-    else this.#indexAccount(key, entry === null || 'erase' in entry.record ? null : { ...entry, record: entry.record })
+  #entryFor(key: string, { record, revision }: Revised<AccountRecord | ErasureRecord>): Held {
+    const parts = 'erase' in record ? null : parseAccountKey(key)
+    if (parts === null || 'erase' in record) return { record, revision }
+    // Nearly always they are the same.
+    if (record.address === record.mailbox) record.address = record.mailbox
+    return { account: this.#entryOf(parts)?.account ?? parts, record, revision }
   }
 
-  #indexErasure(userId: string, entry: Revised<AccountRecord | ErasureRecord> | null): void {
+  #index(key: string, entry: Held | null): void {
+    const about = parseUserKey(key)
+    if (about?.of === 'erasure') this.#indexErasure(about.userId, entry)
+    else this.#indexAccount(key, entry === null || !('account' in entry) ? null : entry)
+  }
+
+  #indexErasure(userId: string, entry: Held | null): void {
     if (entry === null || !('erase' in entry.record)) this.#erasures.delete(userId)
     else this.#erasures.set(userId, { ...entry, record: entry.record })
     for (const { account, revision } of this.ofUser(userId))
@@ -186,27 +197,27 @@ export class Accounts {
     return erasure?.erase === 'done' && isFromBefore(erasure, from)
   }
 
-  #indexAccount(key: string, entry: Revised<AccountRecord> | null): void {
+  #indexAccount(key: string, entry: AccountEntry | null): void {
     const parts = parseAccountKey(key)
     if (parts === null) return
     const known = this.ofUser(parts.userId)
     const at = known.findIndex(({ account }) => isSame(account, parts))
     this.#countMailbox(parts.provider, known[at]?.record, -1)
     this.#countMailbox(parts.provider, entry?.record, 1)
-    const now = entry === null ? null : { ...entry, account: known[at]?.account ?? parts }
     // In the order in which they came, also those that have changed since; `concat` makes no room for more.
     const place = at < 0 ? known.length : at
-    const accounts = known.slice(0, place).concat(now ?? [], known.slice(place + 1))
-    if (accounts.length > 0) this.#byUser.set(parts.userId, accounts)
-    else this.#byUser.delete(parts.userId)
+    const accounts = known.slice(0, place).concat(entry ?? [], known.slice(place + 1))
+    const [first] = accounts
+    if (first === undefined) this.#byUser.delete(parts.userId)
+    else this.#byUser.set(first.account.userId, accounts.length === 1 ? first : accounts)
   }
 
-  #countMailbox(provider: string, record: AccountRecord | undefined, step: number): void {
+  #countMailbox(provider: ProviderName, record: AccountRecord | undefined, step: number): void {
     if (record === undefined || record.desired !== 'connected' || record.mailbox === null) return
-    const key = `${provider}:${record.mailbox}`
-    const count = (this.#byMailbox.get(key) ?? 0) + step
-    if (count > 0) this.#byMailbox.set(key, count)
-    else this.#byMailbox.delete(key)
+    const counts = this.#byMailbox[provider]
+    const count = (counts.get(record.mailbox) ?? 0) + step
+    if (count > 0) counts.set(record.mailbox, count)
+    else counts.delete(record.mailbox)
   }
 }
 

@@ -14,6 +14,7 @@ import PQueue from 'p-queue'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import { ACCOUNTS_HISTORY, BUCKET_ACCOUNTS, bucketStream, bucketSubject } from '#shared/subjects.ts'
+import { ownText } from '../base/own-text.ts'
 import { RevisionConflict } from './account-record.ts'
 import { takesBatches } from './atomic-batch.ts'
 import { readBucket } from './bucket-reader.ts'
@@ -228,7 +229,7 @@ export class Bucket {
       for await (const { seq, subject, data, info } of reader.messages) {
         // What is there is not empty, and what marks a key as gone is. To look at the headers costs more than all the rest.
         const value = data.length > 0 ? decoder.decode(data) : null
-        onEntry({ key: subject.slice(prefix), value, revision: this.#saw(seq) })
+        onEntry({ key: ownText(subject.slice(prefix)), value, revision: this.#saw(seq) })
         if (complete || seq < (present ?? 0) || !(++told >= reader.present || info.pending === 0)) continue
         complete = true
         onSnapshot()

@@ -8,7 +8,7 @@ import { stateKey } from '#shared/subjects.ts'
 import { compareEpochs, type Epoch, isFolderLane, type LaneState } from '../base/model.ts'
 import { type Revised, RevisionConflict } from './account-record.ts'
 import type { Bucket } from './bucket.ts'
-import { parseRecord } from './parse.ts'
+import { readRecord } from './parse.ts'
 import { openLanes, sealLanes } from './sealed-lanes.ts'
 
 const MAX_BYTES = 512 * 1024
@@ -82,10 +82,10 @@ export const CheckpointRecord = v.object({
 export type CheckpointRecord = v.InferOutput<typeof CheckpointRecord>
 
 /** As it stands in the bucket: the lanes of an account are sealed if it has a key for it. */
-const parse = parseRecord(
+const parse = readRecord(
   v.object({ ...CheckpointRecord.entries, lanes: v.record(v.string(), v.union([v.array(Lane), v.string()])) }),
 )
-const parseLanes = parseRecord(v.array(Lane))
+const parseLanes = readRecord(v.array(Lane))
 type Stored = LaneState[] | string
 /** Seals with what the account's record has, by `<provider>.<inbox>`; null = it has no key. */
 type KeyOf = (userId: string, account: string) => string | null

@@ -11,7 +11,7 @@ import type { Clock } from '../base/time.ts'
 import { RevisionConflict } from './account-record.ts'
 import type { Accounts } from './accounts.ts'
 import type { Bucket } from './bucket.ts'
-import { parseRecord } from './parse.ts'
+import { readRecord } from './parse.ts'
 
 const CAS_ROUNDS = 5
 /** A claim is written before its record: for so long a record that does not show it yet proves nothing. */
@@ -23,7 +23,7 @@ const ClaimsRecord = v.object({
   claims: v.record(v.string(), v.object({ inbox: v.string(), at: v.number() })),
 })
 type Claim = v.InferOutput<typeof ClaimsRecord>['claims'][string]
-const parse = parseRecord(ClaimsRecord)
+const parse = readRecord(ClaimsRecord)
 
 /** SHA-256 of user and mailbox, base64url. */
 const nameOf = ({ userId }: AccountRef, mailbox: string): string =>

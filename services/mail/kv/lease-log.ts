@@ -13,13 +13,14 @@ import { Replica } from './replica.ts'
 
 /** `seenMonoMs`: when it was seen to come. */
 export type SeenLease = Revised<LeaseRecord> & { seenMonoMs: number }
+type Seen = Revised<LeaseLogRecord> & { seenMonoMs: number }
 export type SeenSession = Revised<SessionRecord> & { sid: string; changedMonoMs: number }
 
 const CAS_ROUNDS = 5
 const parse = parseRecord(LeaseLogRecord)
 
 export class LeaseLog {
-  readonly replica: Replica<LeaseLogRecord>
+  readonly replica: Replica<LeaseLogRecord, Seen>
   readonly sessions = new Map<string, SeenSession>()
   readonly leases = new Map<string, SeenLease>()
   /** Called after a session changed its state or what its disk can keep, came or went. */
@@ -40,7 +41,10 @@ export class LeaseLog {
     this.#bucket = bucket
     this.#clock = clock
     this.#log = log
-    this.replica = new Replica(parse, clock, log)
+    const seen = (_key: string, { record, revision }: Revised<LeaseLogRecord>): Seen => {
+      return { record, revision, seenMonoMs: clock.monoMs() }
+    }
+    this.replica = new Replica(parse, clock, log, seen)
     this.replica.listen((key, entry) => this.#index(key, entry))
   }
 
@@ -149,7 +153,7 @@ export class LeaseLog {
     return this.#unanswered.get(userId) === revision
   }
 
-  #index(key: string, entry: Revised<LeaseLogRecord> | null): void {
+  #index(key: string, entry: Seen | null): void {
     if (key === ERA_KEY && entry?.record.kind === 'era') this.#indexEra(entry.record.era, entry.revision)
     const parts = parseLeaseKey(key)
     if (parts === null) return
@@ -180,15 +184,12 @@ export class LeaseLog {
     if (was?.state !== is?.state || was?.full !== is?.full) this.onMembers()
   }
 
-  #indexLease(userId: string, entry: Revised<LeaseLogRecord> | null): void {
-    if (entry === null || entry.record.kind !== 'lease') this.leases.delete(userId)
-    else
-      this.leases.set(userId, {
-        record: entry.record,
-        revision: entry.revision,
-        seenMonoMs: this.#clock.monoMs(),
-      })
+  #indexLease(userId: string, entry: Seen | null): void {
+    if (entry === null || !isLease(entry)) this.leases.delete(userId)
+    else this.leases.set(userId, entry)
     if (this.#unanswered.get(userId) !== this.leases.get(userId)?.revision) this.#unanswered.delete(userId)
     this.onLease(userId)
   }
 }
+
+const isLease = (entry: Seen): entry is SeenLease => entry.record.kind === 'lease'

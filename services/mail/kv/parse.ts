@@ -7,11 +7,21 @@ import * as v from 'valibot'
  */
 const compact = <T>(record: T): T => JSON.parse(JSON.stringify(record))
 
+/** For a record that is kept. */
 export function parseRecord<S extends v.GenericSchema>(schema: S): (value: string) => v.InferOutput<S> | null {
+  const read = readRecord(schema)
+  return (value) => {
+    const record = read(value)
+    return record === null ? null : compact(record)
+  }
+}
+
+/** The same for a record that is looked at and forgotten. */
+export function readRecord<S extends v.GenericSchema>(schema: S): (value: string) => v.InferOutput<S> | null {
   return (value) => {
     try {
       const result = v.safeParse(schema, JSON.parse(value))
-      return result.success ? compact(result.output) : null
+      return result.success ? result.output : null
     } catch (error) {
       if (error instanceof SyntaxError) return null
       throw error

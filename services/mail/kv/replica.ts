@@ -17,14 +17,15 @@ const ATTEND_MS = 3_000
 
 /** What a replica follows. */
 export type Followed = Pick<Bucket, 'name' | 'follow' | 'lastPresent'>
-type Listener<T> = (key: string, entry: Revised<T> | null) => void
+type Listener<E> = (key: string, entry: E | null) => void
 
-export class Replica<T> {
+export class Replica<T, E extends Revised<T> = Revised<T>> {
   readonly #parse: (value: string) => T | null
+  readonly #entryOf: (key: string, revised: Revised<T>) => E
   readonly #log: Log
   readonly #clock: Clock
-  readonly #listeners = new Set<Listener<T>>()
-  #entries = new Map<string, Revised<T>>()
+  readonly #listeners = new Set<Listener<E>>()
+  #entries = new Map<string, E>()
   #fresh = false
   /** Those who wait until it is. */
   readonly #waiting = new Set<() => void>()
@@ -38,9 +39,18 @@ export class Replica<T> {
   /** The highest revision that the present watch has told of. */
   #heard = 0
 
-  /** @param parse null for a value that is not a record: it is counted as absent and logged. */
-  constructor(parse: (value: string) => T | null, clock: Clock, log: Log) {
+  /**
+   * @param parse null for a value that is not a record: it is counted as absent and logged
+   * @param entryOf what is kept and told of a key; listeners may keep the very object, so that there is one of each
+   */
+  constructor(
+    parse: (value: string) => T | null,
+    clock: Clock,
+    log: Log,
+    entryOf: (key: string, revised: Revised<T>) => E,
+  ) {
     this.#parse = parse
+    this.#entryOf = entryOf
     this.#clock = clock
     this.#log = log
   }
@@ -49,7 +59,7 @@ export class Replica<T> {
   get fresh(): boolean {
     return this.#fresh
   }
-  get entries(): ReadonlyMap<string, Revised<T>> {
+  get entries(): ReadonlyMap<string, E> {
     return this.#entries
   }
   /** Resolves once it is fresh; rejects with the reason of the signal. */
@@ -66,7 +76,7 @@ export class Replica<T> {
       })
     }
   }
-  listen(listener: Listener<T>): () => void {
+  listen(listener: Listener<E>): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
@@ -177,7 +187,7 @@ export class Replica<T> {
     } else if (isFirst || this.#doubtful.has(key)) this.#doubt(entry, known)
   }
 
-  #doubt(entry: RawEntry, known: Revised<T>): void {
+  #doubt(entry: RawEntry, known: E): void {
     // As almost always after a reconnect: nothing has changed.
     const same = known.revision === entry.revision && isDeepStrictEqual(known.record, this.#recordOf(entry))
     if (same) this.#doubtful.delete(entry.key)
@@ -206,7 +216,8 @@ export class Replica<T> {
     this.#apply(key, record === null ? null : { record, revision })
   }
 
-  #apply(key: string, entry: Revised<T> | null): void {
+  #apply(key: string, revised: Revised<T> | null): void {
+    const entry = revised === null ? null : this.#entryOf(key, revised)
     if (entry !== null) this.#entries.set(key, entry)
     else if (!this.#entries.delete(key)) return
     for (const listener of this.#listeners) listener(key, entry)

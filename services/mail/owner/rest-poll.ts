@@ -119,7 +119,7 @@ export class RestPoll {
     let nextMs = Number.POSITIVE_INFINITY
     for (const mailbox of mailboxes) {
       if (mailbox.dueMs <= dueMs || mailbox.dueMs > clock.wallMs() + longestMs) {
-        const found = await mailbox.poll(signal)
+        const found = await mailbox.poll.ask(signal)
         if (found === false) return null
         this.#polled(mailbox, dueMs, found, slot)
       }

@@ -9,6 +9,12 @@ import type { Poller, PollTurns } from './poll-turns.ts'
 import type { RestPoll } from './rest-poll.ts'
 import type { StartTime } from './start-time.ts'
 
+/** Who starts the user. */
+export type Starter = {
+  /** Called once, when the user is to be started. */
+  due(): void
+}
+
 const AWAKE: unknown = new Error('awake')
 const NONE: readonly AccountState[] = []
 
@@ -16,7 +22,7 @@ export class Rest implements Alarm, Poller {
   readonly #clock: Clock
   readonly #poll: Pick<RestPoll, 'ask' | 'isAsKnown'>
   #turns: PollTurns | null = null
-  #due: (() => void) | null = null
+  #starter: Starter | null = null
   /** What is due is a poll. */
   #isPoll = false
   #known: readonly AccountState[] = NONE
@@ -34,13 +40,12 @@ export class Rest implements Alarm, Poller {
     this.#poll = poll
   }
 
-  /** @param due called once, when the user is to be started */
-  begin({ dueMs, restMs, isQuiet, known }: StartTime, turns: PollTurns, due: () => void): void {
+  begin({ dueMs, restMs, isQuiet, known }: StartTime, turns: PollTurns, starter: Starter): void {
     this.#known = known
     this.#dueMs = dueMs
     this.#isPoll = isQuiet
     this.#turns = turns
-    this.#due = due
+    this.#starter = starter
     if (this.#isAwake) this.#isOver()
     else this.#sleep(restMs)
   }
@@ -75,9 +80,9 @@ export class Rest implements Alarm, Poller {
 
   #isOver(): void {
     this.#isAwake = true
-    if (this.#stage !== 'resting' || this.#due === null) return
+    if (this.#stage !== 'resting' || this.#starter === null) return
     this.#stage = 'due'
-    this.#due()
+    this.#starter.due()
   }
 
   /** When the user is to be polled, or was to be, epoch ms; null before that was looked up. */

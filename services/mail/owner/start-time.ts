@@ -11,6 +11,8 @@ import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
 import { lastNewsMs } from './checkpoint-record.ts'
 
+/** One for nearly all users. */
+const LIVE: readonly AccountState[] = ['live']
 /** From the last poll to the end of a release at most, or to the last sign of life of an owner that dies. */
 const SLACK_MS = 4_000
 
@@ -47,7 +49,7 @@ export function endBefore(userId: string, { sid, name }: { sid: string; name: st
  * When work for the user is to begin, epoch ms, past or future; how long it may rest until then, ms, 0 = not at all; whether
  * that work is a poll; and the states of its accounts as they were last known.
  */
-export type StartTime = { dueMs: number; restMs: number; isQuiet: boolean; known: AccountState[] }
+export type StartTime = { dueMs: number; restMs: number; isQuiet: boolean; known: readonly AccountState[] }
 
 /**
  * When whoever released the user has told all there is to know; null = it must be looked up. What it knew of the accounts
@@ -60,7 +62,7 @@ export function toldStartTime(userId: string, end: End, deps: StartTimeDeps): St
   const isKnown = entries.every(({ record, revision }) => revision <= Number(end.quietAt) && !isAsked(record))
   if (!isKnown || !entries.some(({ revision }) => revision === end.quietAt)) return null
   const connected = entries.filter(({ record }) => record.desired === 'connected')
-  return { ...startAt(end.dueMs, deps), known: connected.map(() => 'live') }
+  return { ...startAt(end.dueMs, deps), known: connected.length === 1 ? LIVE : connected.map(() => 'live') }
 }
 
 /** After a look at what the owner before has written last. */

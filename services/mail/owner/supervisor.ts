@@ -20,7 +20,7 @@ import { Sight } from './sight.ts'
 import { type End, endBefore, type StartTime, startTime, toldStartTime } from './start-time.ts'
 import { Tenure } from './tenure.ts'
 import type { SupervisorDeps } from './tenure-deps.ts'
-import type { Term } from './term.ts'
+import type { Term, TermHost } from './term.ts'
 
 const RETRY_MS = 1_000
 /** How long a status waits for the start of a user: less than who asks for it. */
@@ -32,6 +32,7 @@ export class Supervisor {
   readonly #deps: SupervisorDeps
   readonly #observer: Observer
   readonly #tenures = new Map<string, Tenure>()
+  readonly #host: TermHost
   readonly #moves: Moves
   readonly #disk: DiskWatch
   readonly #dirty = new Set<string>()
@@ -49,6 +50,11 @@ export class Supervisor {
     this.#moves = new Moves((userId) => this.#mark(userId), clock, log)
     this.session = new Session(leases, times, identity, clock, log)
     this.session.onLost = () => this.#dropAll()
+    this.#host = {
+      owns: ({ userId, epoch, owner }) =>
+        this.session.valid && this.session.sid === owner && carries(userId, epoch, leases),
+      changed: (userId) => this.#mark(userId),
+    }
     this.#disk = new DiskWatch(deps.tenure.store, this.session, clock, log)
     deps.tenure.store.onDiskFault = (fault) => this.#disk.suspect(fault, this.#stopping.signal)
     this.#observer = new Observer(leases, this.session, times, clock, log)
@@ -196,16 +202,14 @@ export class Supervisor {
   }
 
   #own(userId: string, epoch: Epoch, owner: string, before: Term['before'] = null): Tenure {
-    const { session } = this
-    const owns = (): boolean => session.valid && session.sid === owner && carries(userId, epoch, this.#deps.leases)
-    const tenure = new Tenure({ userId, epoch, owner, owns, before }, this.#deps.tenure)
+    const tenure = new Tenure({ userId, epoch, owner, before }, this.#host, this.#deps.tenure)
     this.#tenures.set(userId, tenure)
-    tenure.onChanged = () => this.#mark(userId)
     return tenure
   }
 
-  async #begin({ userId, rest, onChanged }: Tenure, end: End): Promise<void> {
-    const begin = (time: StartTime): void => rest.begin(time, this.#moves.polls, onChanged)
+  async #begin(tenure: Tenure, end: End): Promise<void> {
+    const { userId, rest } = tenure
+    const begin = (time: StartTime): void => rest.begin(time, this.#moves.polls, tenure)
     const told = toldStartTime(userId, end, this.#deps.tenure)
     if (told !== null) return begin(told)
     await this.#attempt(userId, 'look', async () => begin(await startTime(userId, end, this.#deps.tenure)))

@@ -15,13 +15,13 @@ import type { Worker } from '../sync/worker.ts'
 import { lastEstimate, lastNewsMs } from './checkpoint-record.ts'
 import { Checkpointer } from './checkpointer.ts'
 import type { Last } from './lease.ts'
-import { Rest } from './rest.ts'
+import { Rest, type Starter } from './rest.ts'
 import { RestPoll } from './rest-poll.ts'
 import { areRestful, REST_AFTER_MS } from './restful.ts'
 import { takeOver } from './takeover.ts'
 import type { TenureDeps } from './tenure-deps.ts'
 import { isQuietAccount, lanesOf, newsOf, nextDueMs, pollsOf, type StatusContext, statusOf } from './tenure-status.ts'
-import type { Term } from './term.ts'
+import { type Lost, NOT_LOST, type Term, type TermHost } from './term.ts'
 import type { UserWorkers } from './user-workers.ts'
 import { equip, type Work } from './work.ts'
 
@@ -31,19 +31,15 @@ const FLUSH_MS = 3_000
 /** One for all: an error per user costs more than the rest of a release. */
 const RELEASED: unknown = new Error('released')
 
-/** How a term has ended before its time. */
-export type Lost = { readonly aborted: boolean; readonly reason?: unknown }
-const NOT_LOST: Lost = { aborted: false }
 const NO_STATE = (): undefined => undefined
 
-export class Tenure {
+export class Tenure implements Starter {
   readonly userId: string
   readonly epoch: Epoch
   /** What happens before `start`. */
   readonly rest: Rest
-  /** It is lost, or the user may go back to rest: to be looked at anew. */
-  onChanged: () => void = () => undefined
   readonly #term: Term
+  readonly #host: TermHost
   readonly #restPoll: RestPoll
   readonly #deps: TenureDeps
   /** null while the user rests: most users do, and hold nothing of it. */
@@ -52,15 +48,21 @@ export class Tenure {
   #checkpointer: Checkpointer | null = null
   #lost: Lost = NOT_LOST
   #releasing = false
-  #startedMs = Number.POSITIVE_INFINITY
+  #startedMs: number | null = null
 
-  constructor(term: Term, deps: TenureDeps) {
+  constructor(term: Term, host: TermHost, deps: TenureDeps) {
     this.userId = term.userId
     this.epoch = term.epoch
     this.#term = term
+    this.#host = host
     this.#restPoll = new RestPoll(term, this, deps)
     this.rest = new Rest(deps.clock, this.#restPoll)
     this.#deps = deps
+  }
+
+  /** It is to be started, is lost, or may go back to rest: to be looked at anew. */
+  due(): void {
+    this.#host.changed(this.userId)
   }
 
   /** Work may begin: asked before every effect. */
@@ -68,7 +70,7 @@ export class Tenure {
     return !this.#releasing && this.#owns
   }
   get #owns(): boolean {
-    return !this.#lost.aborted && this.#term.owns()
+    return !this.#lost.aborted && this.#host.owns(this.#term)
   }
 
   /** Resolves once the user runs. @throws StaleEpochError when a later owner was here first. */
@@ -181,8 +183,8 @@ export class Tenure {
   get isRestful(): boolean {
     const { clock, accounts, restAfterMs = REST_AFTER_MS, idlePoll } = this.#deps
     const [entries, relay, sinceMs] = [accounts.ofUser(this.userId), this.#relay, clock.wallMs() - restAfterMs]
-    if (relay === null || this.#releasing || this.#startedMs > sinceMs || this.#checkpointer?.isWritten !== true)
-      return false
+    if (relay === null || this.#startedMs === null || this.#startedMs > sinceMs || this.#releasing) return false
+    if (this.#checkpointer?.isWritten !== true) return false
     const isQuiet = areRestful({ entries, stateOf: this.#stateOf, idlePoll, sinceMs }) && this.#isQuiet(entries, relay)
     return isQuiet && relay.isDrained
   }
@@ -230,7 +232,7 @@ export class Tenure {
     if (this.#lost.aborted) return
     this.#lost = { aborted: true, reason }
     this.#work?.lost.abort(reason)
-    this.onChanged()
+    this.due()
   }
 
   /** Ends work in order: workers, events in flight, last checkpoint. The lease is the caller's to give back, then `close`. */
@@ -274,7 +276,7 @@ export class Tenure {
     const worker = this.#deps.worker(entry, this.epoch, {
       owns: () => this.mayAsk,
       idled: () => {
-        if (this.isRestful) this.onChanged()
+        if (this.isRestful) this.due()
       },
       committed: (cursorOnly, rows) => {
         if (!cursorOnly) this.#relay?.wake(rows)

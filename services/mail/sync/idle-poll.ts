@@ -18,11 +18,13 @@ export type IdlePollDeps = Pick<WorkerDeps, 'clock'> & {
   limiter(account: AccountRef): Limiter
 }
 
-/**
- * True when nothing has happened since; a number when the mailbox is not to be asked for so long, ms.
- * @throws what a worker would meet, or the signal's reason
- */
-export type IdlePoll = (signal: AbortSignal) => Promise<boolean | number>
+export type IdlePoll = {
+  /**
+   * True when nothing has happened since; a number when the mailbox is not to be asked for so long, ms.
+   * @throws what a worker would meet, or the signal's reason
+   */
+  ask(signal: AbortSignal): Promise<boolean | number>
+}
 
 type Position = Pick<LaneState, 'lane' | 'cursor' | 'done'>
 
@@ -36,7 +38,24 @@ export function idlePoll(account: AccountRef, lanes: readonly LaneState[], deps:
     return null
   // Of the others nothing is asked; a page that names one of them has found something.
   const positions = polled.map(({ lane, cursor, done }): Position => ({ lane, cursor, done }))
-  return (signal) => findsNothing(account, positions, deps, signal)
+  return new FromPositions(account, positions, deps)
+}
+
+/** There is one for each account at rest: a function would hold twice as much. */
+class FromPositions implements IdlePoll {
+  readonly #account: AccountRef
+  readonly #positions: readonly Position[]
+  readonly #deps: IdlePollDeps
+
+  constructor(account: AccountRef, positions: readonly Position[], deps: IdlePollDeps) {
+    this.#account = account
+    this.#positions = positions
+    this.#deps = deps
+  }
+
+  ask(signal: AbortSignal): Promise<boolean | number> {
+    return findsNothing(this.#account, this.#positions, this.#deps, signal)
+  }
 }
 
 async function findsNothing(

@@ -1,16 +1,21 @@
 /**
  * The keys of the token seal: where they come from and which of them seals. It refuses anything doubtful (two sources,
  * a file that others may read, a missing key that stored tokens need) and never writes a key except the first one of a
- * development machine. Key material leaves this file only as a CryptoKey that cannot be exported.
+ * development machine. Key material leaves this file only as a CryptoKey that cannot be exported, and as deciphers.
  */
-import { webcrypto } from 'node:crypto'
+import { createDecipheriv, createSecretKey, type DecipherGCM, webcrypto } from 'node:crypto'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
 import type { Secret } from '#shared/secret.ts'
 import { localKey } from './key-file.ts'
 import { keysFromCommand, keysFromFile } from './key-sources.ts'
 
-export type SealKey = { readonly kid: string; readonly key: webcrypto.CryptoKey }
+export type SealKey = {
+  readonly kid: string
+  readonly key: webcrypto.CryptoKey
+  /** A decipher of AES-256-GCM with this key, for one text. */
+  decipher(iv: Uint8Array): DecipherGCM
+}
 
 export type KeyRing = {
   /** The key that seals. */
@@ -42,6 +47,7 @@ export const MAKE_KEY_COMMAND = `node -e 'console.log("k"+Date.now()+":"+require
 
 const KID = /^[A-Za-z0-9_-]{1,64}$/
 const KEY_BYTES = 32
+const TAG_BYTES = 16
 
 /**
  * Reads the keys from their one source, or makes the first key of a development machine.
@@ -90,7 +96,7 @@ async function parseKeys(text: string, source: string): Promise<SealKey[]> {
     if (bytes.length !== KEY_BYTES || bytes.toString('base64url') !== encoded)
       throw fault(`has no key of ${KEY_BYTES} bytes in base64url; make one with: ${MAKE_KEY_COMMAND}`)
     if (keys.some((known) => known.kid === kid)) throw fault('repeats the kid of an earlier one')
-    keys.push({ kid, key: await importKey(bytes) })
+    keys.push({ kid, key: await importKey(bytes), decipher: deciphers(bytes) })
     bytes.fill(0)
   }
   return keys
@@ -98,6 +104,12 @@ async function parseKeys(text: string, source: string): Promise<SealKey[]> {
 
 const importKey = (bytes: Buffer<ArrayBuffer>): Promise<webcrypto.CryptoKey> =>
   webcrypto.subtle.importKey('raw', bytes, 'AES-GCM', false, ['encrypt', 'decrypt'])
+
+/** Of a copy of the key, in the memory of OpenSSL. */
+function deciphers(bytes: Buffer): SealKey['decipher'] {
+  const key = createSecretKey(bytes)
+  return (iv) => createDecipheriv('aes-256-gcm', key, iv, { authTagLength: TAG_BYTES })
+}
 
 function ringOf(keys: SealKey[]): KeyRing {
   const byKid = new Map(keys.map((key) => [key.kid, key]))

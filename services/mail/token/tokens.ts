@@ -6,6 +6,7 @@ import { AppError } from '#shared/errors.ts'
 import { lru } from '#shared/lru.ts'
 import type { Secret } from '#shared/secret.ts'
 import { type AccountRef, accountName, type ProviderName, toSeconds } from '../base/model.ts'
+import { ownText } from '../base/own-text.ts'
 import type { AccountRecord, Revised } from '../kv/account-record.ts'
 import { CoolDown } from './cool-down.ts'
 import { openCredential, sameTokens, type Tokens } from './credential.ts'
@@ -166,7 +167,7 @@ export class TokenProvider {
   }
 
   #hold(name: string, { accessToken, expiryS }: Tokens): void {
-    this.#cache.set(name, { accessToken, expiryS })
+    this.#cache.set(ownText(name), { accessToken, expiryS })
   }
 
   #dropMemory(account: AccountRef): void {

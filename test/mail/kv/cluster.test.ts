@@ -63,7 +63,12 @@ test('a watch whose server dies is made anew within seconds', async () => {
   try {
     const jsm = await jetstreamManager(nc)
     const bucket = await Bucket.open(nc, BUCKET_STATE, 3)
-    const replica = new Replica<string>((text) => text, systemClock, log)
+    const replica = new Replica<string>(
+      (text) => text,
+      systemClock,
+      log,
+      (_key, entry) => entry,
+    )
     const running = replica.run(() => bucket, stop.signal)
     const serving = await until('the watch is served by one that this client is not connected to', async () => {
       await replica.whenFresh(AbortSignal.timeout(5_000))

@@ -50,6 +50,27 @@ test('a user needs an owner while an account is connected or a grant is to be re
   assert.equal(accounts.needsOwner('a.b'), false)
 })
 
+test('the accounts of a user are listed in the order in which they came, and each is kept once', async () => {
+  await using box = await kvBox()
+  const bucket = await Bucket.open(box.nc, BUCKET_ACCOUNTS)
+  const accounts = new Accounts(() => bucket, systemClock, log)
+  const put = (inboxId: string, more: Parameters<typeof connected>[0] = {}) =>
+    accounts.change(account('ada', inboxId), () => connected({ mailbox: `${inboxId}@x`, ...more }))
+  const inboxes = () => accounts.ofUser('ada').map((entry) => entry.account.inboxId)
+  assert.deepEqual(accounts.ofUser('ada'), [])
+  await put('primary')
+  assert.deepEqual(inboxes(), ['primary'])
+  await put('work')
+  await put('primary', { updated_at: 2 })
+  assert.deepEqual([inboxes(), [...accounts.entries()].length], [['primary', 'work'], 2])
+  const [first] = accounts.ofUser('ada')
+  assert.equal(first, accounts.replica.entries.get(accountKey('ada', 'google', 'primary')))
+  accounts.replica.forget(accountKey('ada', 'google', 'primary'))
+  assert.deepEqual(inboxes(), ['work'])
+  accounts.replica.clear()
+  assert.deepEqual([inboxes(), [...accounts.users()]], [[], []])
+})
+
 test('a change that meets others is decided again on what they wrote, and gives up after five rounds', async () => {
   await using box = await kvBox()
   const bucket = await Bucket.open(box.nc, BUCKET_ACCOUNTS)

@@ -14,7 +14,8 @@ import { kvBox, log } from './support.ts'
 type Watched = { replica: Replica<string>; changes: string[]; end(): Promise<void> }
 
 function watch(bucket: () => Followed, clock: Clock = systemClock): Watched {
-  const replica = new Replica<string>((text) => (text === 'garbage' ? null : text), clock, log)
+  const parse = (text: string) => (text === 'garbage' ? null : text)
+  const replica = new Replica(parse, clock, log, (_key, entry) => entry)
   const changes: string[] = []
   replica.listen((key, entry) => changes.push(`${key}=${entry?.record ?? null}`))
   const stop = new AbortController()

@@ -138,10 +138,12 @@ function scripted({ record = {}, account = {}, ...more }: Parts = {}) {
     relay: { doubts: 0 },
     streamFacts: async () => ({ createdMs: 1, firstSeq: 1, lastSeq: 9 }),
     eventAt: async () => ({ isOfUser: true, eventId: 'e7' }),
-    idlePoll: () => async () => {
-      polled.push(clock.wallMs())
-      return true
-    },
+    idlePoll: () => ({
+      ask: async () => {
+        polled.push(clock.wallMs())
+        return true
+      },
+    }),
     ...more,
   }
   const ask = (poll: RestPoll): Promise<number | null> => poll.ask(clock.wallMs(), NEVER)
@@ -212,10 +214,12 @@ test('a mailbox that is not to be asked is looked at again when its pause is ove
   let pausedMs = 3_000
   const asked: number[] = []
   const { clock, poll, ask } = scripted({
-    idlePoll: () => async () => {
-      asked.push(clock.wallMs())
-      return pausedMs === 0 ? true : pausedMs
-    },
+    idlePoll: () => ({
+      ask: async () => {
+        asked.push(clock.wallMs())
+        return pausedMs === 0 ? true : pausedMs
+      },
+    }),
   })
   assert.equal(await ask(poll), clock.wallMs() + 3_000)
   pausedMs = 0
@@ -255,8 +259,10 @@ test('whoever is woken while the poll waits for its turn is started at once', as
   Array.from({ length: 128 }, () => moves.polls.take({ dueMs: 0, poll: () => taken.promise }))
   const rest = new Rest(clock, { ask: async () => 1, isAsKnown: true })
   let isDue = false
-  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.polls, () => {
-    isDue = true
+  rest.begin({ dueMs: clock.wallMs(), restMs: 0, isQuiet: true, known: [] }, moves.polls, {
+    due: () => {
+      isDue = true
+    },
   })
   await clock.advance(1_000)
   assert.equal(isDue, false)

@@ -14,7 +14,8 @@ const USER = 'ada'
 const EPOCH: Epoch = { era: 1_000, rev: 1 }
 
 async function started(node: Node, epoch = EPOCH): Promise<Tenure> {
-  const tenure = new Tenure({ userId: USER, epoch, owner: 'sid', owns: () => true, before: null }, node.tenure)
+  const host = { owns: () => true, changed: () => undefined }
+  const tenure = new Tenure({ userId: USER, epoch, owner: 'sid', before: null }, host, node.tenure)
   await tenure.start()
   // The supervisor does this at every change of a record.
   node.accounts.replica.listen(() => tenure.accountsChanged())
