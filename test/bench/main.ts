@@ -13,7 +13,8 @@ import type { BenchOptions } from './kit/options.ts'
 import { picturesOf } from './kit/pictures.ts'
 // Loaded before this file runs: at the end of the process its children are killed first, and then their folder is removed.
 import './kit/program.ts'
-import { jsonOf, lineOf, markdownOf, type Report, summaryOf, withTables } from './kit/report.ts'
+import { jsonOf, lineOf, markdownOf, type Report, shownNumber, summaryOf, withTables } from './kit/report.ts'
+import { processorTime, stolenShare } from './kit/stolen.ts'
 import { refuseOtherSystems } from './kit/usage.ts'
 
 type Module = { measure(options: BenchOptions): Promise<Figure[]> }
@@ -73,11 +74,11 @@ const options: BenchOptions = { quick: isSet('QUICK'), say: step, signal: stop.s
 /** What was measured is kept after each part: a later one may fail, or the run may be stopped. */
 async function measureAll(machine: Machine): Promise<Report> {
   const figures: Figure[] = []
-  const parts: { name: string; seconds: number; failed: boolean }[] = []
+  const parts: Report['parts'][number][] = []
   const report: Report = { machine, quick: options.quick, parts, figures }
   for (const [name, load] of Object.entries(MODULES)) {
     if (only !== '' && only !== name) continue
-    const fromS = elapsedS()
+    const [fromS, from] = [elapsedS(), processorTime()]
     let failed = false
     try {
       const found = await (await load()).measure(options)
@@ -88,7 +89,9 @@ async function measureAll(machine: Machine): Promise<Report> {
       failed = true
       process.stderr.write(`${name} could not be measured: ${error instanceof Error ? error.stack : String(error)}\n`)
     }
-    parts.push({ name, seconds: elapsedS() - fromS, failed })
+    const stolen = stolenShare(from, processorTime())
+    step(`${name}: the host took ${shownNumber(stolen * 100)} % of the time of the processors`)
+    parts.push({ name, seconds: elapsedS() - fromS, stolen, failed })
     keep(report)
   }
   return report

@@ -12,6 +12,7 @@ import { picturesOf } from './pictures.ts'
 import { boundOf, jsonOf, lineOf, markdownOf, summaryOf, withTables } from './report.ts'
 import { again, besideTenth, interleave } from './rounds.ts'
 import { median, oddAgainstEven, percentile, pieces, quotients } from './statistics.ts'
+import { processorTime, stolenShare } from './stolen.ts'
 import { orStopped } from './stop.ts'
 import { cpuMs, cpuMsOf, forgetPeak, peakBytes, refuseOtherSystems, usageOf } from './usage.ts'
 
@@ -120,8 +121,8 @@ const FIGURES: Figure[] = [
   },
 ]
 const PARTS = [
-  { name: 'growth', seconds: 61.23456, failed: false },
-  { name: 'idle', seconds: 28.77, failed: true },
+  { name: 'growth', seconds: 61.23456, stolen: 0.0312, failed: false },
+  { name: 'idle', seconds: 28.77, stolen: 0, failed: true },
 ]
 const MACHINE = {
   commit: 'abc1234',
@@ -140,8 +141,17 @@ test('a report says verdict, value and bound of each figure, and how many target
   assert.equal(summaryOf(FIGURES), 'targets measured: 3, met: 2, missed: 5')
   const text = markdownOf({ machine: MACHINE, quick: true, parts: PARTS, figures: FIGURES })
   assert.match(text, /Commit abc1234, short form in 1\.50 minutes; .* nats-server 2\.15.* ext4\. /)
-  assert.match(text, /^Parts: growth 61 s, idle 29 s \(\*\*failed\*\*\)\.$/m)
+  assert.match(text, /^Parts: growth 61 s, 3\.12 % stolen; idle 29 s, 0\.00 % stolen \(\*\*failed\*\*\)\.$/m)
   assert.match(text, /^\| time \\\| of a tenth \| 13\.0 times \| ≤ 12\.0 \| \*\*missed\*\* \| {2}\|$/m)
+})
+
+test('what the host of a virtual machine takes is told of the time in which there was something to do', () => {
+  const at = (user: number, idle: number, stolen: number) =>
+    processorTime(`cpu  ${user} 10 20 ${idle} 5 0 3 ${stolen} 0 0\ncpu0 1 1 1 1 1 0 1 1 0 0\n`)
+  assert.deepEqual(at(100, 900, 7), { ran: 133, stolen: 7 })
+  assert.equal(stolenShare(at(100, 900, 0), at(190, 5_000, 10)), 0.1)
+  assert.equal(stolenShare(at(1, 1, 1), at(1, 9, 1)), 0, 'nothing was done')
+  assert.ok(processorTime().ran > 0)
 })
 
 test('a value beside its bound has as many decimals as show on which side it lies', () => {

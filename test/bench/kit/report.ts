@@ -6,8 +6,8 @@ import { percentile } from './statistics.ts'
 export type Report = {
   machine: Machine
   quick: boolean
-  /** What was measured, in its order, and how long that took. */
-  parts: readonly { name: string; seconds: number; failed: boolean }[]
+  /** What was measured, in its order, how long that took, and which share of the processors' time the host took meanwhile. */
+  parts: readonly { name: string; seconds: number; stolen: number; failed: boolean }[]
   figures: readonly Figure[]
 }
 
@@ -72,13 +72,14 @@ const cell = (text: string): string => text.replaceAll('|', '\\|')
 export function markdownOf({ machine, quick, parts, figures }: Report): string {
   const minutes = shownNumber(parts.reduce((sum, { seconds }) => sum + seconds, 0) / 60)
   const each = parts.map(
-    ({ name, seconds, failed }) => `${name} ${Math.round(seconds)} s${failed ? ' (**failed**)' : ''}`,
+    ({ name, seconds, stolen, failed }) =>
+      `${name} ${Math.round(seconds)} s, ${shownNumber(stolen * 100)} % stolen${failed ? ' (**failed**)' : ''}`,
   )
   const form = quick ? 'short form' : 'full form'
   const head =
     `Commit ${machine.commit}, ${form} in ${minutes} minutes; Node ${machine.node}, nats-server ${machine.server}; ` +
     `${machine.cores} × ${machine.cpu}, ${machine.memoryGb} GB, ${machine.system}, ${machine.disk.kind}. ${summaryOf(figures)}.` +
-    `\n\nParts: ${each.join(', ')}.`
+    `\n\nParts: ${each.join('; ')}.`
   const targets = [...new Set(figures.map(({ target }) => target))].toSorted((a, b) => a - b)
   const tables = targets.map((target) => {
     const rows = figures
