@@ -69,7 +69,7 @@ async function answerUntil(
   }
 }
 
-/** What changes something of a user has been answered before their status is shown again. */
+/** What was looked up before an answer that changes something of a user, as an audit does too, is not shown after it. */
 function handlersOf(caller: Caller, recent: RecentStatus): Handlers {
   const changes = <T>(userId: string, work: Promise<T>): Promise<T> => work.finally(() => recent.changed(userId))
   return {
@@ -80,8 +80,8 @@ function handlersOf(caller: Caller, recent: RecentStatus): Handlers {
     ownerStatus: (userId) => caller.call('ownerStatus', userId),
     fleet: () => caller.call('fleet'),
     rekey: (...of) => caller.call('rekey', ...of),
-    inspect: (...of) => caller.call('inspect', ...of),
-    ownerInspect: (...of) => caller.call('ownerInspect', ...of),
+    inspect: (name, userId, ...of) => changes(userId, caller.call('inspect', name, userId, ...of)),
+    ownerInspect: (name, userId, ...of) => changes(userId, caller.call('ownerInspect', name, userId, ...of)),
   }
 }
 

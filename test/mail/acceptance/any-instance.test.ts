@@ -3,6 +3,7 @@
  * checkpoint with `live: false` when the owner does not answer within a second.
  */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Kvm } from '@nats-io/kv'
 import type { AccountStatus } from '#shared/contract.ts'
@@ -81,6 +82,12 @@ async function connectUsers(box: Sandbox): Promise<{ nc: NatsConnection; user: s
   return { nc, user }
 }
 
+/** Stopped: until its first thread is, the one that answers requests goes on. */
+async function paused(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  await until('the process is stopped', () => / T /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')))
+}
+
 type Answer = { account: AccountStatus | undefined; tookMs: number }
 
 /** Several at once: those that NATS hands to an instance which cannot answer come to nothing. */
@@ -120,7 +127,7 @@ test('a paused owner: status is the checkpoint after a second, connect and disco
   const a = await box.spawn('a')
   await box.start('b')
   const { nc, user } = await connectUsers(box)
-  process.kill(a.pid, 'SIGSTOP')
+  await paused(a.pid)
   try {
     await assertCheckpoint(box, nc, user, OWNER_MS)
     // A request that NATS hands to the one that is paused is not answered.
