@@ -55,6 +55,8 @@ export interface SimulatorOptions {
   projectPerMin?: number
   /** Sees every answer, also to each part of a batch of Gmail, before the faults of the wire; for conformance checks. */
   onAnswer?: (route: string, answer: Answer, fault: string | undefined) => void
+  /** Hears of every answer when it was handed to the socket. */
+  onSent?: (route: string, answer: Answer) => void
 }
 
 export interface SimulatorEnv {
@@ -160,6 +162,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     const latencyMs = options.latencyMs?.() ?? 0
     if (latencyMs > 0) await time.sleep(latencyMs, gone)
     await send(response, answer, { nowMs: world.clock.now(), fault, time, gone })
+    options.onSent?.(outcome.route, answer)
   }
   const server = createServer((message, response) => {
     serve(message, response).catch((error: unknown) => {

@@ -118,12 +118,12 @@ async function answerToEvent({ deliveries, everyMs }: Size, { signal }: BenchOpt
   /** When the answer was given that named the mail, by its id. */
   const named = new Map<string, number>()
   const intervalMs = USERS * everyMs
-  const onAnswer = (_route: string, answer: Answer): void => {
+  const onSent = (_route: string, answer: Answer): void => {
     const at = performance.now()
     for (const id of newIds(answer)) if (!named.has(id)) named.set(id, at)
   }
   await using world = await World.start({
-    simulator: { onAnswer },
+    simulator: { onSent },
     env: { MAIL_SYNC_INTERVAL_MS: String(intervalMs) },
   })
   const { box, nc } = world
