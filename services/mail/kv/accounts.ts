@@ -173,7 +173,7 @@ export class Accounts {
   #entryFor(key: string, { record, revision }: Revised<AccountRecord | ErasureRecord>): Held {
     const parts = 'erase' in record ? null : parseAccountKey(key)
     if (parts === null || 'erase' in record) return { record, revision }
-    // Nearly always they are the same.
+    // One text in place of two equal ones, as nearly all users have.
     if (record.address === record.mailbox) record.address = record.mailbox
     return { account: this.#entryOf(parts)?.account ?? parts, record, revision }
   }

@@ -56,32 +56,34 @@ test('who was asked about twice is looked up four times a second, for as long as
   assert.equal(state.looks, looks + 1)
 })
 
-test('none is older than a second: then the look that is under way is waited for', async (t) => {
+/** A user who is followed, and whose next look is not answered before `go`. */
+async function heldLook(t: TestContext) {
   const { state, recent, pass } = world(t)
   await recent.ask('ada')
   await recent.ask('ada')
-  const held = Promise.withResolvers<void>()
-  state.hold = held.promise
+  const { promise, resolve: go } = Promise.withResolvers<void>()
+  state.hold = promise
+  return { state, recent, pass, go }
+}
+
+test('none is older than a second: then the look that is under way is waited for', async (t) => {
+  const { state, recent, pass, go } = await heldLook(t)
   await pass(1_000)
   assert.equal(lookOf(await recent.ask('ada')), 'look 2')
   await pass(1)
   const asked = recent.ask('ada')
-  held.resolve()
+  go()
   assert.equal(lookOf(await asked), 'look 3')
   assert.equal(state.looks, 3, 'one look at a time')
 })
 
 /** @returns the status after a change, when a look from before it was under way */
 async function afterChange(t: TestContext, tell: boolean): Promise<string> {
-  const { state, recent, pass } = world(t)
-  await recent.ask('ada')
-  await recent.ask('ada')
-  const held = Promise.withResolvers<void>()
-  state.hold = held.promise
+  const { state, recent, pass, go } = await heldLook(t)
   await pass(250)
   if (tell) recent.changed('ada')
   state.hold = null
-  held.resolve()
+  go()
   await turn()
   return lookOf(await recent.ask('ada'))
 }
