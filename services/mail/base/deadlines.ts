@@ -7,27 +7,34 @@ import { type Clock, pause } from './time.ts'
 /** So long at most it sleeps on when nothing is open any more. */
 const LOOK_MS = 1_000
 
-type Open = { atMs: number; expire(): void }
+/** A link of a list: what a `Set` has grown out of points to what it is now, and so each request kept those after it. */
+type Open = { atMs: number; expire: () => void; before: Open; next: Open }
 
 export class Deadlines {
   readonly #clock: Clock
   readonly #ms: number
-  /** In the order in which they end. Bounded by what is open. */
-  readonly #open = new Set<Open>()
+  /** Both ends of those that are open, in the order in which they end. Bound: what is open. */
+  readonly #ends: Open
   readonly #closed = new AbortController()
   #isRunning = false
 
   constructor(ms: number, clock: Clock) {
     this.#ms = ms
     this.#clock = clock
+    const ends = { atMs: Number.POSITIVE_INFINITY, expire: () => undefined } as Open
+    ends.before = ends
+    ends.next = ends
+    this.#ends = ends
   }
 
   /** Calls `expire` when the time is over, unless what is answered was called before. */
   begin(expire: () => void): () => void {
-    const open = { atMs: this.#clock.monoMs() + this.#ms, expire }
-    this.#open.add(open)
+    const ends = this.#ends
+    const open = { atMs: this.#clock.monoMs() + this.#ms, expire, before: ends.before, next: ends }
+    open.before.next = open
+    ends.before = open
     if (!this.#isRunning) void this.#run()
-    return () => this.#open.delete(open)
+    return () => end(open)
   }
 
   close(): void {
@@ -38,15 +45,23 @@ export class Deadlines {
     this.#isRunning = true
     const { signal } = this.#closed
     while (!signal.aborted) {
-      const [first] = this.#open
-      if (first === undefined) break
+      const first = this.#ends.next
+      if (first === this.#ends) break
       const leftMs = first.atMs - this.#clock.monoMs()
       if (leftMs > 0) await pause(this.#clock, Math.min(leftMs, LOOK_MS), signal)
       else {
-        this.#open.delete(first)
+        end(first)
         first.expire()
       }
     }
     this.#isRunning = false
   }
+}
+
+/** Takes it out, once or again. What is over points to nothing that comes later. */
+function end(open: Open): void {
+  open.before.next = open.next
+  open.next.before = open.before
+  open.before = open
+  open.next = open
 }

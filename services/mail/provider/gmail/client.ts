@@ -57,11 +57,8 @@ function listQuery(pageToken?: string, label?: string): string {
 }
 
 function historyQuery(startHistoryId: string, pageToken?: string): string {
-  const params = {
-    startHistoryId,
-    ...(pageToken !== undefined && { pageToken }),
-  } satisfies gmail_v1.Params$Resource$Users$History$List
-  return `${HISTORY}&${queryOf(params)}`
+  const page = pageToken === undefined ? '' : `&pageToken=${encodeURIComponent(pageToken)}`
+  return `${HISTORY}&startHistoryId=${encodeURIComponent(startHistoryId)}${page}`
 }
 
 const bearer = ({ accessToken }: Turn) => ({ authorization: `Bearer ${accessToken.reveal()}` })
