@@ -10,7 +10,7 @@ const HEX_DIGITS = 8
  * Moments lie on a grid, ms: polls that are due together take one wake-up of the process (ADR 0041). One of an interval that is
  * no multiple of it lies beside the grid later on.
  */
-const MOMENT_MS = 50
+export const MOMENT_MS = 50
 /** Mail waits at most for this part of the time for which there was none before it. */
 const QUIET_SHARE = 1 / 10
 

@@ -24,6 +24,8 @@ const NOT_OWNER_MS = 250
 const DELETE_LIMIT = 500
 
 type Fault = Exclude<RelayStatus['error'], null>
+/** Of an outbox in which nothing waits. `isOld`: its first row is kept no longer; `lastId`: the highest there is. */
+type Drained = { isOld: boolean; lastId: number; status: RelayStatus }
 
 export class RelayRun {
   /** Resolves after the signal aborted; rejects with StaleEpochError or CorruptError: the user is lost. */
@@ -121,8 +123,8 @@ export class RelayRun {
 
   /** Some rows. Answers how long to wait before the next turn, ms; 0 = go on at once. */
   async #turn(): Promise<number> {
-    const { userId, owns, signal } = this.#options
-    const { store, clock } = this.#deps
+    const { owns, signal } = this.#options
+    const { clock } = this.#deps
     const handed = this.#sure ? this.#handed : null
     this.#handed = null
     this.#endId = null
@@ -132,9 +134,9 @@ export class RelayRun {
     if (pauseMs > 0) return pauseMs
     try {
       if (!this.#sure) await this.#readBack()
-      const rows = handed ?? store.read(userId, (db) => dueRows(db, ROWS))
+      const { rows, none } = handed === null ? this.#look() : { rows: handed, none: null }
       const [head] = rows
-      if (head === undefined) return await this.#drained()
+      if (head === undefined) return none === null ? 0 : await this.#drained(none)
       // The wall clock may have jumped: never longer than the longest back-off.
       const headMs = this.#hurry ? 0 : Math.min(head.nextAttemptMs - clock.wallMs(), RELAY_BACKOFF.maxMs)
       this.#hurry = false
@@ -211,28 +213,36 @@ export class RelayRun {
     return waitMs
   }
 
+  /** Rows that wait, or what is to be known when none does: one look at the disk. */
+  #look(): { rows: OutboxRow[]; none: Drained | null } {
+    const beforeMs = this.#oldMs
+    return this.#deps.store.read(this.#options.userId, (db) => {
+      const rows = dueRows(db, ROWS)
+      return { rows, none: rows.length > 0 ? null : { isOld: isFrontOld(db, beforeMs), ...depthAndStatus(db) } }
+    })
+  }
+
+  /** Published rows from before are no longer kept; epoch ms. */
+  get #oldMs(): number {
+    return this.#deps.clock.wallMs() - this.#deps.config.keepMs
+  }
+
   /** Nothing waits: old rows go, whoever waits for it is told. */
-  async #drained(): Promise<number> {
-    const { userId, signal } = this.#options
-    const { store, clock, config, hooks } = this.#deps
+  async #drained({ isOld, status, lastId }: Drained): Promise<number> {
     this.#error = null
-    const beforeMs = clock.wallMs() - config.keepMs
-    const look = () => store.read(userId, (db) => ({ isOld: isFrontOld(db, beforeMs), ...depthAndStatus(db) }))
-    let seen = look()
-    while (seen.isOld && !signal.aborted) {
-      this.#commit((tx) => deletePublished(tx, beforeMs, DELETE_LIMIT))
+    if (isOld) {
+      this.#commit((tx) => deletePublished(tx, this.#oldMs, DELETE_LIMIT))
       await yieldTurn()
-      seen = look()
+      // What is left is seen in the next turn.
+      return 0
     }
-    const { status, lastId } = seen
-    if (status.pending > 0) return 0
     this.#idle = true
     this.#endId = this.#sure ? lastId : null
     this.#status = status
     this.#statusIsOld = false
     this.#drainedOnce.resolve()
     this.#drainedOnce = Promise.withResolvers<void>()
-    hooks?.onDrained?.(userId, lastId)
+    this.#deps.hooks?.onDrained?.(this.#options.userId, lastId)
     return IDLE_MS
   }
 

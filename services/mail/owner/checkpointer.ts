@@ -13,6 +13,7 @@ import {
   stateName,
   toSeconds,
 } from '../base/model.ts'
+import { MOMENT_MS } from '../base/slot.ts'
 import type { Clock } from '../base/time.ts'
 import { Wake } from '../base/wake.ts'
 import { type Revised, RevisionConflict } from '../kv/account-record.ts'
@@ -20,16 +21,18 @@ import type { CheckpointRecord, Checkpoints } from '../kv/checkpoint.ts'
 import type { Snapshots } from '../outbox/snapshots.ts'
 import { hasQueued } from '../store/fetch-queue.ts'
 import { readLanes } from '../store/lanes.ts'
-import { freshEntries, ledgerEnd, ledgerSize } from '../store/ledger.ts'
+import { freshEntries, ledgerSize } from '../store/ledger.ts'
 import { readMeta, setCovered } from '../store/meta.ts'
 import { allPublishedUpTo, outboxDepth } from '../store/outbox-rows.ts'
 import { CorruptError } from '../store/sqlite.ts'
 import { StaleEpochError, type UserStore } from '../store/user-store.ts'
 import { type Known, nextRecord } from './checkpoint-record.ts'
+import { knownOf } from './known-of.ts'
 import { addGeneration, enoughFresh, isSnapshotDue, renewalS, takeSnapshot, unpoint } from './snapshotter.ts'
 
-/** After mail; after a mere move of positions, as at each poll of Graph: an old one costs the next owner without the disk a walk. */
-const MAIL_EVERY_MS = 1_000
+/** After mail: a second, and half way between two moments of polls, because the next mail of somebody may come with each of those. */
+const MAIL_EVERY_MS = 1_000 + MOMENT_MS / 2
+/** After a mere move of positions, as at each poll of Graph: an old one costs the next owner without the disk a walk. */
 const CURSOR_EVERY_MS = 600_000
 const RETRY_MS = 1_000
 /** A snapshot that could not be put is tried again with a checkpoint after this long. */
@@ -205,20 +208,16 @@ export class Checkpointer {
   async #writeIfPublished(): Promise<boolean> {
     const captured = this.#captured
     if (captured === null || !this.#deps.owns()) return false
-    const published = this.#deps.store.read(this.#userId, (db) => allPublishedUpTo(db, captured.lastId))
-    if (!published && this.#deps.early !== true) return false
-    const record = this.#recordOf(captured.lanes, this.#known())
+    const known = this.#deps.store.read(this.#userId, (db) =>
+      allPublishedUpTo(db, captured.lastId) || this.#deps.early === true ? knownOf(db) : null,
+    )
+    if (known === null) return false
+    const record = this.#recordOf(captured.lanes, known)
     const isWritten = await this.#write(record)
     this.#captured = null
     // No later owner had claimed the user: nobody else can have published anything.
     if (isWritten) this.#deps.store.commit(this.#userId, this.#epoch, (tx) => setCovered(tx, record.ts))
     return isWritten
-  }
-
-  #known(): Known {
-    const [meta, end] = this.#deps.store.read(this.#userId, (db) => [readMeta(db), ledgerEnd(db)])
-    const { streamCreatedMs = null, gaps = {} } = meta ?? {}
-    return { pub: end.seq, pubEventId: end.eventId, streamCreatedMs, gaps }
   }
 
   #recordOf(lanes: CheckpointRecord['lanes'], known: Known): CheckpointRecord {

@@ -74,6 +74,7 @@ function notePage(tx: UserTx, account: AccountRef, { page, asked, epoch, taken }
 
 /** In a gap, old mail that is found may have been published; mail that arrives was not. */
 function doubt(tx: UserTx, account: AccountRef, { taken, isWalk }: Step): (mail: MessageMeta) => boolean {
+  if (taken.length === 0 && !isWalk) return () => false
   const gapBefore = readMeta(tx)?.gaps[stateName(account)]
   if (gapBefore === undefined) return () => false
   const urgent = new Map(taken.map((entry) => [entry.id, entry.urgent]))

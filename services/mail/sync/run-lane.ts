@@ -44,7 +44,8 @@ export async function runLane(worker: LaneHost, lane: string, signal: AbortSigna
     retried: new Set(taken.filter(({ attempts }) => attempts > 0).map(idOf)),
     known,
     published: isRefilling ? idsIn(worker, publishedIds) : known,
-    queued: idsIn(worker, queuedIds),
+    // The figure is counted along, but that it is 0 has been read.
+    queued: (ids) => (state.queue.entries === 0 ? new Set() : idsIn(worker, queuedIds)(ids)),
     cursorOf: (other) => state.lanes.get(other)?.cursor,
     accountAnswers: accountAnswers(worker, lane, taken),
     fetchesNew: state.queue.urgent === 0,

@@ -5,7 +5,8 @@ import { setTimeout } from 'node:timers/promises'
 import { type AccountStatus, CONTRACT, type StatusReply } from '#shared/contract.ts'
 import { BUCKET_STATE } from '#shared/subjects.ts'
 import type { LaneState } from '../../../services/mail/base/model.ts'
-import { systemClock } from '../../../services/mail/base/time.ts'
+import { MOMENT_MS } from '../../../services/mail/base/slot.ts'
+import { type Clock, systemClock } from '../../../services/mail/base/time.ts'
 import { Bucket } from '../../../services/mail/kv/bucket.ts'
 import { Checkpoints } from '../../../services/mail/kv/checkpoint.ts'
 import { lastEstimate, lastNewsMs } from '../../../services/mail/owner/checkpoint-record.ts'
@@ -32,6 +33,7 @@ async function checkpointBox(
     early?: boolean
     statuses?: AccountStatus[]
     newsMs?: Record<string, number>
+    clock?: Clock
     port?: (port: number) => Promise<number>
     lanes?: () => Record<string, LaneState[]>
   } = {},
@@ -53,6 +55,7 @@ async function checkpointBox(
     statuses: () => options.statuses ?? [],
     lanes: () => options.lanes?.() ?? null,
     newsMs: () => options.newsMs ?? {},
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
     ...(options.early === true ? { early: true } : {}),
   })
   const stop = new AbortController()
@@ -122,6 +125,19 @@ describe('checkpoints', { concurrency: 3 }, () => {
       box.checkpointer.published()
       return (await box.cursors())?.includes('history:h1')
     })
+  })
+
+  test('after mail it is due half way between two moments of polls, each of which may bring the next mail', async () => {
+    const waits: number[] = []
+    const sleep: Clock['sleep'] = (ms, signal) => {
+      waits.push(ms)
+      return systemClock.sleep(ms, signal)
+    }
+    await using box = await checkpointBox({ clock: { ...systemClock, monoMs: () => 0, sleep } })
+    await until('it waits to be renewed', () => waits.length > 0)
+    box.checkpointer.changed(false)
+    await until('it waits for more mail', () => waits.length > 1)
+    assert.equal((waits[1] ?? 0) % MOMENT_MS, MOMENT_MS / 2)
   })
 
   test('a release without news writes nothing', async () => {
