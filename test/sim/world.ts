@@ -17,7 +17,7 @@ import { readLanes } from '../../services/mail/store/lanes.ts'
 import { publishedIds } from '../../services/mail/store/messages.ts'
 import type { UserReader } from '../../services/mail/store/user-store.ts'
 import { connected } from '../mail/kv/support.ts'
-import { misnamedRows } from '../mail/store/support.ts'
+import { misnamedMails, misnamedRows } from '../mail/store/support.ts'
 import { Books } from './books.ts'
 import { Broker, type Stored } from './broker.ts'
 import { Chance } from './chance.ts'
@@ -176,7 +176,7 @@ export class World implements Surroundings, Disposable {
 
   /**
    * No write of a past term after the next one has adopted the database; no position that has passed what is nowhere; no row
-   * that waits and that the ledger does not name.
+   * that waits and no mail that the ledger does not name.
    */
   written(disk: string, user: string, epoch: Epoch, reader: UserReader): void {
     const owner = this.#adopted.get(`${disk} ${user}`)
@@ -184,6 +184,7 @@ export class World implements Surroundings, Disposable {
       this.fail(`term ${epoch.rev} has written to a database of term ${owner?.rev}`)
     this.books.written(disk, user, reader)
     for (const row of misnamedRows(reader)) this.fail(`the ledger of ${user} is wrong about row ${row} of the outbox`)
+    for (const row of misnamedMails(reader)) this.fail(`the ledger of ${user} is wrong about the mail in row ${row}`)
     const mailbox = this.mailboxOf(user)
     const account: AccountRef = { userId: user, provider: 'google', inboxId: 'primary' }
     const published = this.books.published(user)

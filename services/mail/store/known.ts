@@ -11,22 +11,27 @@ const bytesOf = (eventId: string): Buffer => Buffer.from(parse(eventId))
 const insertKnown = prepareWrite((db) =>
   db
     .insert(known)
-    .values({ eventId: placeholder('id'), seq: 0, waits: placeholder('waits') })
+    .values({ eventId: placeholder('id'), seq: 0, waits: placeholder('waits'), mail: placeholder('mail') })
     .onConflictDoNothing()
     .prepare(),
 )
 const upsertKnown = prepareWrite((db) =>
   db
     .insert(known)
-    .values({ eventId: placeholder('id'), seq: placeholder('seq') })
-    .onConflictDoUpdate({ target: known.eventId, set: { seq: sql`excluded.seq` } })
+    .values({ eventId: placeholder('id'), seq: placeholder('seq'), mail: placeholder('mail') })
+    .onConflictDoUpdate({
+      target: known.eventId,
+      set: { seq: sql`excluded.seq`, mail: sql`coalesce(excluded.mail, ${known.mail})` },
+    })
     .prepare(),
 )
 /** One statement for all of a batch: `places` is a list of [id, sequence], as JSON. WHERE tells SQLite that no ON of a join follows. */
 const upsertMany = prepareWrite((db) =>
   db
     .insert(known)
-    .select(sql`SELECT unhex(value ->> 0, '-'), value ->> 1, NULL FROM json_each(${placeholder('places')}) WHERE true`)
+    .select(
+      sql`SELECT unhex(value ->> 0, '-'), value ->> 1, NULL, NULL FROM json_each(${placeholder('places')}) WHERE true`,
+    )
     .onConflictDoUpdate({ target: known.eventId, set: { seq: sql`excluded.seq`, waits: null } })
     .prepare(),
 )
@@ -35,6 +40,13 @@ const upsertWaiting = prepareWrite((db) =>
     .insert(known)
     .values({ eventId: placeholder('id'), seq: 0, waits: placeholder('row') })
     .onConflictDoUpdate({ target: known.eventId, set: { seq: 0, waits: sql`excluded.waits` } })
+    .prepare(),
+)
+const updateMail = prepareWrite((db) =>
+  db
+    .update(known)
+    .set({ mail: sql`${placeholder('mail')}` })
+    .where(eq(known.eventId, placeholder('id')))
     .prepare(),
 )
 const selectSeq = prepareRead((db) =>
@@ -75,12 +87,24 @@ const selectRange = prepareRead((db) =>
 )
 
 /** Takes an id into the ledger, with the outbox row in which its event waits; false when it was there already. */
-export const addKnown = (tx: UserTx, eventId: string, waits: number | null = null): boolean =>
-  insertKnown(tx).run({ id: bytesOf(eventId), waits }).changes > 0
+export const addKnown = (
+  tx: UserTx,
+  eventId: string,
+  waits: number | null = null,
+  mail: number | null = null,
+): boolean => insertKnown(tx).run({ id: bytesOf(eventId), waits, mail }).changes > 0
 
-/** Notes where on the stream the event stands. One that waits here waits until `setPublished`. */
-export function setKnownSeq(tx: UserTx, eventId: string, seq: number): void {
-  upsertKnown(tx).run({ id: bytesOf(eventId), seq })
+/** The mail of an event that the ledger knows is stored here, in this row. */
+export function setMail(tx: UserTx, eventId: string, mail: number): void {
+  updateMail(tx).run({ id: bytesOf(eventId), mail })
+}
+
+/**
+ * Notes where on the stream the event stands. One that waits here waits until `setPublished`.
+ * @param mail in which row its mail is stored; null = where the ledger says, if anywhere
+ */
+export function setKnownSeq(tx: UserTx, eventId: string, seq: number, mail: number | null = null): void {
+  upsertKnown(tx).run({ id: bytesOf(eventId), seq, mail })
 }
 
 /** The same for many that wait no longer. */

@@ -4,7 +4,8 @@ import { type EmailReceived, eventId, PROVIDER_UPPER, type ProviderUpper } from 
 import { type AccountRef, type MessageMeta, toSeconds } from '../base/model.ts'
 import { and, count, eq, sql } from './drizzle.ts'
 import { sizeEvent } from './event-size.ts'
-import { addKnown, knownSeq, setKnownSeq } from './known.ts'
+import { addKnown, knownSeq, setKnownSeq, setMail } from './known.ts'
+import { mailRow, mailRowOf, ofRow } from './mail-row.ts'
 import { insertOutbox, nextRowId, type OutboxRow } from './outbox-rows.ts'
 import { keepPages } from './pages.ts'
 import { prepareRead, prepareWrite, type UserReader, type UserTx } from './prepared.ts'
@@ -48,27 +49,11 @@ const selectKnown = prepareRead((db) =>
     .prepare(),
 )
 const selectCount = prepareRead((db) => db.select({ n: count() }).from(e).where(ofAccount).prepare())
-const selectEvent = prepareRead((db) =>
-  db
-    .select()
-    .from(e)
-    .where(eq(e.eventId, placeholder('eventId')))
-    .prepare(),
-)
+const selectEvent = prepareRead((db) => db.select().from(e).where(ofRow).prepare())
 const selectAccount = prepareRead((db) =>
-  db
-    .select({ provider: e.provider, inboxId: e.inboxId })
-    .from(e)
-    .where(eq(e.eventId, placeholder('eventId')))
-    .prepare(),
+  db.select({ provider: e.provider, inboxId: e.inboxId }).from(e).where(ofRow).prepare(),
 )
-const selectTs = prepareRead((db) =>
-  db
-    .select({ ts: e.ts })
-    .from(e)
-    .where(eq(e.eventId, placeholder('eventId')))
-    .prepare(),
-)
+const selectTs = prepareRead((db) => db.select({ ts: e.ts }).from(e).where(ofRow).prepare())
 
 const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provider], inboxId: account.inboxId })
 
@@ -101,11 +86,15 @@ export function storeNew(
     const sized = sizeEvent(toEvent(account, mail, toSeconds(nowMs)))
     const { event } = sized
     const from = { pageId: origin.pageId, listedBy: origin.listedBy(mail.id) }
-    if (!insertRow(tx, event, from)) continue
+    const stored = insertRow(tx, event, from)
+    if (stored === null) continue
     result.stored++
     named.add(from.pageId).add(from.listedBy)
     const waits = isDoubtful(mail) ? null : row
-    if (!addKnown(tx, event.event_id, waits)) continue
+    if (!addKnown(tx, event.event_id, waits, stored)) {
+      setMail(tx, event.event_id, stored)
+      continue
+    }
     if (waits === null) {
       result.doubtful++
       continue
@@ -140,13 +129,13 @@ export const countStored = (reader: UserReader, account: AccountRef): number =>
 /** Takes an event that was read back from the stream: its row if it is missing, its sequence, no outbox row. */
 export function insertFromEvent(tx: UserTx, event: EmailReceived, seq: number): void {
   if (event.user_id !== tx.userId) throw new Error('an event of one user must not enter the database of another')
-  insertRow(tx, event)
-  setKnownSeq(tx, event.event_id, seq)
+  const mail = insertRow(tx, event) ?? mailRow(tx, event.provider, event.inbox_id, event.provider_message_id)
+  setKnownSeq(tx, event.event_id, seq, mail)
 }
 
 /** The event of a stored mail, built from its row; null when there is none. */
 export function eventOf(reader: UserReader, id: string): EmailReceived | null {
-  const row = selectEvent(reader).get({ eventId: id })
+  const row = selectEvent(reader).get({ row: mailRowOf(reader, id) })
   if (row === undefined) return null
   return {
     event_id: row.eventId,
@@ -171,14 +160,14 @@ export function eventOf(reader: UserReader, id: string): EmailReceived | null {
 
 /** Whether a stored mail is of this account; null when there is no such mail. */
 export function isMailOf(reader: UserReader, account: AccountRef, id: string): boolean | null {
-  const row = selectAccount(reader).get({ eventId: id })
+  const row = selectAccount(reader).get({ row: mailRowOf(reader, id) })
   const { provider, inboxId } = keyOf(account)
   return row === undefined ? null : row.provider === provider && row.inboxId === inboxId
 }
 
 /** When the mail of an event was stored, epoch seconds; null when it is not. */
 export const storedTs = (reader: UserReader, id: string): number | null =>
-  selectTs(reader).get({ eventId: id })?.ts ?? null
+  selectTs(reader).get({ row: mailRowOf(reader, id) })?.ts ?? null
 
 export function toEvent(account: AccountRef, mail: MessageMeta, ts: number): EmailReceived {
   const provider = PROVIDER_UPPER[account.provider]
@@ -202,12 +191,12 @@ export function toEvent(account: AccountRef, mail: MessageMeta, ts: number): Ema
   }
 }
 
-/** False when the mail is stored already. */
+/** The rowid of the new row; null when the mail is stored already. */
 function insertRow(
   tx: UserTx,
   event: EmailReceived,
   from: { pageId: number | null; listedBy: number | null } = { pageId: null, listedBy: null },
-): boolean {
+): number | null {
   const written = insertEvent(tx).run({
     eventId: event.event_id,
     ts: event.ts,
@@ -228,5 +217,5 @@ function insertRow(
     truncatedJson: event.truncated === undefined ? null : JSON.stringify(event.truncated),
     ...from,
   })
-  return written.changes > 0
+  return written.changes > 0 ? Number(written.lastInsertRowid) : null
 }

@@ -173,7 +173,13 @@ function migrateOnce(database: Omit<Database, 'close'>, kind: DatabaseKind): voi
       'NEWER_SCHEMA',
       `${file} was made by a newer version: schema ${found}, this one knows ${wanted}`,
     )
-  migrate(database.db, join(MIGRATIONS, kind))
+  // One of the migrations changes the schema in a way that SQLite refuses unless it is told not to.
+  sqlite.unsafeMode(true)
+  try {
+    migrate(database.db, join(MIGRATIONS, kind))
+  } finally {
+    sqlite.unsafeMode(false)
+  }
   sqlite.pragma(`user_version = ${wanted}`)
   // Before the second migration what was deleted stayed in free pages.
   if (kind === 'auth' && found > 0) sqlite.exec('VACUUM')

@@ -85,7 +85,13 @@ const selectRow = prepareRead((db) =>
   db
     .select({ ts: e.ts, pageId: e.pageId, listedBy: e.listedBy })
     .from(e)
-    .where(eq(e.eventId, placeholder('eventId')))
+    .where(
+      and(
+        eq(e.provider, placeholder('provider')),
+        eq(e.inboxId, placeholder('inboxId')),
+        eq(e.providerMessageId, placeholder('id')),
+      ),
+    )
     .prepare(),
 )
 const outboxRow = { id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs }
@@ -114,7 +120,7 @@ const keyOf = (account: AccountRef) => ({ provider: PROVIDER_UPPER[account.provi
 export function traceOf(reader: UserReader, account: AccountRef, id: string): Trace {
   const key = keyOf(account)
   const event = eventId(account.userId, key.provider, key.inboxId, id)
-  const row = selectRow(reader).get({ eventId: event })
+  const row = selectRow(reader).get({ ...key, id })
   const outbox = selectOutbox(reader).get({ id: rowOf(reader, event) }) ?? searchOutbox(reader).get({ msgId: event })
   const queued = selectEntry(reader).get({ ...key, id })
   return {

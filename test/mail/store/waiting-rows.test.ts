@@ -1,9 +1,7 @@
 /** The ledger names the outbox row in which an event waits: always, the right one, and in files of the version before. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import SqliteDatabase from 'better-sqlite3'
+import type SqliteDatabase from 'better-sqlite3'
 import { eventId } from '#shared/event.ts'
 import { decodeEntries } from '../../../services/mail/outbox/ledger-format.ts'
 import { knownSeq } from '../../../services/mail/store/known.ts'
@@ -16,13 +14,11 @@ import {
   outboxDepth,
   pendingRowOf,
 } from '../../../services/mail/store/outbox-rows.ts'
-import { migrate, queryBuilder } from '../../../services/mail/store/query-builder.ts'
 import { republish } from '../../../services/mail/store/republish.ts'
 import type { UserTx } from '../../../services/mail/store/user-store.ts'
-import { ACCOUNT, EPOCH, mails, misnamedRows, type StoreBox, storeBox } from './support.ts'
+import { ACCOUNT, EPOCH, mails, misnamedMails, misnamedRows, olderFile, type StoreBox, storeBox } from './support.ts'
 
 const { userId } = ACCOUNT
-const MIGRATIONS = join(import.meta.dirname, '../../../migrations/user')
 const NAMED_SINCE = 6
 const idOf = (mail: string): string => eventId(userId, 'GOOGLE', 'primary', mail)
 const IDS = mails('m', 6).map(({ id }) => idOf(id))
@@ -32,7 +28,7 @@ const last = { seq: 9, eventId: null }
 function after(box: StoreBox, fn: (tx: UserTx) => unknown): (number | null)[] {
   box.store.commit(userId, EPOCH, fn)
   return box.store.read(userId, (db) => {
-    assert.deepEqual(misnamedRows(db), [])
+    assert.deepEqual([misnamedRows(db), misnamedMails(db)], [[], []])
     return IDS.map((id) => pendingRowOf(db, id))
   })
 }
@@ -112,18 +108,7 @@ test('a row that the ledger names for another event is not taken for its own', a
 })
 
 /** The database of a version that found waiting rows by an index: m0000 is published, m0001 waits, m0002 was put back. */
-function olderFile(box: StoreBox): void {
-  const folder = join(box.dataDir, 'migrations')
-  cpSync(MIGRATIONS, folder, { recursive: true })
-  const journal = join(folder, 'meta/_journal.json')
-  const { entries, ...rest } = JSON.parse(readFileSync(journal, 'utf8'))
-  writeFileSync(journal, JSON.stringify({ ...rest, entries: entries.slice(0, NAMED_SINCE) }))
-  const file = box.store.fileOf(userId)
-  mkdirSync(dirname(file), { recursive: true })
-  const sqlite = new SqliteDatabase(file)
-  migrate(queryBuilder(sqlite), folder)
-  sqlite.pragma(`user_version = ${NAMED_SINCE}`)
-  sqlite.exec(`INSERT INTO meta (user_id, epoch_era, epoch_rev) VALUES ('${userId}', ${EPOCH.era}, ${EPOCH.rev})`)
+function fillOlder(sqlite: SqliteDatabase.Database): void {
   const known = sqlite.prepare("INSERT INTO known VALUES (unhex(?, '-'), ?)")
   const row = sqlite.prepare(
     "INSERT INTO outbox (id, ts, subject, event_type, payload, msg_id, published_at, ts_ms, stream_seq, sha256) VALUES (?, 1, 's', 't', x'', ?, ?, 1, ?, x'')",
@@ -137,12 +122,11 @@ function olderFile(box: StoreBox): void {
     known.run(IDS[i], seq ?? 0)
     row.run(id, IDS[i], at, seq)
   })
-  sqlite.close()
 }
 
 test('a file of the version before is taken over: what waits in it is named, and nothing else', async () => {
   await using box = storeBox()
-  olderFile(box)
+  olderFile(box, NAMED_SINCE, fillOlder)
   assert.deepEqual(
     after(box, () => undefined),
     [null, 8, -1, null, null, null],

@@ -45,7 +45,8 @@ export const providerSyncState = sqliteTable(
 export const emailReceivedEvents = sqliteTable(
   'email_received_events',
   {
-    eventId: text('event_id').primaryKey(),
+    /** Follows from user, provider, inbox and provider id. Without an index: they are in no order, and `known` names the row of a mail. */
+    eventId: text('event_id').notNull(),
     ts: integer('ts').notNull(),
     msgDate: integer('msg_date'),
     provider: text('provider').notNull(),
@@ -80,6 +81,8 @@ export const known = sqliteTable(
     seq: integer('seq').notNull(),
     /** The outbox row in which the event waits; null = it does not wait. Written with that row, in the same transaction. */
     waits: integer('waits'),
+    /** The mail's rowid in `email_received_events`; null = it is not stored here. Written with that row, in the same transaction. */
+    mail: integer('mail'),
   },
   (table) => [index('known_by_seq').on(table.seq).where(sql`seq > 0`)],
 )
