@@ -37,7 +37,11 @@ export type Database = {
 /** A transaction that waits longer for a foreign lock (a backup, a shell) fails; everything else stands still meanwhile. */
 const BUSY_TIMEOUT_MS = 1_000
 const FILE_MODE = 0o600
-const AUTH_CACHE_KIB = 512
+/**
+ * Pages that SQLite keeps of an open database. `auth.db` is read as a whole at each start, and then by single rows: half a kilobyte
+ * of each account would stay in memory. Of users 256 may be open; what is not here is in the system's own cache (ADR 0044).
+ */
+const CACHE_KIB = { user: 4_000, auth: 512 } as const
 const MIGRATIONS = join(import.meta.dirname, '../../../migrations')
 
 /**
@@ -69,8 +73,7 @@ export function openDatabase(options: {
       sqlite.pragma('trusted_schema = OFF')
       // What is deleted is overwritten. The file of a user is deleted as a whole.
       if (kind === 'auth') sqlite.pragma('secure_delete = ON')
-      // It is read as a whole at each start, and then by single rows: half a kilobyte of each account would stay in memory.
-      if (kind === 'auth') sqlite.pragma(`cache_size = -${AUTH_CACHE_KIB}`)
+      sqlite.pragma(`cache_size = -${CACHE_KIB[kind]}`)
       let made: Drizzle | undefined
       const database = {
         file,
