@@ -263,7 +263,13 @@ describe('batches of events', { concurrency: 3 }, () => {
     await box.ensureStream(STREAM)
     await run.drained(AbortSignal.timeout(20_000))
     assert.deepEqual(await box.scan(), ids('m', 30))
-    assert.equal((await entries(box)).filter(({ batch }) => batch !== '').length, batching(box) ? 30 - found.length : 0)
+    // Room may have come between a batch that was refused and the events of it one by one. What is stored from here on has room.
+    box.put('n', 20)
+    run.wake()
+    await run.drained(AbortSignal.timeout(20_000))
+    assert.deepEqual(await box.scan(), [...ids('m', 30), ...ids('n', 20)])
+    const later = (await entries(box)).slice(30)
+    assert.equal(later.filter(({ batch }) => batch !== '').length, batching(box) ? 20 : 0)
     await run.end()
   })
 
