@@ -6,22 +6,16 @@ import { emailReceivedEvents as e, known } from './schema/user.ts'
 
 const { placeholder } = sql
 const row = sql<number>`${e}.rowid`
+/** A condition: the mail of an inbox by its id there, given as `provider`, `inboxId` and `id`. */
+export const ofProviderId = and(
+  eq(e.provider, placeholder('provider')),
+  eq(e.inboxId, placeholder('inboxId')),
+  eq(e.providerMessageId, placeholder('id')),
+)
 /** A condition: the mail in the row given as `row`. */
 export const ofRow = sql`${row} = ${placeholder('row')}`
 
-const selectByProviderId = prepareRead((db) =>
-  db
-    .select({ row })
-    .from(e)
-    .where(
-      and(
-        eq(e.provider, placeholder('provider')),
-        eq(e.inboxId, placeholder('inboxId')),
-        eq(e.providerMessageId, placeholder('id')),
-      ),
-    )
-    .prepare(),
-)
+const selectByProviderId = prepareRead((db) => db.select({ row }).from(e).where(ofProviderId).prepare())
 /** What is found by this has to be the mail of this event. */
 const selectNamed = prepareRead((db) =>
   db

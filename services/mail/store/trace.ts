@@ -9,6 +9,7 @@ import { and, asc, desc, eq, sql } from './drizzle.ts'
 import { LOST_ATTEMPTS } from './fetch-queue.ts'
 import { knownSeq } from './known.ts'
 import { readLanes } from './lanes.ts'
+import { ofProviderId } from './mail-row.ts'
 import { readMeta } from './meta.ts'
 import { rowOf } from './outbox-rows.ts'
 import { type PageOrigin, readPage } from './pages.ts'
@@ -82,17 +83,7 @@ const selectSetAside = prepareRead((db) =>
     .prepare(),
 )
 const selectRow = prepareRead((db) =>
-  db
-    .select({ ts: e.ts, pageId: e.pageId, listedBy: e.listedBy })
-    .from(e)
-    .where(
-      and(
-        eq(e.provider, placeholder('provider')),
-        eq(e.inboxId, placeholder('inboxId')),
-        eq(e.providerMessageId, placeholder('id')),
-      ),
-    )
-    .prepare(),
+  db.select({ ts: e.ts, pageId: e.pageId, listedBy: e.listedBy }).from(e).where(ofProviderId).prepare(),
 )
 const outboxRow = { id: o.id, publishedAt: o.publishedAt, retries: o.retries, nextAttemptMs: o.nextAttemptMs }
 const selectOutbox = prepareRead((db) =>
