@@ -19,15 +19,15 @@ import { refuseOtherSystems } from './kit/usage.ts'
 
 type Module = { measure(options: BenchOptions): Promise<Figure[]> }
 
-/** In the order in which they run. */
+/** In the order in which they run: those first that a busy machine spoils soonest, so that such a run can be stopped early. */
 const MODULES: Record<string, () => Promise<Module>> = {
-  backfill: () => import('./throughput/backfill.ts'),
-  growth: () => import('./throughput/growth.ts'),
-  'project-quota': () => import('./throughput/project-quota.ts'),
-  outbox: () => import('./throughput/outbox.ts'),
   idle: () => import('./scale/idle.ts'),
   latency: () => import('./scale/latency.ts'),
+  growth: () => import('./throughput/growth.ts'),
   status: () => import('./scale/status.ts'),
+  backfill: () => import('./throughput/backfill.ts'),
+  'project-quota': () => import('./throughput/project-quota.ts'),
+  outbox: () => import('./throughput/outbox.ts'),
   budget: () => import('./scale/budget.ts'),
   fairness: () => import('./scale/fairness.ts'),
   start: () => import('./scale/start.ts'),
