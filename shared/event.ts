@@ -2,8 +2,8 @@
  * The event: its schema and its identity. The identity is a pure function of (user, provider, inbox, provider id);
  * changing it would publish every mail a second time, so three vectors are pinned by a test.
  */
-import { hash } from 'node:crypto'
 import * as v from 'valibot'
+import { uuidV5 } from './uuid.ts'
 
 /** Upper case stands in columns and events, lower case in the API, KV keys and configuration. */
 export const PROVIDER_UPPER = { google: 'GOOGLE', microsoft: 'MICROSOFT' } as const
@@ -14,14 +14,7 @@ const EVENT_NAMESPACE = Buffer.from('6f1c2f5e3c0b5d0a9a572d6d61696c73', 'hex')
 
 /** UUIDv5 of one mail in one inbox of one user; also its `Nats-Msg-Id`. */
 export const eventId = (userId: string, provider: ProviderUpper, inboxId: string, providerMessageId: string): string =>
-  uuidV5(JSON.stringify([userId, provider, inboxId, providerMessageId]))
-
-/** RFC 9562, 5.5. That of the package makes an object of OpenSSL for each: a twentieth of what storing a mail takes. */
-function uuidV5(name: string): string {
-  const hex = hash('sha1', Buffer.concat([EVENT_NAMESPACE, Buffer.from(name)]), 'hex')
-  const variant = ((Number.parseInt(hex.charAt(16), 16) & 0b0011) | 0b1000).toString(16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`
-}
+  uuidV5(EVENT_NAMESPACE, JSON.stringify([userId, provider, inboxId, providerMessageId]))
 
 const addresses = v.array(v.string())
 const seconds = v.pipe(v.number(), v.integer())

@@ -4,10 +4,10 @@
  * likes, and nothing of a mail. A record of `erase` has not even that.
  */
 import { hash } from 'node:crypto'
-import { v5, v7, validate } from 'uuid'
 import * as v from 'valibot'
 import { PROVIDERS } from './contract.ts'
 import { encodeUser } from './user-token.ts'
+import { uuidV5, uuidV7 } from './uuid.ts'
 
 /**
  * `connect`, `disconnect`, `erase`, `rekey`: somebody asked. `refresh_failed`: the user must sign in again. `ownership`: a
@@ -42,13 +42,14 @@ export const TrailRecord = v.object({
 })
 export type TrailRecord = v.InferOutput<typeof TrailRecord>
 
-const NAMESPACE = '5b0b5cf4-6f8f-4f0a-9a51-3d7a2f3c9e18'
+const Uuid = v.pipe(v.string(), v.uuid())
+const NAMESPACE = Buffer.from('5b0b5cf46f8f4f0a9a513d7a2f3c9e18', 'hex')
 /** Id of the record of a term: the same whoever writes it, however often. */
 export const termId = (userId: string, epoch: { era: number; rev: number }): string =>
-  v5(JSON.stringify([userId, epoch.era, epoch.rev]), NAMESPACE)
+  uuidV5(NAMESPACE, JSON.stringify([userId, epoch.era, epoch.rev]))
 /** Id of the record of what a request to seal tokens anew has an instance do: the same however often it is repeated. */
 export const passId = (requestId: string, instance: string, to: string): string =>
-  v5(JSON.stringify([requestId, instance, to]), NAMESPACE)
+  uuidV5(NAMESPACE, JSON.stringify([requestId, instance, to]))
 
 /**
  * Stands for a user who was erased: `=sha256-` and the hash of the user id in hex. Who knows the id finds the record; who has only
@@ -82,7 +83,7 @@ export function trailRecord(facts: TrailFacts): TrailRecord {
   const isErase = action === 'erase'
   return {
     v: 1,
-    id: facts.id ?? v7(),
+    id: facts.id ?? uuidV7(),
     action,
     user: isErase && userId !== null ? hiddenUser(userId) : token,
     provider,
@@ -91,7 +92,7 @@ export function trailRecord(facts: TrailFacts): TrailRecord {
     at: atS,
     outcome: facts.outcome ?? 'ok',
     // A caller may put a name there, or the user id itself.
-    request_id: isErase && (!validate(requestId) || requestId === userId) ? null : requestId,
+    request_id: isErase && (!v.is(Uuid, requestId) || requestId === userId) ? null : requestId,
     ...(how === undefined ? {} : { how }),
     ...(to === undefined ? {} : { to }),
   }

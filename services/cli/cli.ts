@@ -4,7 +4,6 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
-import { v7 } from 'uuid'
 import {
   type OperationCall,
   type Replies,
@@ -21,6 +20,7 @@ import { createLog } from '#shared/log.ts'
 import { connectNats, drainNats, type NatsConnection, PermissionViolationError } from '#shared/nats.ts'
 import { natsLogin } from '#shared/nats-login.ts'
 import { type InspectionName, inboxPrefix, type OperationName } from '#shared/subjects.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import { createOutput, type Output, plain } from './output.ts'
 
 /** What goes wrong is told by the error; a log would mix with the result. */
@@ -71,7 +71,7 @@ export class Cli implements AsyncDisposable {
 
   /** Asks the service for one operation, as the user that the options name. */
   async request<N extends OperationName>(operation: N, caller: CallerOptions, body: unknown): Promise<Replies[N]> {
-    const call: OperationCall = { body, requestId: v7(), signal: this.signal, ...(await whoOf(caller)) }
+    const call: OperationCall = { body, requestId: uuidV7(), signal: this.signal, ...(await whoOf(caller)) }
     return await requestOperation(await this.nats(), operation, call)
   }
 
@@ -81,13 +81,13 @@ export class Cli implements AsyncDisposable {
     user: string,
     body: Inspections[N]['request'],
   ): Promise<Inspections[N]['reply']> {
-    const call = { body, requestId: v7(), signal: this.signal, asUser: user }
+    const call = { body, requestId: uuidV7(), signal: this.signal, asUser: user }
     return await requestInspection(await this.nats(), name, call)
   }
 
   /** Has all there is of a user erased, or asks how far that is. */
   async erase(user: string): Promise<EraseReply> {
-    const call = { body: {}, requestId: v7(), signal: this.signal, asUser: user }
+    const call = { body: {}, requestId: uuidV7(), signal: this.signal, asUser: user }
     return await requestErase(await this.nats(), call)
   }
 

@@ -2,8 +2,9 @@
  * What is refused before it is a request: bytes that are no HTTP, headers that are too large or too slow, a bad Host.
  * It has the body of every other error; the status is the one that HTTP itself has for it.
  */
-import { v7 } from 'uuid'
+
 import { AppError, errorBody } from '#shared/errors.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 
 export const HEADERS_MAX_BYTES = 16 * 1024
 export const REQUEST_MAX_MS = 10_000
@@ -31,7 +32,7 @@ export function unreadable(code: string | undefined): EarlyAnswer {
 const notAsExpected = (path: string, expected: string): AppError =>
   new AppError('BAD_REQUEST', { issues: [{ path, expected }] })
 
-function answerOf(status: number, error: AppError, id = v7()): EarlyAnswer {
+function answerOf(status: number, error: AppError, id = uuidV7()): EarlyAnswer {
   const body = JSON.stringify(errorBody(error, id))
   const headers = {
     'content-type': 'application/json',

@@ -7,12 +7,12 @@ import { methodNotAllowed } from 'hono/method-not-allowed'
 import { type RequestIdVariables, requestId } from 'hono/request-id'
 import { secureHeaders } from 'hono/secure-headers'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import { v7 } from 'uuid'
 import { CONTRACT } from '#shared/contract.ts'
 import { AppError, type ErrorCode, errorBody, toAppError } from '#shared/errors.ts'
 import type { JwtVerifier } from '#shared/jwt.ts'
 import type { Log } from '#shared/log.ts'
 import { OPERATIONS, type OperationName } from '#shared/subjects.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import { readJson } from './body.ts'
 import { createRefusals, type Refusals } from './refusals.ts'
 
@@ -47,7 +47,7 @@ export function createRoutes(ports: HttpPorts): Hono<Bindings> {
   const app = new Hono<Bindings>()
   const bounded = boundOf(ports.concurrent)
   const refusals = createRefusals(ports.log)
-  app.use(requestId({ limitLength: 64, generator: () => v7() }))
+  app.use(requestId({ limitLength: 64, generator: () => uuidV7() }))
   app.use(async (c, next) => {
     const start = performance.now()
     await next()

@@ -6,11 +6,11 @@ import { createServer, type Server, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
-import { v7 } from 'uuid'
 import { CONTRACT } from '#shared/contract.ts'
 import { toAppError } from '#shared/errors.ts'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import {
   badExpectation,
   badHost,
@@ -69,7 +69,7 @@ export async function listen(
 function refuse(thrown: unknown, log: Log): Response {
   if (thrown instanceof RequestError) return responseOf(badHost())
   const error = toAppError(thrown)
-  const requestId = v7()
+  const requestId = uuidV7()
   log.error({ err: error, code: error.code, request_id: requestId }, 'refused')
   return responseOf(failed(error, requestId))
 }

@@ -20,10 +20,12 @@ import { serveRequests } from './app/serve.ts'
 import { watchNats } from './app/watch.ts'
 import { commitOf } from './base/commit.ts'
 import { readConfig } from './base/config.ts'
+import { endPretenuring } from './base/pretenuring.ts'
 import type { Telemetry } from './base/telemetry.ts'
 import { systemClock } from './base/time.ts'
 import { leaseTimes } from './owner/lease-times.ts'
 import type { Session } from './owner/session.ts'
+import { lockDataDirectory } from './store/instance-lock.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 /** After the drain limit: to delete the session, so that the others need not wait for its silence. */
@@ -44,7 +46,7 @@ export const appFromEnvironment =
   (signal) => {
     const config = readConfig()
     log.level = config.logLevel
-    return createApp({ config, log, ...(thread === undefined ? {} : { thread }) })(signal)
+    return createApp({ config, log, ready: endPretenuring, ...(thread === undefined ? {} : { thread }) })(signal)
   }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
@@ -94,7 +96,10 @@ async function begin(
   answers: () => void = () => undefined,
 ) {
   const { config, log, clock } = options
-  const ground = await openGround(options, stack, stop)
+  const lock = stack.use(lockDataDirectory(config.dataDir))
+  const instance = config.instanceName(lock.directoryId)
+  thread.connect(config.nats, instance)
+  const ground = await openGround({ ...options, lock, instance }, stack, stop)
   const telemetry = new Late<Telemetry>()
   const base = { ...ground, ...(await openCredentials(ground, telemetry, stack, stop)) }
 

@@ -20,7 +20,7 @@ export const MACHINE = {
   NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
 }
 /** What `npm start` gives to Node: test/deploy.test.ts compares them. */
-export const NODE_OPTIONS = ['--max-semi-space-size=16', '--no-allocation-site-pretenuring']
+export const NODE_OPTIONS = ['--max-semi-space-size=16']
 const MAIN = new URL('../../services/mail/main.js', import.meta.url).pathname
 
 export type InProcess = AsyncDisposable & {

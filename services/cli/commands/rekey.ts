@@ -4,10 +4,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
-import { v7 } from 'uuid'
 import type { NatsConnection } from '#shared/nats.ts'
 import type { KeyCounts, RekeyReply } from '#shared/rekey.ts'
 import { fleetOf, rekeyOf } from '#shared/service-view.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import { type Cli, CliFailure, type Start, seconds } from '../cli.ts'
 import { duration, type Output, plain, table } from '../output.ts'
 
@@ -27,7 +27,7 @@ export function addRekey(program: Command, start: Start): void {
     .action(
       start([], async (cli: Cli, _args, { show: isShow, timeout }: Options) => {
         const nc = await cli.nats()
-        const requestId = v7()
+        const requestId = uuidV7()
         if (isShow === true) return show(await ask(nc, requestId), cli.out)
         const first = await agreed(nc, requestId)
         const last = await rekey(nc, first, requestId, timeout, cli)

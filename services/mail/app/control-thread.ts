@@ -5,8 +5,10 @@
 import type { Worker } from 'node:worker_threads'
 import { aborted, ExitError } from '#shared/lifecycle.ts'
 import type { Log } from '#shared/log.ts'
+import type { NatsLogin } from '#shared/nats-login.ts'
+import { Secret } from '#shared/secret.ts'
 import { startThread } from '../base/thread.ts'
-import type { Calls, FromThread, StartOptions, ThreadFault, ToThread } from '../control/calls.ts'
+import type { Calls, FromThread, PlainLogin, StartOptions, ThreadFault, ToThread } from '../control/calls.ts'
 import { asAppError } from '../control/endpoint.ts'
 
 type Call = Extract<FromThread, { kind: 'call' }>
@@ -36,8 +38,13 @@ export class ControlThread implements AsyncDisposable {
     this.#thread.on('exit', () => ended.resolve(new Error('the thread that answers requests ended')))
   }
 
+  /** It waits for a server as long as the other connection does; what is wrong with it `start` and `stopped` tell. */
+  connect(nats: NatsLogin, instance: string): void {
+    this.#post({ kind: 'connect', options: { nats: plain(nats), instance, logLevel: this.#log.level } })
+  }
+
   /**
-   * Resolves when requests are answered.
+   * Resolves when requests are answered; `connect` comes before.
    * @param impatient resolves when nobody waits for answers any more
    * @throws why it cannot be started; the reason of the signal
    */
@@ -81,4 +88,9 @@ export class ControlThread implements AsyncDisposable {
 const errorOf = (fault: ThreadFault | null): Error | null => {
   if (fault === null) return null
   return fault.exitCode === null ? new Error(fault.message) : new ExitError(fault.exitCode, fault.message)
+}
+
+function plain({ url, user, password, creds, seed, tls }: NatsLogin): PlainLogin {
+  const shown = password instanceof Secret ? password.reveal() : password
+  return { url, user, password: shown, creds, seed: seed?.reveal(), tls }
 }

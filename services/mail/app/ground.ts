@@ -1,9 +1,9 @@
 /**
- * What everything else stands on, opened in this order: the data directory, auth.db, NATS with stream and buckets, what
+ * What everything else stands on in its own data directory, opened in this order: auth.db, NATS with stream and buckets, what
  * the instances agree on. It is all that the endpoints need to answer, and loads nothing that only the users' work needs.
  */
-import { v7 } from 'uuid'
 import type { Log } from '#shared/log.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import type { Config } from '../base/config.ts'
 import { loopTurn } from '../base/loop-turn.ts'
 import type { Clock } from '../base/time.ts'
@@ -13,7 +13,7 @@ import { Claims } from '../kv/claims.ts'
 import { LeaseLog } from '../kv/lease-log.ts'
 import { Trail } from '../outbox/trail.ts'
 import { AuthStore } from '../store/auth-store.ts'
-import { lockDataDirectory } from '../store/instance-lock.ts'
+import type { InstanceLock } from '../store/instance-lock.ts'
 import type { UserStore } from '../store/user-store.ts'
 import { Background } from './background.ts'
 import { openBroker } from './broker.ts'
@@ -27,14 +27,15 @@ export type AppOptions = {
   controls: Controls
 }
 
+/** `instance`: its stable name. */
+export type GroundOptions = AppOptions & { lock: InstanceLock; instance: string }
+
 export type Ground = Awaited<ReturnType<typeof openGround>>
 
 /** @throws ExitError where only an operator can help, or the reason of `stop` */
-export async function openGround(options: AppOptions, stack: AsyncDisposableStack, stop: AbortSignal) {
-  const { config, log, clock, controls } = options
-  const lock = stack.use(lockDataDirectory(config.dataDir))
+export async function openGround(options: GroundOptions, stack: AsyncDisposableStack, stop: AbortSignal) {
+  const { config, log, clock, controls, lock, instance } = options
   const auth = stack.use(new AuthStore(config.authDbPath))
-  const instance = config.instanceName(lock.directoryId)
   const broker = stack.use(await openBroker(config, instance, clock, log, stop))
   const trail = stack.use(new Trail({ ...broker, clock, log }))
   const accounts = new Accounts(() => broker.buckets.get('accounts'), clock, log)
@@ -54,9 +55,8 @@ export async function openGround(options: AppOptions, stack: AsyncDisposableStac
     ...options,
     directoryId: lock.directoryId,
     holdsDirectory: () => lock.held,
-    instance,
     /** Where the others ask this process. */
-    address: v7(),
+    address: uuidV7(),
     auth,
     broker,
     trail,

@@ -1,11 +1,9 @@
 /** The operations of the micro service, and the thread that answers for them. */
-import type { NatsLogin } from '#shared/nats-login.ts'
-import { Secret } from '#shared/secret.ts'
 import type { Caller, TrailRecord } from '#shared/trail.ts'
 import packageJson from '../../../package.json' with { type: 'json' }
 import type { AccountRef } from '../base/model.ts'
 import { audited } from '../control/audited.ts'
-import type { Calls, PlainLogin } from '../control/calls.ts'
+import type { Calls } from '../control/calls.ts'
 import { connect } from '../control/connect.ts'
 import { disconnect, STOPPED } from '../control/disconnect.ts'
 import { erase, refuseOthers } from '../control/erase.ts'
@@ -25,7 +23,7 @@ export async function serveRequests(
   commit: string,
   stop: AbortSignal,
 ): Promise<void> {
-  const { broker, config, log, instance, address, directoryId } = base
+  const { broker, config, instance, address, directoryId } = base
   const { trusted } = broker
   const metadata = {
     instance,
@@ -38,10 +36,8 @@ export async function serveRequests(
   const { jwt, limits } = config
   const { version } = packageJson
   const options = {
-    nats: plain(config.nats),
     jwt,
     limits,
-    logLevel: log.level,
     version,
     instance,
     address,
@@ -84,9 +80,4 @@ function callsOf(base: Base, engine: Late<Engine>): Calls {
     fleet: async () => (await engine.arrived).fleet(),
     metrics: async () => (await engine.arrived).telemetry.flat(),
   }
-}
-
-function plain({ url, user, password, creds, seed, tls }: NatsLogin): PlainLogin {
-  const shown = password instanceof Secret ? password.reveal() : password
-  return { url, user, password: shown, creds, seed: seed?.reveal(), tls }
 }

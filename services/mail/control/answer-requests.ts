@@ -4,14 +4,14 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { createJwtVerifier } from '#shared/jwt.ts'
-import { ExitError } from '#shared/lifecycle.ts'
+import { aborted, ExitError } from '#shared/lifecycle.ts'
 import { createLog, type Log } from '#shared/log.ts'
 import { connectNats, drainNats, type NatsConnection, whyClosed } from '#shared/nats.ts'
 import { Secret } from '#shared/secret.ts'
 import { inboxPrefix } from '#shared/subjects.ts'
 import { systemClock } from '../base/time.ts'
 import { Caller } from './caller.ts'
-import type { FromThread, PlainLogin, StartOptions, ThreadFault, ToThread } from './calls.ts'
+import type { ConnectOptions, FromThread, PlainLogin, StartOptions, ThreadFault, ToThread } from './calls.ts'
 import { RecentStatus } from './recent-status.ts'
 import { ControlService, type Handlers } from './service.ts'
 
@@ -19,16 +19,18 @@ import { ControlService, type Handlers } from './service.ts'
 export async function answerRequests(port: MessagePort): Promise<void> {
   const post = (message: FromThread): void => port.postMessage(message)
   const caller = new Caller(post)
+  const connecting = Promise.withResolvers<ConnectOptions>()
   const started = Promise.withResolvers<StartOptions>()
   const stop = new AbortController()
   port.on('message', (message: ToThread) => {
-    if (message.kind === 'start') started.resolve(message.options)
+    if (message.kind === 'connect') connecting.resolve(message.options)
+    else if (message.kind === 'start') started.resolve(message.options)
     else if (message.kind === 'stop') stop.abort(new Error('told to stop'))
     else caller.answered(message)
   })
   let fault: ThreadFault | null = null
   try {
-    fault = faultOf(await answerUntil(stop.signal, await started.promise, caller, post))
+    fault = faultOf(await answerUntil(stop.signal, await connecting.promise, started.promise, caller, post))
   } catch (error) {
     if (!stop.signal.aborted) fault = faultOf(error)
   }
@@ -39,17 +41,19 @@ export async function answerRequests(port: MessagePort): Promise<void> {
 /** @returns why it has ended by itself, or null */
 async function answerUntil(
   stop: AbortSignal,
-  options: StartOptions,
+  { nats, instance, logLevel }: ConnectOptions,
+  started: Promise<StartOptions>,
   caller: Caller,
   post: (message: FromThread) => void,
 ): Promise<unknown> {
-  const { nats, instance, logLevel } = options
   const log = createLog('mail-sync', logLevel)
   const login = loginOf(nats)
   const prefix = inboxPrefix(nats.user)
   const nc = await connectNats({ ...login, name: `mail-sync ${instance} endpoints`, inboxPrefix: prefix }, log, stop)
   try {
     void tellFaults(nc, log)
+    const options = await Promise.race([started, aborted(stop)])
+    if (options === undefined) return null
     using recent = new RecentStatus((userId) => caller.call('status', userId), systemClock, log)
     await using service = await ControlService.start({
       ...options,

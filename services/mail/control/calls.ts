@@ -31,15 +31,17 @@ export type StartOptions = Pick<
   ServiceOptions,
   'version' | 'instance' | 'address' | 'metadata' | 'trusted' | 'limits'
 > & {
-  nats: PlainLogin
   jwt: { jwksUrl: string; issuer: string; audience: string }
-  logLevel: string
 }
+/** Of the connection of the thread. */
+export type ConnectOptions = { nats: PlainLogin; instance: string; logLevel: string }
 
 /** `exitCode`: what the process ends with, when only an operator can help. */
 export type ThreadFault = { message: string; exitCode: number | null }
 
 export type ToThread =
+  /** Before `start`: the connection is there when what the answers need is. */
+  | { kind: 'connect'; options: ConnectOptions }
   | { kind: 'start'; options: StartOptions }
   | { kind: 'result'; id: number; value: unknown }
   | { kind: 'fault'; id: number; code: ErrorCode; details: ErrorDetails }

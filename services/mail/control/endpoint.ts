@@ -2,7 +2,6 @@
  * One request of the control plane: decode → authorise → await → reply. Every outcome is answered and counted; no throw
  * escapes, because a rejecting handler would take the process with it.
  */
-import { v7 } from 'uuid'
 import * as v from 'valibot'
 import { REQUEST_MAX_BYTES } from '#shared/contract.ts'
 import { AppError, ERRORS, errorBody, toAppError } from '#shared/errors.ts'
@@ -11,6 +10,7 @@ import { isNatsFault, type Msg } from '#shared/nats.ts'
 import { parseBody } from '#shared/request-body.ts'
 import { HEADER_REQUEST_ID } from '#shared/subjects.ts'
 import type { Caller } from '#shared/trail.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 
 const LATENCIES_MAX = 512
 /** A path may be the caller's own key. */
@@ -66,7 +66,7 @@ export type EndpointSpec = UserSpec | OpenSpec
 /** Answers one request. Never rejects. */
 export async function answer(msg: Request, spec: EndpointSpec, stats: EndpointStats, log: Log): Promise<void> {
   const started = process.hrtime.bigint()
-  let requestId = v7()
+  let requestId = uuidV7()
   let failure: AppError | null = null
   stats.inFlight += 1
   try {

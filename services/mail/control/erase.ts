@@ -1,8 +1,8 @@
 /** erase: the wish that nothing is left of a user, in KV. The owner of the user does it. Idempotent. */
-import { v7 } from 'uuid'
 import type { Erasure } from '#shared/erase.ts'
 import { AppError } from '#shared/errors.ts'
 import type { TrailRecord } from '#shared/trail.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import { type AccountRef, toSeconds } from '../base/model.ts'
 import type { Clock } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
@@ -26,7 +26,7 @@ export async function erase(userId: string, { accounts, clock }: EraseDeps, reco
   }
   const at = toSeconds(clock.wallMs())
   // When the wish is written and its answer is lost, the call has a record that says so: it must not pass for the receipt.
-  const receipt = { ...record, id: v7() }
+  const receipt = { ...record, id: uuidV7() }
   try {
     await accounts.writeErasure(userId, { v: 1, erase: 'asked', receipt, at }, found?.revision ?? null)
   } catch (error) {

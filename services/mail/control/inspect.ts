@@ -2,12 +2,12 @@
  * why and quarantine: the owner's word and nobody else's, because only the owner may open the user's database. Whoever is
  * asked passes the question on to the owner.
  */
-import { v7 } from 'uuid'
 import { requestInspection } from '#shared/control-client.ts'
 import { AppError } from '#shared/errors.ts'
 import { INSPECT, type Inspections } from '#shared/inspect.ts'
 import type { NatsConnection } from '#shared/nats.ts'
 import type { InspectionName } from '#shared/subjects.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import type { Clock } from '../base/time.ts'
 import type { Accounts } from '../kv/accounts.ts'
 import type { ControlPorts } from './ports.ts'
@@ -58,7 +58,13 @@ async function askOwner<N extends InspectionName>(
   const at = ports.otherOwner(userId)
   if (at === null) return null
   try {
-    return await requestInspection(nc, name, { at, asUser: userId, body: request, requestId: v7(), timeoutMs })
+    return await requestInspection(nc, name, {
+      at,
+      asUser: userId,
+      body: request,
+      requestId: uuidV7(),
+      timeoutMs,
+    })
   } catch (error) {
     // Nobody at its address: it has gone a moment ago.
     if (error instanceof AppError && (error.code === 'NO_OWNER' || error.code === 'NO_INSTANCE')) return null

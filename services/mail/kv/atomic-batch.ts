@@ -5,8 +5,8 @@
  * The client's own batches carry no expectation per message, so the headers are set here.
  */
 import type { JetStreamManager } from '@nats-io/jetstream'
-import { v7 } from 'uuid'
 import { atLeast, headers, type NatsConnection } from '#shared/nats.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 
 /** Servers before know no batches, 2.12.0 none with message ids. */
 const BATCHES_SINCE = '2.12.1'
@@ -24,7 +24,7 @@ export type BatchedWrite = {
 export class AtomicBatch {
   readonly #link: BatchLink
   readonly #timeoutMs: number
-  readonly #id = v7()
+  readonly #id = uuidV7()
   #size = 0
 
   /** @param timeoutMs how long an answer is waited for; after that it is open whether the batch was stored */

@@ -4,8 +4,8 @@
  *
  *   closed → live → (draining) → closed          live → lost → live under a new sid
  */
-import { v7 } from 'uuid'
 import type { Log } from '#shared/log.ts'
+import { uuidV7 } from '#shared/uuid.ts'
 import { type Clock, endsWithin, pause } from '../base/time.ts'
 import { RevisionConflict } from '../kv/account-record.ts'
 import type { LeaseLog } from '../kv/lease-log.ts'
@@ -169,7 +169,7 @@ export class Session {
   }
 
   async #open(): Promise<void> {
-    const sid = v7()
+    const sid = uuidV7()
     const sent = this.#clock.monoMs()
     this.#beats = 0
     this.#revision = await this.#log.writeSession(sid, this.#record('live'), null, this.#times.requestMs)

@@ -2,10 +2,10 @@
  * One process per data directory: an exclusive SQLite lock on `instance.db`, held for life and freed by the kernel when
  * the process ends, however it ends. The file also keeps the id of the directory.
  */
+import { randomUUID } from 'node:crypto'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { v4 } from 'uuid'
 import { EXIT_CONFIG, ExitError } from '#shared/lifecycle.ts'
 import { onDisk } from './disk-errors.ts'
 import { ensureDir } from './ensure-dir.ts'
@@ -36,7 +36,7 @@ function lock(dataDir: string, file: string): InstanceLock {
     db.pragma('locking_mode = EXCLUSIVE')
     db.exec('BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS directory (id TEXT NOT NULL); COMMIT')
     const found = db.prepare<[], { id: string }>('SELECT id FROM directory').get()
-    const directoryId = found?.id ?? v4()
+    const directoryId = found?.id ?? randomUUID()
     if (found === undefined) db.prepare('INSERT INTO directory (id) VALUES (?)').run(directoryId)
     chmodSync(file, 0o600)
     const pidFile = join(dataDir, PID_FILE)
