@@ -32,7 +32,7 @@ export type HttpRequest = {
   signal: AbortSignal
 }
 
-/** What there is to read of an answer; names of headers in lower case. A `Response` is one, too. */
+/** What there is to read of an answer, the text once; names of headers in lower case. A `Response` is one, too. */
 export type Answer = { readonly status: number; readonly headers: Pick<Headers, 'get'>; text(): Promise<string> }
 
 export type Http = AsyncDisposable & {
@@ -105,7 +105,23 @@ async function decoded(bytes: Buffer, codings: string, maxBytes: number, tooLarg
   return plain
 }
 
-type Came = { status: number; headers: Record<string, string | string[] | undefined>; bytes: Buffer }
+/** Whatever is left of a request that has ended may stay until all of the heap is collected (ADR 0053): not its largest part. */
+class Body {
+  #bytes: Buffer | null
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes
+  }
+
+  take(): Buffer {
+    const bytes = this.#bytes
+    if (bytes === null) throw new TypeError('the body of an answer is read once')
+    this.#bytes = null
+    return bytes
+  }
+}
+
+type Came = { status: number; headers: Record<string, string | string[] | undefined>; body: Body }
 type Way = { agent: Agent; maxBytes: number }
 /** `cut` ends it at once with that reason, also while it waits for a connection. */
 type Exchange = { came: Promise<Came>; cut(reason: unknown): void }
@@ -122,8 +138,9 @@ function exchange(url: URL, request: HttpRequest, { agent, maxBytes }: Way, ende
   const sent = { origin, path: pathname + search, method: method as Dispatcher.HttpMethod, body }
   const { promise, resolve, reject } = Promise.withResolvers<Came>()
   const tooLarge = () => new HttpError('TOO_LARGE', url)
-  const chunks: Buffer[] = []
-  let came: Omit<Came, 'bytes'> = { status: 0, headers: {} }
+  /** Bound: `maxBytes`. */
+  let chunks: Buffer[] = []
+  let came: Omit<Came, 'body'> = { status: 0, headers: {} }
   let size = 0
   let isCut = false
   let running: Dispatcher.DispatchController | null = null
@@ -147,11 +164,14 @@ function exchange(url: URL, request: HttpRequest, { agent, maxBytes }: Way, ende
     onResponseEnd() {
       ended()
       const bytes = Buffer.concat(chunks, size)
-      if (codingsOf(came) === '') return resolve({ ...came, bytes })
-      decoded(bytes, codingsOf(came), maxBytes, tooLarge).then((plain) => resolve({ ...came, bytes: plain }), reject)
+      chunks = []
+      const whole = (plain: Buffer): void => resolve({ ...came, body: new Body(plain) })
+      if (codingsOf(came) === '') return whole(bytes)
+      decoded(bytes, codingsOf(came), maxBytes, tooLarge).then(whole, reject)
     },
     onResponseError(_controller, error) {
       ended()
+      chunks = []
       reject(error)
     },
   }
@@ -171,20 +191,20 @@ function exchange(url: URL, request: HttpRequest, { agent, maxBytes }: Way, ende
 
 const decoder = new TextDecoder()
 
-function answerOf({ status, headers, bytes }: Came): Answer {
+function answerOf({ status, headers, body }: Came): Answer {
   const get = (name: string): string | null => {
     const value = headers[name]
     return value === undefined ? null : Array.isArray(value) ? value.join(', ') : value
   }
-  return { status, headers: { get }, text: async () => decoder.decode(bytes) }
+  return { status, headers: { get }, text: async () => decoder.decode(body.take()) }
 }
 
-function responseOf({ status, headers, bytes }: Came): Response {
+function responseOf({ status, headers, body }: Came): Response {
   const told = Object.entries(headers).flatMap(([name, value]) =>
     [value ?? []].flat().map((one): [string, string] => [name, one]),
   )
   // The platform's own Response: libraries test `instanceof Headers` against the global class.
-  return new Response(NO_BODY.has(status) ? null : bytes, { status, headers: told })
+  return new Response(NO_BODY.has(status) ? null : body.take(), { status, headers: told })
 }
 
 /** The shared client. Dispose it once nothing sends any more; requests under way then fail as CLOSED. */
