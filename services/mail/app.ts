@@ -20,7 +20,7 @@ import { serveRequests } from './app/serve.ts'
 import { watchNats } from './app/watch.ts'
 import { commitOf } from './base/commit.ts'
 import { readConfig } from './base/config.ts'
-import { endPretenuring } from './base/pretenuring.ts'
+import { settleHeap } from './base/heap.ts'
 import type { Telemetry } from './base/telemetry.ts'
 import { systemClock } from './base/time.ts'
 import { leaseTimes } from './owner/lease-times.ts'
@@ -46,7 +46,7 @@ export const appFromEnvironment =
   (signal) => {
     const config = readConfig()
     log.level = config.logLevel
-    return createApp({ config, log, ready: endPretenuring, ...(thread === undefined ? {} : { thread }) })(signal)
+    return createApp({ config, log, ready: settleHeap, ...(thread === undefined ? {} : { thread }) })(signal)
   }
 
 /** One instance of the mail service. Resolves after a clean stop; rejects with ExitError where only an operator can help. */
