@@ -151,8 +151,9 @@ describe('HTTP to the providers', () => {
     await asked
     await Promise.all(waiting)
     // A peer that takes connections and says nothing, where a protocol is to be agreed on first.
-    const silent = createTcpServer(() => undefined).listen(0, '127.0.0.1')
     await using stack = new AsyncDisposableStack()
+    // Else the client's side of it stays until `connectMs` is over, and this file with it.
+    const silent = createTcpServer((socket) => stack.defer(() => void socket.destroy())).listen(0, '127.0.0.1')
     stack.defer(() => void silent.close())
     await once(silent, 'listening')
     await using http = createHttp({ connectMs: 60_000, deadlineMs: 300 })
