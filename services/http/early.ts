@@ -2,7 +2,6 @@
  * What is refused before it is a request: bytes that are no HTTP, headers that are too large or too slow, a bad Host.
  * It has the body of every other error; the status is the one that HTTP itself has for it.
  */
-
 import { AppError, errorBody } from '#shared/errors.ts'
 import { uuidV7 } from '#shared/uuid.ts'
 

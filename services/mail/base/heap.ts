@@ -13,7 +13,7 @@ export function settleHeap(): void {
   // V8 foresees no more which places in the program make what lives long (ADR 0051).
   setFlagsFromString('--no-allocation-site-pretenuring')
   setFlagsFromString(`--heap-growing-percent=${GROWING_PERCENT}`)
-  // The share counts from the first collection on, which V8 leaves until there is half as much garbage again (ADR 0053).
+  // The share counts from the first collection on, which V8 by itself leaves until a hundred thousand mails are stored (ADR 0053).
   setFlagsFromString('--expose-gc')
   const collect: () => void = runInNewContext('gc')
   setFlagsFromString('--no-expose-gc')
