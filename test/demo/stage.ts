@@ -25,14 +25,17 @@ export type Stage = {
 export const count = (n: number): string => n.toLocaleString('en-US')
 export const secondsSince = (startedMs: number): string => ((performance.now() - startedMs) / 1000).toFixed(1)
 
-/** Waits for a fact. @throws PartError with the last lines of the instances. */
+/** Waits for a fact. @throws PartError with the last lines of the instances; the reason of the signal. */
 export async function step<T>(
   { signal, system }: Stage,
   what: string,
   fact: () => Promise<T | null | false>,
 ): Promise<T> {
   try {
-    return await until(what, fact, { timeoutMs: STEP_DEADLINE_MS, everyMs: TICK_MS, signal })
+    const answer = await until(what, fact, { timeoutMs: STEP_DEADLINE_MS, everyMs: TICK_MS, signal })
+    // Stopped while it came true: nothing that follows from it is begun.
+    signal.throwIfAborted()
+    return answer
   } catch (cause) {
     signal.throwIfAborted()
     throw new PartError(system.blamed, cause)
