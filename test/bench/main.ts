@@ -21,8 +21,8 @@ type Module = { measure(options: BenchOptions): Promise<Figure[]> }
 
 /** In the order in which they run: those first that a busy machine spoils soonest, so that such a run can be stopped early. */
 const MODULES: Record<string, () => Promise<Module>> = {
-  idle: () => import('./scale/idle.ts'),
   latency: () => import('./scale/latency.ts'),
+  idle: () => import('./scale/idle.ts'),
   growth: () => import('./throughput/growth.ts'),
   status: () => import('./scale/status.ts'),
   backfill: () => import('./throughput/backfill.ts'),

@@ -12,6 +12,7 @@ import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts'
 import { ended, orStopped } from '../kit/stop.ts'
+import { againNote, undisturbed } from '../kit/undisturbed.ts'
 import { cpuMs, type Usage, usageOf } from '../kit/usage.ts'
 import { type Connected, writeAccounts } from './accounts.ts'
 import { collectGarbage, INSPECTED, inspectorOf } from './inspector.ts'
@@ -50,7 +51,7 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
     // Fewer users are shown and not judged.
     const windows = isMost ? size.windows : Math.floor((size.windows + 1) / 2)
     const found = await polled(world, instance, { ...size, users, windows }, options.signal)
-    figures.push(...coresOf(users, found.windows, isMost), ...(isMost ? polledFigures(size, found) : []))
+    figures.push(...coresOf(users, found, isMost), ...(isMost ? polledFigures(size, found) : []))
   }
   if (instance === null) throw new Error('nobody was measured')
   return [
@@ -117,29 +118,30 @@ async function heldBytes(instance: Instance, inspector: string): Promise<number>
 }
 
 type Window = Usage<'service' | 'broker' | 'provider'> & { polls: number }
-type Found = { windows: Window[]; late: number[]; opens: number; commits: number }
+/** What polls did or how late they were is of all windows, also of those that were disturbed and do not count in the CPU. */
+type Found = { windows: Window[]; again: string; late: number[]; opens: number; commits: number }
 
 /** Windows in which nothing happens but polls. */
 async function polled(world: World, instance: Instance, size: Size, signal: AbortSignal): Promise<Found> {
   const before = await workOf(instance)
   const from = Date.now()
-  const spans: (Usage<'service' | 'broker' | 'provider'> & { fromMs: number; toMs: number })[] = []
-  for (let i = 0; i < size.windows; i++) {
+  const spans = await undisturbed(size.windows, async () => {
     const fromMs = Date.now()
     const used = usageOf({ service: instance.pid, broker: world.server.pid, provider: process.pid })
     await sleep(size.windowMs, undefined, { signal })
-    spans.push({ ...used(), fromMs, toMs: Date.now() })
-  }
+    return { ...used(), fromMs, toMs: Date.now() }
+  })
   const to = Date.now()
   await sleep(GRACE_MS, undefined, { signal })
   const after = await workOf(instance)
   const polls = pollsOf(world, from - size.intervalMs)
-  const windows = spans.map(({ fromMs, toMs, ...usage }) => ({
+  const windows = spans.values.map(({ fromMs, toMs, ...usage }) => ({
     ...usage,
     polls: polls.filter(({ atMs }) => atMs >= fromMs && atMs < toMs).length,
   }))
   return {
     windows,
+    again: againNote(spans),
     late: latenessOf(polls, {
       moments: momentsOf(world, size),
       ...{ intervalMs: size.intervalMs, fromMs: from, toMs: to },
@@ -166,14 +168,14 @@ const momentsOf = ({ box }: World, { users, intervalMs }: Size): Map<string, num
   )
 
 /** What the picture shows. Only the service at the most users is judged. */
-function coresOf(users: number, windows: readonly Window[], isMost: boolean): Figure[] {
+function coresOf(users: number, { windows, again }: Found, isMost: boolean): Figure[] {
   const of = (series: string, name: keyof Window['cpuMs']): Figure & { rounds: number[] } => {
     const rounds = windows.map(({ cpuMs, wallMs }) => (100 * cpuMs[name]) / wallMs)
     const where = { at: users, series, rounds, value: median(rounds) }
     return { target: 2, name: `${users.toLocaleString('en')} idle users, ${series}`, unit: '% of a core', ...where }
   }
   return [
-    { ...of('service', 'service'), ...(isMost && { max: 10, stretch: 6 }) },
+    { ...of('service', 'service'), note: again, ...(isMost && { max: 10, stretch: 6 }) },
     of('nats-server', 'broker'),
     of('provider and benchmark', 'provider'),
   ]

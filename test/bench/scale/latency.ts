@@ -22,17 +22,18 @@ import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { collectYoung } from '../kit/own-garbage.ts'
-import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts'
+import { median, oddAgainstEven, percentile } from '../kit/statistics.ts'
 import { orStopped } from '../kit/stop.ts'
+import { againNote, type Undisturbed, undisturbed } from '../kit/undisturbed.ts'
 import { ALL_EVENTS, World } from './world.ts'
 
 /**
  * `commitMs` and `everyMs`: from one mail to the next. `warmUp`: mails that go ahead, in full until what runs for each of them
- * has been compiled.
+ * has been compiled. `mails`: in each window.
  */
-type Size = { warmUp: number; mails: number; commitMs: number; deliveries: number; everyMs: number; windows: number }
-const FULL: Size = { warmUp: 600, mails: 2_100, commitMs: 20, deliveries: 2_100, everyMs: 50, windows: 7 }
-const QUICK: Size = { warmUp: 50, mails: 200, commitMs: 10, deliveries: 200, everyMs: 50, windows: 2 }
+type Size = { warmUp: number; commitMs: number; everyMs: number; mails: number; windows: number }
+const FULL: Size = { warmUp: 600, commitMs: 20, everyMs: 50, mails: 300, windows: 7 }
+const QUICK: Size = { warmUp: 50, commitMs: 10, everyMs: 50, mails: 100, windows: 2 }
 const USERS = 20
 /** After an event the next poll is due later than that. */
 const TIDY_MS = 15
@@ -47,37 +48,41 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
   const { acks, alone } = await commitToAck(size, options)
   const events = await answerToEvent(size, options)
   return [
-    ...figuresOf('commit to acknowledgement', acks, size.windows, { p50: { max: 1 }, p99: { max: 3 } }),
-    ...figuresOf('a publish alone', alone, size.windows, { p50: {}, p99: {} }),
-    ...figuresOf('answer of the provider to event', events, size.windows, { p50: {}, p99: { max: 10 } }),
+    ...figuresOf('commit to acknowledgement', acks, { p50: { max: 1 }, p99: { max: 3 } }),
+    ...figuresOf('a publish alone', alone, { p50: {}, p99: {} }),
+    ...figuresOf('answer of the provider to event', events, { p50: {}, p99: { max: 10 } }),
   ]
 }
 
 type Bounds = Record<'p50' | 'p99', Pick<Figure, 'max'>>
 
+/** ms of each mail, by windows. */
+type Samples = Undisturbed<number[]>
+
 /** The median over the windows of each percentile. */
-function figuresOf(series: string, samples: number[], windows: number, { p50, p99 }: Bounds): Figure[] {
-  const cut = pieces(samples, windows)
+function figuresOf(series: string, windows: Samples, { p50, p99 }: Bounds): Figure[] {
+  const samples = windows.values.flat()
   const of = (part: number) => {
-    const rounds = cut.map((window) => percentile(window, part))
+    const rounds = windows.values.map((window) => percentile(window, part))
     return { target: 3, unit: 'ms', value: median(rounds), rounds }
   }
+  const note = [`${samples.length} mails`, againNote(windows)].filter((text) => text !== '').join('; ')
   const tail = of(0.99)
   return [
     { ...of(0.5), name: `${series}, p50`, ...p50 },
     // With the samples it is drawn once.
-    { ...tail, name: `${series}, p99`, series, samples, note: `${samples.length} mails`, ...p99 },
+    { ...tail, name: `${series}, p99`, series, samples, note, ...p99 },
     { target: 3, name: `${series}, A/A of the p99`, value: oddAgainstEven(tail.rounds), unit: 'times' },
   ]
 }
 
-type Acks = Record<'acks' | 'alone', number[]>
+type Acks = Record<'acks' | 'alone', Samples>
 
 /**
  * One mail at a time, and half way to the next an event that was made beforehand, by the same call of the client: what of the
  * time is the machine's and the server's.
  */
-async function commitToAck({ warmUp, mails, commitMs }: Size, { dir, signal }: BenchOptions): Promise<Acks> {
+async function commitToAck({ warmUp, mails, commitMs, windows }: Size, { dir, signal }: BenchOptions): Promise<Acks> {
   await using world = await World.start()
   const { js, jsm } = await openJetStream(world.nc)
   await ensureEventStream(jsm, STREAM)
@@ -89,37 +94,48 @@ async function commitToAck({ warmUp, mails, commitMs }: Size, { dir, signal }: B
   const relay = new Relay({ js, jsm, store, clock: systemClock, log, config: OUTBOX, hooks: { onPublished } })
   const stop = new AbortController()
   const run = relay.start(userId, EPOCH, () => true, stop.signal)
-  const samples: Acks = { acks: [], alone: [] }
   const event = {
     subject: eventSubject('nobody'),
     payload: Buffer.from(JSON.stringify(toEvent(ACCOUNT, mail('m'), 0))),
   }
-  let last = 0
+  let [last, sent] = [0, 0]
+  /** One mail, and what both took. */
+  const one = async (): Promise<{ ack: number; alone: number }> => {
+    const i = sent++
+    await sleep(commitMs / 2, undefined, { signal })
+    const begun = performance.now()
+    const published = await publish(js, { ...event, msgId: `alone-${i}` }, last)
+    if (published.kind !== 'stored') throw new Error(`an event alone was not stored: ${published.kind}`)
+    last = published.seq
+    const alone = performance.now() - begun
+    await sleep(commitMs / 2, undefined, { signal })
+    acked = Promise.withResolvers()
+    const { rows } = store.commit(userId, EPOCH, (tx) => storeNew(tx, ACCOUNT, [mail(`m${i}`)], Date.now()))
+    const committed = performance.now()
+    run.wake(rows)
+    return { ack: (await orStopped(acked.promise, signal)) - committed, alone }
+  }
+  const many = async (count: number): Promise<{ ack: number; alone: number }[]> => {
+    const found: { ack: number; alone: number }[] = []
+    for (let i = 0; i < count; i++) found.push(await one())
+    return found
+  }
   try {
-    for (let i = 0; i < warmUp + mails; i++) {
-      await sleep(commitMs / 2, undefined, { signal })
-      const begun = performance.now()
-      const published = await publish(js, { ...event, msgId: `alone-${i}` }, last)
-      if (published.kind !== 'stored') throw new Error(`an event alone was not stored: ${published.kind}`)
-      last = published.seq
-      if (i >= warmUp) samples.alone.push(performance.now() - begun)
-      await sleep(commitMs / 2, undefined, { signal })
-      acked = Promise.withResolvers()
-      const { rows } = store.commit(userId, EPOCH, (tx) => storeNew(tx, ACCOUNT, [mail(`m${i}`)], Date.now()))
-      const committed = performance.now()
-      run.wake(rows)
-      const tookMs = (await orStopped(acked.promise, signal)) - committed
-      if (i >= warmUp) samples.acks.push(tookMs)
-    }
+    await many(warmUp)
+    const { values, measured } = await undisturbed(windows, () => many(mails))
+    const of = (what: 'ack' | 'alone'): Samples => ({
+      values: values.map((all) => all.map((it) => it[what])),
+      measured,
+    })
+    return { acks: of('ack'), alone: of('alone') }
   } finally {
     stop.abort(new Error('measured'))
     await run.done
   }
-  return samples
 }
 
 /** Each user has one new mail at each poll, and a moment of its own. */
-async function answerToEvent({ warmUp, deliveries, everyMs }: Size, { signal }: BenchOptions): Promise<number[]> {
+async function answerToEvent({ warmUp, mails, everyMs, windows }: Size, { signal }: BenchOptions): Promise<Samples> {
   /** When the answer was given that named the mail, by its id. */
   const named = new Map<string, number>()
   const intervalMs = USERS * everyMs
@@ -137,7 +153,7 @@ async function answerToEvent({ warmUp, deliveries, everyMs }: Size, { signal }: 
   const spec = { n: 0, folders: [], mix: { ...ALL_EVENTS, ...ORDINARY } }
   for (const user of names) await box.connect(nc, user, 'google', spec)
   await orStopped(box.allLive(nc, names), signal)
-  const samples: number[] = []
+  let samples: number[] = []
   const reader = await readEvents(nc, (id) => {
     const at = named.get(id)
     if (at === undefined) return
@@ -145,13 +161,21 @@ async function answerToEvent({ warmUp, deliveries, everyMs }: Size, { signal }: 
     // Else it would be collected in the midst of an answer or an event, up to 24 ms at a time, and none of it is the service's.
     setTimeout(collectYoung, TIDY_MS)
   })
-  for (let i = 0; i < warmUp + deliveries; i++) {
-    await sleep(everyMs, undefined, { signal })
-    box.sim.mutate({ type: 'deliver', user: box.simUser(names[i % USERS] ?? ''), provider: 'google' })
+  let delivered = 0
+  /** So many mails, and how long each took. */
+  const many = async (count: number): Promise<number[]> => {
+    samples = []
+    for (let i = 0; i < count; i++) {
+      await sleep(everyMs, undefined, { signal })
+      box.sim.mutate({ type: 'deliver', user: box.simUser(names[delivered++ % USERS] ?? ''), provider: 'google' })
+    }
+    await until('all events have come', () => samples.length >= count, { signal })
+    return samples
   }
-  await until('all events have come', () => samples.length >= warmUp + deliveries, { signal })
+  await many(warmUp)
+  const found = await undisturbed(windows, () => many(mails))
   await reader.close()
-  return samples.slice(warmUp)
+  return found
 }
 
 /**

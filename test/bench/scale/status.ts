@@ -11,8 +11,9 @@ import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
 import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
-import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts'
+import { median, oddAgainstEven, percentile } from '../kit/statistics.ts'
 import { orStopped } from '../kit/stop.ts'
+import { undisturbed } from '../kit/undisturbed.ts'
 import { quiet } from '../kit/usage.ts'
 import { BenchProvider } from '../provider/provider.ts'
 import { credentialsOf } from './accounts.ts'
@@ -105,8 +106,8 @@ async function lagMs(instance: Instance): Promise<number> {
 }
 
 async function p99s(world: World, users: readonly string[], size: Size, signal: AbortSignal): Promise<number[]> {
-  const latencies = await asked(world, users, size.windows * size.windowMs, signal)
-  return pieces(latencies, size.windows).map((window) => percentile(window, 0.99))
+  const window = async (): Promise<number> => percentile(await asked(world, users, size.windowMs, signal), 0.99)
+  return (await undisturbed(size.windows, window)).values
 }
 
 /** Asks at fixed moments, whether or not the answers before have come. @returns ms of each */
