@@ -1,6 +1,6 @@
 /**
  * `make bench`: every target of the performance with its figure and whether it is met. QUICK=1: the short form; ONLY=name:
- * one module; WRITE=1: the tables, the JSON file and the pictures of a whole run in full go into docs/ as well. Exit 0 when
+ * one module; PROFILE=1: where the time of an instance goes; WRITE=1: the tables, the JSON file and the pictures of a whole run in full go into docs/ as well. Exit 0 when
  * everything was measured, whatever the verdicts say, 1 when a part could not be, 64 for what cannot be asked for, 130 or
  * 143 when it was stopped.
  */
@@ -51,6 +51,10 @@ if (only !== '' && !(only in MODULES)) refuse(`ONLY: one of ${Object.keys(MODULE
 if (isSet('WRITE') && (only !== '' || isSet('QUICK')))
   refuse('WRITE: docs/ hold the last whole run in full, without QUICK and ONLY')
 
+/** An instance of these lives as long as its stage, and so does its profile. */
+const PROFILED = ['backfill', 'project-quota']
+if (isSet('PROFILE') && !PROFILED.includes(only)) refuse(`PROFILE: with ONLY=${PROFILED.join(' or ONLY=')}`)
+
 const dir = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
 // Whatever is put into a temporary folder goes with the run, however it ends.
 process.env.TMPDIR = dir
@@ -69,7 +73,8 @@ const started = performance.now()
 const elapsedS = (): number => (performance.now() - started) / 1_000
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const step = (text: string): void => say(`${elapsedS().toFixed(0).padStart(6)} s  ${text}`)
-const options: BenchOptions = { quick: isSet('QUICK'), say: step, signal: stop.signal, dir }
+const profiles = isSet('PROFILE') ? join(KEPT, 'profiles') : null
+const options: BenchOptions = { quick: isSet('QUICK'), say: step, signal: stop.signal, profiles, dir }
 
 /** What was measured is kept after each part: a later one may fail, or the run may be stopped. */
 async function measureAll(machine: Machine): Promise<Report> {

@@ -9,13 +9,13 @@ import { firstMomentMs, slotOf } from '../../../services/mail/base/slot.ts'
 import { MAX_HANDLES } from '../../../services/mail/store/user-store.ts'
 import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
+import { INSPECTED, Inspector } from '../kit/inspector.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts'
 import { ended, orStopped } from '../kit/stop.ts'
 import { againNote, undisturbed } from '../kit/undisturbed.ts'
 import { cpuMs, type Usage, usageOf } from '../kit/usage.ts'
 import { type Connected, writeAccounts } from './accounts.ts'
-import { collectGarbage, INSPECTED, inspectorOf } from './inspector.ts'
 import { latenessOf } from './polls.ts'
 import { ALL_EVENTS, type Instance, World } from './world.ts'
 
@@ -44,7 +44,7 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
     const restarted = await restart(world, instance, { ...size, users }, options)
     instance = restarted.instance
     await settled(instance, users, size, options)
-    held.push({ users, bytes: await heldBytes(instance, await inspectorOf(instance.process)) })
+    held.push({ users, bytes: await heldBytes(instance) })
     options.say(`idle: ${users} users hold ${((held.at(-1)?.bytes ?? 0) / 2 ** 20).toFixed(1)} MB`)
     const isMost = users === size.users
     if (isMost) figures.push(...restarted.figures)
@@ -112,8 +112,9 @@ async function workOf(instance: Instance): Promise<{ opens: number; commits: num
   return { opens: sample('mailsync_database_opens_total'), commits: sample('mailsync_database_commits_total') }
 }
 
-async function heldBytes(instance: Instance, inspector: string): Promise<number> {
-  await collectGarbage(inspector)
+async function heldBytes(instance: Instance): Promise<number> {
+  using inspector = await Inspector.of(instance.process)
+  await inspector.collectGarbage()
   return instance.rssBytes
 }
 

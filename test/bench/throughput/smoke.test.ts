@@ -14,10 +14,14 @@ import { measure as measureOutbox } from './outbox.ts'
 const MAIN = join(import.meta.dirname, '../main.ts')
 const DATA = join(import.meta.dirname, '../../../data')
 
-test('service and pipelines are compared over one small mailbox', async (t) => {
+test('service and pipelines are compared over one small mailbox, and the profile tells where the time goes', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
-  t.after(() => rmSync(dir, { recursive: true, force: true }))
-  const options = { quick: true, say: (text: string) => t.diagnostic(text), signal: t.signal, dir }
+  const profiles = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
+  t.after(() => {
+    for (const folder of [dir, profiles]) rmSync(folder, { recursive: true, force: true })
+  })
+  const said: string[] = []
+  const options = { quick: true, say: (text: string) => void said.push(text), signal: t.signal, profiles, dir }
   const size = { rounds: 1, mails: 150, naive: 20, warmUp: 20, providers: ['google'] } as const
   const figures = await measure(options, size)
   const names = figures.map(({ name }) => name)
@@ -31,12 +35,15 @@ test('service and pipelines are compared over one small mailbox', async (t) => {
   // How fast it was is no business of a test; that something was measured is.
   for (const { name, value, unit } of figures) if (unit === 'times' && !/CPU/.test(name)) assert.ok(value > 0, name)
   assert.deepEqual(readdirSync(dir), [], 'a stage leaves nothing in its folder')
+  assert.match(said.join('\n'), /^ *\d+\.\d % {2}provider\/mime$/m)
+  assert.match(readdirSync(profiles).join(' '), /^\d+\.cpuprofile$/)
 })
 
 test('an outbox that was left full is drained by the next instance', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'mail-sync-bench-'))
   t.after(() => rmSync(dir, { recursive: true, force: true }))
-  const options = { quick: true, say: (text: string) => t.diagnostic(text), signal: t.signal, dir }
+  const say = (text: string): void => t.diagnostic(text)
+  const options = { quick: true, say, signal: t.signal, profiles: null, dir }
   const figures = await measureOutbox(options, { rounds: 1, rows: 300 })
   for (const { name, value } of figures) assert.ok(value > 0, name)
 })
@@ -65,11 +72,17 @@ function emptyFolder(): string {
 
 test('a part of a run, or a short one, does not replace the whole one in the documents', () => {
   for (const more of [{ QUICK: '1' }, { ONLY: 'start' }]) {
-    const env = { ...process.env, QUICK: '', ONLY: '', WRITE: '1', ...more }
+    const env = { ...process.env, QUICK: '', ONLY: '', PROFILE: '', WRITE: '1', ...more }
     const { status, stderr } = spawnSync(process.execPath, [MAIN], { env, encoding: 'utf8' })
     assert.equal(status, 64)
     assert.match(stderr, /^WRITE: /)
   }
+})
+
+test('a profile is refused for parts whose instances end in between', () => {
+  const env = { ...process.env, QUICK: '', ONLY: 'growth', PROFILE: '1', WRITE: '' }
+  const { status, stderr } = spawnSync(process.execPath, [MAIN], { env, encoding: 'utf8' })
+  assert.deepEqual([status, stderr], [64, 'PROFILE: with ONLY=backfill or ONLY=project-quota\n'])
 })
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
@@ -77,7 +90,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     // A group of its own, in which all that it starts can be found.
     const tmp = emptyFolder()
     t.after(() => rmSync(tmp, { recursive: true, force: true }))
-    const env = { ...process.env, QUICK: '1', ONLY: 'backfill', WRITE: '', TMPDIR: tmp }
+    const env = { ...process.env, QUICK: '1', ONLY: 'backfill', PROFILE: '', WRITE: '', TMPDIR: tmp }
     const bench = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
     const leader = bench.pid ?? 0
     t.after(() => bench.kill('SIGKILL'))

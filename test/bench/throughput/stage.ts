@@ -13,8 +13,10 @@ import { connectNats, drainNats, type NatsConnection } from '#shared/nats.ts'
 import { EVENT_STREAM, inboxPrefix, type ProviderName } from '#shared/subjects.ts'
 import { type InstanceProcess, spawnInstance } from '../../support/instance.ts'
 import { type NatsRole, type NatsServer, startNatsServer } from '../../support/nats-server.ts'
+import { INSPECTED } from '../kit/inspector.ts'
 import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
+import { profiled } from '../kit/profile.ts'
 import { Program } from '../kit/program.ts'
 import { orStopped } from '../kit/stop.ts'
 import { quiet } from '../kit/usage.ts'
@@ -73,9 +75,12 @@ export class Stage implements AsyncDisposable {
 
   /** Starts an instance and waits until it runs. It ends with the stage, or before. */
   async instance(name: string, env: Record<string, string> = {}): Promise<InstanceProcess> {
-    const starting = spawnInstance({ ...this.#env(name), ...env })
-    const instance = this.#stack.use(await orStopped(starting, this.#options.signal))
-    this.#pids.add(instance.pid)
+    const { profiles, signal } = this.#options
+    const starting = spawnInstance({ ...this.#env(name), ...env, ...(profiles !== null && INSPECTED) })
+    const instance = this.#stack.use(await orStopped(starting, signal))
+    // Whoever is sampled never rests; that its broker does has to do.
+    if (profiles === null) this.#pids.add(instance.pid)
+    else this.#stack.defer(await profiled(instance, profiles, this.#options.say))
     void instance.exited.then(() => this.#pids.delete(instance.pid))
     return instance
   }
