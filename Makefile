@@ -53,7 +53,7 @@ sim: setup ## The service's own code in virtual time under seeded faults: 1,000 
 chaos: setup ## Machines, disks, links and NATS are struck while mail arrives; then the books are read (SEED; FULL=1: 1,000 kills)
 	@SEED='$(SEED)' FULL='$(FULL)' node test/chaos/main.ts
 
-bench: setup ## Throughput, CPU and latency with their targets (QUICK=1: three minutes; ONLY=one part; PROFILE=1; WRITE=1: into docs/)
+bench: setup ## Throughput, CPU and latency with their targets (QUICK=1: three minutes; ONLY=one part; PROFILE=1: where its time goes; WRITE=1: into docs/)
 	@QUICK='$(QUICK)' ONLY='$(ONLY)' PROFILE='$(PROFILE)' WRITE='$(WRITE)' node test/bench/main.ts
 
 bench-fleet: setup ## Instances killed, stopped and added under 3,000 users; exit 1 when a figure misses its target (USERS, INSTANCES, INTERVAL)

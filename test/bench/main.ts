@@ -1,8 +1,8 @@
 /**
  * `make bench`: every target of the performance with its figure and whether it is met. QUICK=1: the short form; ONLY=name:
- * one module; PROFILE=1: where the time of an instance goes; WRITE=1: the tables, the JSON file and the pictures of a whole run in full go into docs/ as well. Exit 0 when
- * everything was measured, whatever the verdicts say, 1 when a part could not be, 64 for what cannot be asked for, 130 or
- * 143 when it was stopped.
+ * one module; PROFILE=1: where the time of an instance goes; WRITE=1: the tables, the JSON file and the pictures of a whole
+ * run in full go into docs/ as well. Exit 0 when everything was measured, whatever the verdicts say, 1 when a part could not
+ * be, 64 for what cannot be asked for, 130 or 143 when it was stopped.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

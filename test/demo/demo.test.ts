@@ -9,7 +9,6 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { EVENT_STREAM, eventSubject } from '#shared/subjects.ts'
-import { type Stage, step } from './stage.ts'
 import { type DemoOptions, runDemo } from './story.ts'
 import { type Picture, plainView } from './view.ts'
 import { World } from './world.ts'
@@ -106,14 +105,4 @@ test('stopped in the middle it ends what it started', async () => {
   assert.throws(() => process.kill(Number(pid), 0), { code: 'ESRCH' })
   await assert.rejects(fetch(`${bridgeUrl}/healthz`))
   await assert.rejects(once(connect(Number(natsPort), '127.0.0.1'), 'connect'), { code: 'ECONNREFUSED' })
-})
-
-test('stopped while a fact comes true, nothing is done about the fact', async () => {
-  const stop = new AbortController()
-  const stage = { signal: stop.signal } as Stage
-  const wait = step(stage, 'it is so', async () => {
-    stop.abort(new Error('stopped by the test'))
-    return true
-  })
-  await assert.rejects(wait, /stopped by the test/)
 })

@@ -32,10 +32,7 @@ export async function step<T>(
   fact: () => Promise<T | null | false>,
 ): Promise<T> {
   try {
-    const answer = await until(what, fact, { timeoutMs: STEP_DEADLINE_MS, everyMs: TICK_MS, signal })
-    // Stopped while it came true: nothing that follows from it is begun.
-    signal.throwIfAborted()
-    return answer
+    return await until(what, fact, { timeoutMs: STEP_DEADLINE_MS, everyMs: TICK_MS, signal })
   } catch (cause) {
     signal.throwIfAborted()
     throw new PartError(system.blamed, cause)

@@ -34,11 +34,20 @@ test('until does not outlive its deadline when the fact never answers', async ()
   )
 })
 
+test('until answers nothing that came true after its signal was aborted', async () => {
+  const stop = new AbortController()
+  const fact = (): true => {
+    stop.abort(new Error('enough'))
+    return true
+  }
+  await assert.rejects(until('it is so', fact, { signal: stop.signal }), /enough/)
+})
+
 test('until ends at once when its signal is aborted', async () => {
   const stop = new AbortController()
-  const waiting = until('never', () => false, { signal: stop.signal })
-  stop.abort(new Error('enough'))
-  await assert.rejects(waiting, { name: 'AbortError' })
+  const waiting = until('never', () => false, { everyMs: 60_000, signal: stop.signal })
+  setImmediate(() => stop.abort(new Error('enough')))
+  await assert.rejects(waiting, /enough/)
   await assert.rejects(
     until('never', () => false, { signal: stop.signal }),
     /enough/,

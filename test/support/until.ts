@@ -40,13 +40,16 @@ export async function until<T>(
         // A fact that never answers must not outlive the deadline.
         const answer = await Promise.race([fact(), deadline])
         if (answer === NOT_YET) break
+        // Whoever has given up does nothing with what comes true meanwhile.
+        signal?.throwIfAborted()
         if (answer !== undefined && answer !== null && answer !== false) return answer as T
         last = answer
         cause = undefined
       } catch (error) {
+        signal?.throwIfAborted()
         cause = error
       }
-      await sleep(everyMs, undefined, signal === undefined ? {} : { signal })
+      await sleep(everyMs, undefined, signal === undefined ? {} : { signal }).catch(() => signal?.throwIfAborted())
     } while (performance.now() < stopAt)
   } finally {
     timers.abort()

@@ -14,6 +14,8 @@ export type Figure = {
   note?: string
   /** What the value is the median of, one for each round, pair or window; from where to where they reach is told beside it. */
   rounds?: number[]
+  /** All that were measured, when some of them were disturbed and do not count (ADR 0054); what the value were with them is told beside it. */
+  measured?: number[]
   /** What was measured one by one, for the histogram; the JSON file has quantiles of it. */
   samples?: number[]
   /** Where it stands in a picture: mails of the mailbox, or users; and on which line. */

@@ -1,4 +1,5 @@
 /** V8's inspector of another process, for what only it can do: collect all garbage, and tell where the time goes. */
+import { once } from 'node:events'
 import type { InstanceProcess } from '../../support/instance.ts'
 import { until } from '../../support/until.ts'
 
@@ -26,10 +27,11 @@ export class Inspector implements Disposable {
     // It says so once, and of its lines only the last are kept.
     const url = await until('the inspector listens', () => /ws:\/\/\S+/.exec(instance.lines.join('\n'))?.[0])
     const socket = new WebSocket(url)
-    await new Promise<void>((resolve, reject) => {
-      socket.addEventListener('open', () => resolve(), { once: true })
-      socket.addEventListener('error', () => reject(new Error('the inspector cannot be reached')), { once: true })
+    const signal = AbortSignal.timeout(DEADLINE_MS)
+    const failed = once(socket, 'error', { signal }).then((): never => {
+      throw new Error('the inspector cannot be reached')
     })
+    await Promise.race([once(socket, 'open', { signal }), failed])
     return new Inspector(socket)
   }
 

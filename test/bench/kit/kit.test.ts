@@ -138,6 +138,8 @@ const MACHINE = {
 test('a report says verdict, value and bound of each figure, and how many targets are met', () => {
   assert.match(lineOf(FIGURES[0] as Figure), /^met +1 {2}rate +0\.85 times +≥ 0\.80 +0\.84 to 0\.86 in 3$/)
   assert.match(lineOf(FIGURES[3] as Figure), /^missed +5 .* 13\.0 times +≤ 12\.0$/)
+  const disturbed = { ...FIGURES[0], note: '7 mails', measured: [0.5, 0.6, 0.8412, 0.853, 0.8635] } as Figure
+  assert.match(lineOf(disturbed), / 0\.84 to 0\.86 in 3; 7 mails; 2 of 5 disturbed, 0\.84 with them$/)
   assert.equal(summaryOf(FIGURES), 'targets measured: 3, met: 2, missed: 5')
   const text = markdownOf({ machine: MACHINE, quick: true, parts: PARTS, figures: FIGURES })
   assert.match(text, /Commit abc1234, short form in 1\.50 minutes; .* nats-server 2\.15.* ext4\. /)

@@ -1,7 +1,7 @@
 /** Figures as lines of a terminal, as tables of Markdown, and as JSON. Pure. */
 import { type Figure, type Verdict, verdictOf } from './figure.ts'
 import type { Machine } from './machine.ts'
-import { percentile } from './statistics.ts'
+import { median, percentile } from './statistics.ts'
 
 export type Report = {
   machine: Machine
@@ -37,10 +37,13 @@ export function boundOf({ min, max, stretch }: Figure): string {
 }
 
 /** What stands beside the value, and from where to where its rounds reach. */
-function noteOf({ note = '', rounds = [] }: Figure): string {
+function noteOf({ note = '', rounds = [], measured = rounds }: Figure): string {
   if (rounds.length < 2) return note
   const [low, high] = [Math.min(...rounds), Math.max(...rounds)].map((value) => shownNumber(value))
-  return [`${low} to ${high} in ${rounds.length}`, note].filter((text) => text !== '').join('; ')
+  const left = measured.length - rounds.length
+  const disturbed =
+    left === 0 ? '' : `${left} of ${measured.length} disturbed, ${shownNumber(median(measured))} with them`
+  return [`${low} to ${high} in ${rounds.length}`, note, disturbed].filter((text) => text !== '').join('; ')
 }
 
 export function lineOf(figure: Figure): string {

@@ -13,16 +13,16 @@ import { INSPECTED, Inspector } from '../kit/inspector.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { median, oddAgainstEven, percentile, pieces } from '../kit/statistics.ts'
 import { ended, orStopped } from '../kit/stop.ts'
-import { againNote, undisturbed } from '../kit/undisturbed.ts'
+import { medianOf, type Undisturbed, undisturbed, type Windows } from '../kit/undisturbed.ts'
 import { cpuMs, type Usage, usageOf } from '../kit/usage.ts'
 import { type Connected, writeAccounts } from './accounts.ts'
 import { latenessOf } from './polls.ts'
 import { ALL_EVENTS, type Instance, World } from './world.ts'
 
-type Size = { few: readonly number[]; users: number; intervalMs: number; windowMs: number; windows: number }
-const FULL: Size = { few: [1_000, 4_000], users: 10_000, intervalMs: 30_000, windowMs: 15_000, windows: 7 }
+type Size = Windows & { few: readonly number[]; users: number; intervalMs: number; windowMs: number }
+const FULL: Size = { few: [1_000, 4_000], users: 10_000, intervalMs: 30_000, windowMs: 15_000, windows: 7, again: true }
 /** Half as many polls a second, of fewer users. */
-const QUICK: Size = { few: [40], users: 160, intervalMs: 1_000, windowMs: 2_000, windows: 2 }
+const QUICK: Size = { few: [40], users: 160, intervalMs: 1_000, windowMs: 2_000, windows: 2, again: false }
 
 const POLL = 'gmail.history.list'
 const LIVE_DEADLINE_MS = 1_800_000
@@ -119,14 +119,15 @@ async function heldBytes(instance: Instance): Promise<number> {
 }
 
 type Window = Usage<'service' | 'broker' | 'provider'> & { polls: number }
+type Span = Usage<'service' | 'broker' | 'provider'> & { fromMs: number; toMs: number }
 /** What polls did or how late they were is of all windows, also of those that were disturbed and do not count in the CPU. */
-type Found = { windows: Window[]; again: string; late: number[]; opens: number; commits: number }
+type Found = { windows: Undisturbed<Window>; late: number[]; opens: number; commits: number }
 
 /** Windows in which nothing happens but polls. */
 async function polled(world: World, instance: Instance, size: Size, signal: AbortSignal): Promise<Found> {
   const before = await workOf(instance)
   const from = Date.now()
-  const spans = await undisturbed(size.windows, async () => {
+  const spans = await undisturbed(size, async (): Promise<Span> => {
     const fromMs = Date.now()
     const used = usageOf({ service: instance.pid, broker: world.server.pid, provider: process.pid })
     await sleep(size.windowMs, undefined, { signal })
@@ -136,13 +137,12 @@ async function polled(world: World, instance: Instance, size: Size, signal: Abor
   await sleep(GRACE_MS, undefined, { signal })
   const after = await workOf(instance)
   const polls = pollsOf(world, from - size.intervalMs)
-  const windows = spans.values.map(({ fromMs, toMs, ...usage }) => ({
+  const windowOf = ({ fromMs, toMs, ...usage }: Span): Window => ({
     ...usage,
     polls: polls.filter(({ atMs }) => atMs >= fromMs && atMs < toMs).length,
-  }))
+  })
   return {
-    windows,
-    again: againNote(spans),
+    windows: { values: spans.values.map(windowOf), all: spans.all.map(windowOf) },
     late: latenessOf(polls, {
       moments: momentsOf(world, size),
       ...{ intervalMs: size.intervalMs, fromMs: from, toMs: to },
@@ -169,14 +169,14 @@ const momentsOf = ({ box }: World, { users, intervalMs }: Size): Map<string, num
   )
 
 /** What the picture shows. Only the service at the most users is judged. */
-function coresOf(users: number, { windows, again }: Found, isMost: boolean): Figure[] {
-  const of = (series: string, name: keyof Window['cpuMs']): Figure & { rounds: number[] } => {
-    const rounds = windows.map(({ cpuMs, wallMs }) => (100 * cpuMs[name]) / wallMs)
-    const where = { at: users, series, rounds, value: median(rounds) }
+function coresOf(users: number, { windows }: Found, isMost: boolean): Figure[] {
+  const of = (series: string, name: keyof Window['cpuMs']): Figure => {
+    const found = medianOf(windows, ({ cpuMs, wallMs }) => (100 * cpuMs[name]) / wallMs)
+    const where = { at: users, series, ...found }
     return { target: 2, name: `${users.toLocaleString('en')} idle users, ${series}`, unit: '% of a core', ...where }
   }
   return [
-    { ...of('service', 'service'), note: again, ...(isMost && { max: 10, stretch: 6 }) },
+    { ...of('service', 'service'), ...(isMost && { max: 10, stretch: 6 }) },
     of('nats-server', 'broker'),
     of('provider and benchmark', 'provider'),
   ]
@@ -184,13 +184,13 @@ function coresOf(users: number, { windows, again }: Found, isMost: boolean): Fig
 
 function polledFigures({ intervalMs, windows: count }: Size, { windows, late, opens, commits }: Found): Figure[] {
   const note = `${late.length} polls, one every ${intervalMs / 1_000} s of each user`
-  const costs = windows.map(({ cpuMs, polls }) => (cpuMs.service * 1_000) / polls)
+  const costs = medianOf(windows, ({ cpuMs, polls }) => (cpuMs.service * 1_000) / polls)
   const seen = late.filter((ms) => ms < intervalMs).length / late.length
   const p99 = pieces(late, count).map((piece) => percentile(piece, 0.99))
   const of = { target: 2, unit: 'ms' }
   return [
-    { target: 2, name: 'CPU of a poll', value: median(costs), unit: 'µs', rounds: costs },
-    { target: 2, name: 'CPU of a poll, A/A', value: oddAgainstEven(costs), unit: 'times' },
+    { target: 2, name: 'CPU of a poll', unit: 'µs', ...costs },
+    { target: 2, name: 'CPU of a poll, A/A', value: oddAgainstEven(costs.rounds), unit: 'times' },
     { target: 2, name: 'polls before the next one was due', value: seen, unit: 'of those due', min: 0.99, note },
     { target: 2, name: 'databases opened by polls', value: opens, unit: '', max: 0, note },
     { target: 2, name: 'writes to databases by polls', value: commits, unit: '', max: 0, note },

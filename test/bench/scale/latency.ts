@@ -22,18 +22,18 @@ import { until } from '../../support/until.ts'
 import type { Figure } from '../kit/figure.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { collectYoung } from '../kit/own-garbage.ts'
-import { median, oddAgainstEven, percentile } from '../kit/statistics.ts'
+import { oddAgainstEven, percentile } from '../kit/statistics.ts'
 import { orStopped } from '../kit/stop.ts'
-import { againNote, type Undisturbed, undisturbed } from '../kit/undisturbed.ts'
+import { medianOf, type Undisturbed, undisturbed, type Windows } from '../kit/undisturbed.ts'
 import { ALL_EVENTS, World } from './world.ts'
 
 /**
  * `commitMs` and `everyMs`: from one mail to the next. `warmUp`: mails that go ahead, in full until what runs for each of them
  * has been compiled. `mails`: in each window.
  */
-type Size = { warmUp: number; commitMs: number; everyMs: number; mails: number; windows: number }
-const FULL: Size = { warmUp: 600, commitMs: 20, everyMs: 50, mails: 300, windows: 7 }
-const QUICK: Size = { warmUp: 50, commitMs: 10, everyMs: 50, mails: 100, windows: 2 }
+type Size = Windows & { warmUp: number; commitMs: number; everyMs: number; mails: number }
+const FULL: Size = { warmUp: 600, commitMs: 20, everyMs: 50, mails: 300, windows: 7, again: true }
+const QUICK: Size = { warmUp: 50, commitMs: 10, everyMs: 50, mails: 100, windows: 2, again: false }
 const USERS = 20
 /** After an event the next poll is due later than that. */
 const TIDY_MS = 15
@@ -62,27 +62,25 @@ type Samples = Undisturbed<number[]>
 /** The median over the windows of each percentile. */
 function figuresOf(series: string, windows: Samples, { p50, p99 }: Bounds): Figure[] {
   const samples = windows.values.flat()
-  const of = (part: number) => {
-    const rounds = windows.values.map((window) => percentile(window, part))
-    return { target: 3, unit: 'ms', value: median(rounds), rounds }
-  }
-  const note = [`${samples.length} mails`, againNote(windows)].filter((text) => text !== '').join('; ')
+  const of = (part: number) => ({ target: 3, unit: 'ms', ...medianOf(windows, (window) => percentile(window, part)) })
   const tail = of(0.99)
   return [
     { ...of(0.5), name: `${series}, p50`, ...p50 },
     // With the samples it is drawn once.
-    { ...tail, name: `${series}, p99`, series, samples, note, ...p99 },
+    { ...tail, name: `${series}, p99`, series, samples, note: `${samples.length} mails`, ...p99 },
     { target: 3, name: `${series}, A/A of the p99`, value: oddAgainstEven(tail.rounds), unit: 'times' },
   ]
 }
 
 type Acks = Record<'acks' | 'alone', Samples>
+/** ms. */
+type One = { ack: number; alone: number }
 
 /**
  * One mail at a time, and half way to the next an event that was made beforehand, by the same call of the client: what of the
  * time is the machine's and the server's.
  */
-async function commitToAck({ warmUp, mails, commitMs, windows }: Size, { dir, signal }: BenchOptions): Promise<Acks> {
+async function commitToAck({ warmUp, mails, commitMs, ...plan }: Size, { dir, signal }: BenchOptions): Promise<Acks> {
   await using world = await World.start()
   const { js, jsm } = await openJetStream(world.nc)
   await ensureEventStream(jsm, STREAM)
@@ -100,7 +98,7 @@ async function commitToAck({ warmUp, mails, commitMs, windows }: Size, { dir, si
   }
   let [last, sent] = [0, 0]
   /** One mail, and what both took. */
-  const one = async (): Promise<{ ack: number; alone: number }> => {
+  const one = async (): Promise<One> => {
     const i = sent++
     await sleep(commitMs / 2, undefined, { signal })
     const begun = performance.now()
@@ -115,18 +113,16 @@ async function commitToAck({ warmUp, mails, commitMs, windows }: Size, { dir, si
     run.wake(rows)
     return { ack: (await orStopped(acked.promise, signal)) - committed, alone }
   }
-  const many = async (count: number): Promise<{ ack: number; alone: number }[]> => {
-    const found: { ack: number; alone: number }[] = []
+  const many = async (count: number): Promise<One[]> => {
+    const found: One[] = []
     for (let i = 0; i < count; i++) found.push(await one())
     return found
   }
   try {
     await many(warmUp)
-    const { values, measured } = await undisturbed(windows, () => many(mails))
-    const of = (what: 'ack' | 'alone'): Samples => ({
-      values: values.map((all) => all.map((it) => it[what])),
-      measured,
-    })
+    const { values, all } = await undisturbed(plan, () => many(mails))
+    const each = (of: One[][], what: keyof One): number[][] => of.map((window) => window.map((mail) => mail[what]))
+    const of = (what: keyof One): Samples => ({ values: each(values, what), all: each(all, what) })
     return { acks: of('ack'), alone: of('alone') }
   } finally {
     stop.abort(new Error('measured'))
@@ -135,7 +131,7 @@ async function commitToAck({ warmUp, mails, commitMs, windows }: Size, { dir, si
 }
 
 /** Each user has one new mail at each poll, and a moment of its own. */
-async function answerToEvent({ warmUp, mails, everyMs, windows }: Size, { signal }: BenchOptions): Promise<Samples> {
+async function answerToEvent({ warmUp, mails, everyMs, ...plan }: Size, { signal }: BenchOptions): Promise<Samples> {
   /** When the answer was given that named the mail, by its id. */
   const named = new Map<string, number>()
   const intervalMs = USERS * everyMs
@@ -173,7 +169,7 @@ async function answerToEvent({ warmUp, mails, everyMs, windows }: Size, { signal
     return samples
   }
   await many(warmUp)
-  const found = await undisturbed(windows, () => many(mails))
+  const found = await undisturbed(plan, () => many(mails))
   await reader.close()
   return found
 }

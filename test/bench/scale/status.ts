@@ -13,15 +13,15 @@ import { NO_QUOTA } from '../kit/no-quota.ts'
 import type { BenchOptions } from '../kit/options.ts'
 import { median, oddAgainstEven, percentile } from '../kit/statistics.ts'
 import { orStopped } from '../kit/stop.ts'
-import { undisturbed } from '../kit/undisturbed.ts'
+import { medianOf, type Undisturbed, undisturbed, type Windows } from '../kit/undisturbed.ts'
 import { quiet } from '../kit/usage.ts'
 import { BenchProvider } from '../provider/provider.ts'
 import { credentialsOf } from './accounts.ts'
 import { type Instance, World } from './world.ts'
 
-type Size = { windows: number; windowMs: number }
-const FULL: Size = { windows: 7, windowMs: 6_000 }
-const QUICK: Size = { windows: 2, windowMs: 1_200 }
+type Size = Windows & { windowMs: number }
+const FULL: Size = { windows: 7, again: true, windowMs: 6_000 }
+const QUICK: Size = { windows: 2, again: false, windowMs: 1_200 }
 const EVERY_MS = 10
 /** Asked before anything is noted: the first answers of a process take longer. */
 const WARM_UP_MS = 3_000
@@ -77,12 +77,15 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
 }
 
 /** The 99th percentile of each window, ms. */
-type Latencies = Record<'before' | 'busy' | 'ofBusy' | 'after', number[]>
+type Latencies = Record<'before' | 'busy' | 'ofBusy' | 'after', Undisturbed<number>>
 
 function figuresOf({ before, busy, ofBusy, after }: Latencies, lag: number, rate: number): Figure[] {
-  const idle = [...before, ...after]
-  const ratios = busy.map((ms) => ms / median(idle))
-  const of = (name: string, rounds: number[]) => ({ target: 4, name, unit: 'ms', value: median(rounds), rounds })
+  const idle = { values: [...before.values, ...after.values], all: [...before.all, ...after.all] }
+  const idleMs = median(idle.values)
+  const of = (name: string, windows: Undisturbed<number>, one = (ms: number): number => ms) => ({
+    ...{ target: 4, name, unit: 'ms' },
+    ...medianOf(windows, one),
+  })
   const aa = (name: string, value: number): Figure => ({
     target: 4,
     name: `status, idle, A/A: ${name}`,
@@ -91,10 +94,10 @@ function figuresOf({ before, busy, ofBusy, after }: Latencies, lag: number, rate
   })
   return [
     of('status, idle, p99', idle),
-    aa('after against before', median(after) / median(before)),
-    aa('odd against even windows', oddAgainstEven(idle)),
+    aa('after against before', median(after.values) / median(before.values)),
+    aa('odd against even windows', oddAgainstEven(idle.values)),
     { ...of('status during two backfills, p99', busy), max: 25, note: `of a quiet user, at ${rate} mails/s` },
-    { ...of('status during two backfills, p99', ratios), unit: 'of idle', max: 3 },
+    { ...of('status during two backfills, p99', busy, (ms) => ms / idleMs), unit: 'of idle', max: 3 },
     of('status of those who are backfilled, p99', ofBusy),
     { target: 4, name: 'event-loop lag, p99', value: lag, unit: 'ms', max: 25, note: `at ${rate} mails/s` },
   ]
@@ -105,9 +108,14 @@ async function lagMs(instance: Instance): Promise<number> {
   return (await instance.metrics())(LAG) * 1_000 - TICK_MS
 }
 
-async function p99s(world: World, users: readonly string[], size: Size, signal: AbortSignal): Promise<number[]> {
+async function p99s(
+  world: World,
+  users: readonly string[],
+  size: Size,
+  signal: AbortSignal,
+): Promise<Undisturbed<number>> {
   const window = async (): Promise<number> => percentile(await asked(world, users, size.windowMs, signal), 0.99)
-  return (await undisturbed(size.windows, window)).values
+  return await undisturbed(size, window)
 }
 
 /** Asks at fixed moments, whether or not the answers before have come. @returns ms of each */

@@ -23,7 +23,7 @@ type Size = { rounds: number; mails: number; naive: number; warmUp: number; prov
 const BOTH = ['google', 'microsoft'] as const
 /** A naive backfill of as many mails would take minutes; rates are compared. */
 const FULL: Size = { rounds: 7, mails: 20_000, naive: 1_000, warmUp: 5_000, providers: BOTH }
-const QUICK: Size = { rounds: 2, mails: 1_000, naive: 100, warmUp: 500, providers: BOTH }
+const QUICK: Size = { rounds: 1, mails: 1_000, naive: 100, warmUp: 500, providers: BOTH }
 
 export const LABEL: Record<ProviderName, string> = { google: 'Gmail', microsoft: 'Outlook' }
 const RATE_MIN = 0.8
