@@ -61,6 +61,18 @@ test('an unknown path answers 404 in the shape of its provider and is logged as 
   )
 })
 
+test('a log that no longer reaches back so far says so in place of showing less', async () => {
+  await using simulator = await startSimulator({ logMost: 5 })
+  const who = simulator.addMailbox({ ...google, n: 0 })
+  const fromMs = Date.now()
+  for (let i = 0; i < 6; i++) await gmail(simulator, who, 'profile')
+  assert.equal(simulator.logSince(fromMs).length, 6)
+  assert.deepEqual(simulator.logSince(Date.now() + 60_000), [])
+  await gmail(simulator, who, 'profile')
+  assert.equal(simulator.log().length, 5)
+  assert.throws(() => simulator.logSince(fromMs), /only the last 5 requests are in the log/)
+})
+
 test('what no client should send gets an answer and breaks nothing', async () => {
   await using simulator = await startSimulator()
   const who = simulator.addMailbox({ ...google, n: 1 })

@@ -25,6 +25,7 @@ import type {
 import { createWorld, type WorldOptions } from './world.ts'
 
 const BODY_MOST_BYTES = 1 << 20
+const LOG_MOST = 50_000
 
 export interface SimulatorOptions {
   /** Default 0: any free port. Loopback only. */
@@ -53,6 +54,8 @@ export interface SimulatorOptions {
   concurrencyGmail?: number
   /** Gmail quota units of the whole project in a minute; default is the profile's. */
   projectPerMin?: number
+  /** How many requests the log holds at least; older ones are left out. Default 50,000. */
+  logMost?: number
   /** Sees every answer, also to each part of a batch of Gmail, before the faults of the wire; for conformance checks. */
   onAnswer?: (route: string, answer: Answer, fault: string | undefined) => void
   /** Hears of every answer when it was handed to the socket. */
@@ -80,6 +83,8 @@ export interface Simulator extends AsyncDisposable {
   /** Moves the simulator's clock on. */
   advance: (ms: number) => void
   log: () => readonly LogEntry[]
+  /** The log from that moment on, epoch ms of the simulator's clock. @throws when some of it was left out already */
+  logSince: (t: number) => readonly LogEntry[]
   ledger: () => LedgerSnapshot
   truth: (user: string, provider: ProviderName) => Truth
   /** Forgets mailboxes, tokens, faults, log and ledger. */
@@ -122,6 +127,7 @@ function worldOptions(options: SimulatorOptions): WorldOptions {
     monoMs: (options.time ?? realTime).monoMs,
     projectPerMin: options.projectPerMin,
     concurrencyGmail: options.concurrencyGmail ?? Number.POSITIVE_INFINITY,
+    logMost: options.logMost ?? LOG_MOST,
   }
 }
 
@@ -195,6 +201,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     faults: { add: (rule) => world.faults.add(rule), clear: () => world.faults.clear() },
     advance: (ms) => world.clock.advance(ms),
     log: () => world.log,
+    logSince: (t) => world.logSince(t),
     ledger: () => world.ledger.snapshot(),
     truth: (user, provider) => world.truth(user, provider),
     reset,

@@ -20,8 +20,6 @@ import type {
   Truth,
 } from './types.ts'
 
-const LOG_MOST = 50_000
-
 export interface WorldOptions {
   profile: QuotaProfile
   seed: number
@@ -35,6 +33,7 @@ export interface WorldOptions {
   monoMs: () => number
   projectPerMin: number | undefined
   concurrencyGmail: number
+  logMost: number
 }
 
 export interface Room {
@@ -50,6 +49,8 @@ export interface World {
   faults: Faults
   ledger: Ledger
   log: LogEntry[]
+  /** @throws when some of it was left out already */
+  logSince: (t: number) => LogEntry[]
   record: (entry: LogEntry) => void
   room: (provider: ProviderName, user: string) => Room
   find: (provider: ProviderName, user: string) => Room | undefined
@@ -70,6 +71,7 @@ export function createWorld(options: WorldOptions): World {
   const rooms = new Map<string, Room>()
   const auth = createAuth({ ...options, clock })
   const log: LogEntry[] = []
+  let leftOutT = Number.NEGATIVE_INFINITY
 
   const find = (provider: ProviderName, user: string) => rooms.get(`${provider}:${user}`)
   const room = (provider: ProviderName, user: string): Room => {
@@ -93,7 +95,14 @@ export function createWorld(options: WorldOptions): World {
     log,
     record: (entry) => {
       log.push(entry)
-      if (log.length > LOG_MOST * 1.2) log.splice(0, log.length - LOG_MOST)
+      if (log.length <= options.logMost * 1.2) return
+      const leftOut = log.splice(0, log.length - options.logMost)
+      leftOutT = leftOut.at(-1)?.t ?? leftOutT
+    },
+    logSince: (t) => {
+      if (t <= leftOutT)
+        throw new Error(`simulator: only the last ${options.logMost} requests are in the log; raise logMost`)
+      return log.filter((entry) => entry.t >= t)
     },
     room,
     find,

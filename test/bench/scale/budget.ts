@@ -42,7 +42,7 @@ async function backfilled(mails: number, signal: AbortSignal): Promise<Figure[]>
   const polls = box.requests('gmail.history.list').length
   const needed = UNITS.get * mails + UNITS.list * Math.ceil(mails / PAGE) + UNITS.poll * polls
   const lastMs = box.requests('gmail.messages.get').at(-1)?.t ?? 0
-  const steady = box.sim.log().filter(({ t }) => t >= fromMs + BEGINNING_MS && t < lastMs)
+  const steady = box.sim.logSince(fromMs + BEGINNING_MS).filter(({ t }) => t < lastMs)
   const spent = steady.reduce((sum, { cost }) => sum + cost, 0)
   const allowed = UNITS.perMs * (lastMs - fromMs - BEGINNING_MS)
   const note = `${mails} mails in virtual time`
@@ -64,8 +64,7 @@ async function rescanned(mails: number, { say, signal, quick }: BenchOptions): P
   await orStopped(box.allLive(nc, ['ada'], DEADLINE_MS), signal)
   const usedMs = cpuMs(instance.pid)
   const fromMs = Date.now()
-  const since = (route: string): number =>
-    box.sim.log().filter((entry) => entry.route === route && entry.t >= fromMs).length
+  const since = (route: string): number => box.sim.logSince(fromMs).filter((entry) => entry.route === route).length
   const lists = Math.ceil(mails / PAGE)
   box.sim.faults.add({ match: { route: 'gmail.history.list' }, fault: { type: 'expireHistory' }, times: 1 })
   await until('the mailbox was listed again', () => since('gmail.messages.list') >= lists, {

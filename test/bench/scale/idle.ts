@@ -28,12 +28,15 @@ const POLL = 'gmail.history.list'
 const LIVE_DEADLINE_MS = 1_800_000
 /** So long after the end of the windows a poll may still come that was due in them. */
 const GRACE_MS = 500
+/** All polls of twice as many windows, and as many other requests. */
+const LOG_MOST = 200_000
 /** Three files for each database that stays open; connections to the provider; and what the program has open by itself. */
 const FILES_MAX = MAX_HANDLES * 3 + CONNECTIONS_MAX + 64
 
 export async function measure(options: BenchOptions): Promise<Figure[]> {
   const size = options.quick ? QUICK : FULL
-  await using world = await World.start({ env: { MAIL_SYNC_INTERVAL_MS: String(size.intervalMs) } })
+  const env = { MAIL_SYNC_INTERVAL_MS: String(size.intervalMs) }
+  await using world = await World.start({ env, simulator: { logMost: LOG_MOST } })
   const figures: Figure[] = []
   const held: { users: number; bytes: number }[] = []
   let instance: Instance | null = null
@@ -50,7 +53,8 @@ export async function measure(options: BenchOptions): Promise<Figure[]> {
     if (isMost) figures.push(...restarted.figures)
     // Fewer users are shown and not judged.
     const windows = isMost ? size.windows : Math.floor((size.windows + 1) / 2)
-    const found = await polled(world, instance, { ...size, users, windows }, options.signal)
+    const again = isMost && size.again
+    const found = await polled(world, instance, { ...size, users, windows, again }, options.signal)
     figures.push(...coresOf(users, found, isMost), ...(isMost ? polledFigures(size, found) : []))
   }
   if (instance === null) throw new Error('nobody was measured')
@@ -154,10 +158,8 @@ async function polled(world: World, instance: Instance, size: Size, signal: Abor
 
 const pollsOf = ({ box }: World, fromMs: number): { user: string; atMs: number }[] =>
   box.sim
-    .log()
-    .flatMap(({ route, mailbox, t }) =>
-      route === POLL && mailbox !== null && t >= fromMs ? [{ user: mailbox, atMs: t }] : [],
-    )
+    .logSince(fromMs)
+    .flatMap(({ route, mailbox, t }) => (route === POLL && mailbox !== null ? [{ user: mailbox, atMs: t }] : []))
 
 /** When in each interval each user is polled, by its name at the simulator. */
 const momentsOf = ({ box }: World, { users, intervalMs }: Size): Map<string, number> =>
