@@ -15,9 +15,15 @@ const FLAT_NAME = /^mailsync_[a-z0-9_]+(?:\{[a-z_]+="[^"\\\n]*"(?:,[a-z_]+="[^"\
 /** A registry of its own, so that several programs can live in one test process. */
 export const createRegistry = (): Registry => new Registry()
 
+/**
+ * The lag of an event loop is measured by a timer with this period, ms: what prom-client tells is the distance of two ticks, this when
+ * nothing is late. Each tick wakes the process, and a wake-up is what a process at rest spends (ADR 0055).
+ */
+export const LOOP_TICK_MS = 50
+
 /** Memory, CPU and event-loop lag of this process. The bridge passes on the names of instances, so its own differ. */
 export const collectProcessMetrics = (registry: Registry, prefix: 'mailsync_' | 'mailsync_http_'): void =>
-  collectDefaultMetrics({ register: registry, prefix })
+  collectDefaultMetrics({ register: registry, prefix, eventLoopMonitoringPrecision: LOOP_TICK_MS })
 
 /** All samples of a registry as `name{label="value"}` → number, as an instance puts them into its STATS. */
 export async function flatMetrics(registry: Registry): Promise<Record<string, number>> {

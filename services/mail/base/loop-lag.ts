@@ -3,16 +3,15 @@
  * whenever anybody reads the metrics; whoever looks at the fleet must neither see nor make such a beginning.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { LOOP_TICK_MS } from '#shared/metrics.ts'
 import { type Clock, pause } from './time.ts'
 
 const HALF_MS = 30_000
-/** What is measured is the distance of two ticks of a timer, which is this when nothing is late. */
-const TICK_MS = 10
 
 export class LoopLag {
   /** Begins anew when it has seen a minute; then the other one is the older. */
-  #older = monitorEventLoopDelay({ resolution: TICK_MS })
-  #younger = monitorEventLoopDelay({ resolution: TICK_MS })
+  #older = monitorEventLoopDelay({ resolution: LOOP_TICK_MS })
+  #younger = monitorEventLoopDelay({ resolution: LOOP_TICK_MS })
 
   /** Measures until the signal aborts. */
   async run(clock: Clock, signal: AbortSignal): Promise<void> {
@@ -33,4 +32,4 @@ export class LoopLag {
   }
 }
 
-const late = (distanceNs: number): number => Math.max(0, Math.round((distanceNs / 1e6 - TICK_MS) * 10) / 10)
+const late = (distanceNs: number): number => Math.max(0, Math.round((distanceNs / 1e6 - LOOP_TICK_MS) * 10) / 10)

@@ -2,11 +2,11 @@
  * One function per business event: the metric and the log line together, at exactly one call site each.
  * User ids, addresses and subjects of mail never become labels.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { PROVIDERS } from '#shared/contract.ts'
 import { ACCOUNT_ERRORS, type AccountErrorCode } from '#shared/errors.ts'
 import type { Log } from '#shared/log.ts'
-import { flatMetrics } from '#shared/metrics.ts'
+import { collectProcessMetrics, flatMetrics } from '#shared/metrics.ts'
 import type { ProviderName } from './model.ts'
 import { Rate } from './rate.ts'
 import { type Clock, systemClock } from './time.ts'
@@ -158,7 +158,7 @@ export function createTelemetry(
   clock: Clock = systemClock,
 ) {
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry, prefix: 'mailsync_' })
+  collectProcessMetrics(registry, 'mailsync_')
   const count = countersOf(registry)
   const latency = new Histogram({
     name: 'mailsync_publish_latency_seconds',

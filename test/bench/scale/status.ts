@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { requestOperation } from '#shared/control-client.ts'
+import { LOOP_TICK_MS } from '#shared/metrics.ts'
 import { EVENT_STREAM, type ProviderName } from '#shared/subjects.ts'
 import { connectWith, disconnect } from '../../mail/acceptance/support.ts'
 import { until } from '../../support/until.ts'
@@ -36,8 +37,6 @@ const MANY = 5_000_000
 const UNDER_WAY = 2_000
 /** Nothing is left to do of what was disconnected. */
 const RESTED_MS = 1_200
-/** What the process measures is the distance of two ticks, which is this when nothing is late. */
-const TICK_MS = 10
 const LAG = 'mailsync_nodejs_eventloop_lag_p99_seconds'
 
 export async function measure(options: BenchOptions): Promise<Figure[]> {
@@ -105,7 +104,7 @@ function figuresOf({ before, busy, ofBusy, after }: Latencies, lag: number, rate
 
 /** Since it was last read. */
 async function lagMs(instance: Instance): Promise<number> {
-  return (await instance.metrics())(LAG) * 1_000 - TICK_MS
+  return (await instance.metrics())(LAG) * 1_000 - LOOP_TICK_MS
 }
 
 async function p99s(
