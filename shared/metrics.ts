@@ -25,11 +25,15 @@ export const LOOP_TICK_MS = 50
 export const collectProcessMetrics = (registry: Registry, prefix: 'mailsync_' | 'mailsync_http_'): void =>
   collectDefaultMetrics({ register: registry, prefix, eventLoopMonitoringPrecision: LOOP_TICK_MS })
 
-/** All samples of a registry as `name{label="value"}` → number, as an instance puts them into its STATS. */
+/**
+ * All samples of a registry as `name{label="value"}` → number, as an instance puts them into its STATS. JSON has no NaN: what has no value
+ * is left out, as the mean lag of an event loop when somebody else has just read it.
+ */
 export async function flatMetrics(registry: Registry): Promise<Record<string, number>> {
   const flat: Record<string, number> = {}
   for (const metric of await registry.getMetricsAsJSON()) {
     for (const value of metric.values) {
+      if (!Number.isFinite(value.value)) continue
       const name = 'metricName' in value && typeof value.metricName === 'string' ? value.metricName : metric.name
       flat[flatName(name, value.labels)] = value.value
     }

@@ -13,6 +13,7 @@ import { ERASE } from '#shared/erase.ts'
 import { ACCOUNT_ERRORS, ERRORS } from '#shared/errors.ts'
 import { EmailReceived, eventId } from '#shared/event.ts'
 import { createLog } from '#shared/log.ts'
+import { LOOP_TICK_MS } from '#shared/metrics.ts'
 import * as subjects from '#shared/subjects.ts'
 import { envExample } from '../scripts/env-example.ts'
 import { createTelemetry } from '../services/mail/base/telemetry.ts'
@@ -66,6 +67,10 @@ test('the table of metrics is what an instance registers', async () => {
     return [`\`${name}\``, String(type), labels.map((label) => `\`${label}\``).join(' '), help]
   })
   assert.deepEqual(tableOf(readDoc('docs/operations.md'), 'metrics'), rows)
+})
+
+test('the lag of an event loop is explained by the tick that it is measured with', () => {
+  assert.ok(readDoc('docs/operations.md').text.includes(`distances of two ticks of ${LOOP_TICK_MS} ms`))
 })
 
 test('the table of names is what shared/subjects.ts builds', () => {

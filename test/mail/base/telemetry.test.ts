@@ -27,6 +27,18 @@ test('a counter shows 0 for each of its labels before its first event, so that t
   for (const name of risen) assert.equal(before[name], 0, name)
 })
 
+test('two who read the metrics at the same time get numbers that JSON can tell', async () => {
+  const telemetry = create()
+  // The lag of the event loop begins anew with each reading; until the next tick it has no mean.
+  await telemetry.flat()
+  const told = Object.entries(JSON.parse(JSON.stringify(await telemetry.flat())) as Record<string, unknown>)
+  assert.deepEqual(
+    told.filter(([, value]) => typeof value !== 'number'),
+    [],
+  )
+  assert.ok(told.some(([name]) => name.startsWith('mailsync_nodejs_eventloop_lag')))
+})
+
 test('the labels are few', async () => {
   const counters = Object.keys(await flatMetrics(create().registry)).filter((name) => name.includes('_total{'))
   assert.ok(counters.length < 80, String(counters.length))
